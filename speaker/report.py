@@ -1,0 +1,115 @@
+"""What one gateway says back: the report, and the answers to asks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+REPORT_VERSION = 1
+MAX_REPORT_BYTES = 1 << 20
+MAX_ANSWER_BYTES = 4 << 20
+
+
+class ReportUnreadable(ValueError):
+    """The bytes are no report, ask or answer."""
+
+
+class ReportStruct(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class SessionReport(ReportStruct):
+    peer: str
+    peer_address: str
+    state: Literal["up", "down"]
+    since: float  # Unix time of the last change of state.
+    reason: str  # Why it is down; empty while up.
+    add_path: bool
+    received: dict[str, int]  # family -> paths in the Adj-RIB-In, the refused ones included
+    rejected: dict[str, int]  # family -> of those, refused by import policy
+    stale: dict[str, int]  # family -> of those, kept by graceful restart
+
+
+class UplinkReport(ReportStruct):
+    number: int
+    name: str
+    interface: str
+    up: bool
+    detail: str
+
+
+class KernelReport(ReportStruct):
+    routes: dict[str, int]  # family -> our routes in the kernel
+    groups: int
+    failed: int  # routes that the kernel refused in the last pass
+    repaired: int  # since start: differences found by read-back and put right
+    last_error: str
+    sysctls: dict[str, str]  # every one that we changed: name -> "old -> new"
+
+
+class Report(ReportStruct):
+    version: int
+    gateway: str
+    speaker_version: str
+    plan_versions: tuple[int, ...]
+    plan_digest: str  # Of the plan in force; "" when there is none yet.
+    plan_error: str  # Why a newer plan is not in force; "" when it is.
+    started_at: float
+    reported_at: float
+    converged: bool
+    sessions: tuple[SessionReport, ...]
+    uplinks: tuple[UplinkReport, ...]
+    kernel: KernelReport
+
+
+class Ask(ReportStruct):
+    """A question beside the plan. Answered within `expires` (Unix time), never stored."""
+
+    id: str
+    kind: str
+    arguments: dict[str, str]
+    expires: float
+
+
+class Answer(ReportStruct):
+    id: str
+    ok: bool
+    body: Any  # JSON; on ok=False {"error": text}
+
+
+class Envelope(ReportStruct):
+    """What the gateway's long poll returns: the plan, when it moved, and the asks."""
+
+    digest: str
+    plan: msgspec.Raw | None
+    asks: tuple[Ask, ...]
+
+
+def encode(value: ReportStruct) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def decode_report(data: bytes) -> Report:
+    """Raises ReportUnreadable, and nothing else."""
+    return _decode(data, Report, MAX_REPORT_BYTES)
+
+
+def decode_answer(data: bytes) -> Answer:
+    """Raises ReportUnreadable, and nothing else."""
+    return _decode(data, Answer, MAX_ANSWER_BYTES)
+
+
+def decode_envelope(data: bytes) -> Envelope:
+    """Raises ReportUnreadable, and nothing else. The plan inside stays raw: see speaker.plan.decode."""
+    return _decode(data, Envelope, 1 << 30)
+
+
+def _decode(data: bytes, kind: Any, most: int) -> Any:
+    if len(data) > most:
+        raise ReportUnreadable(f"{len(data)} bytes; at most {most} are accepted")
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ReportUnreadable(str(error)) from None

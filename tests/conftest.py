@@ -1,0 +1,43 @@
+"""What all tests share: Hypothesis profiles, and the rule that every skip is named with its reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("dev", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+ALLOWED_SKIPS = Path(__file__).with_name("allowed-skips.txt")
+
+
+def allowed_skips() -> dict[str, str]:
+    """test id -> reason, from `tests/allowed-skips.txt` ("ID: reason" a line)."""
+    lines = [line.strip() for line in ALLOWED_SKIPS.read_text().splitlines()]
+    pairs = (line.split(": ", 1) for line in lines if line and not line.startswith("#"))
+    return {name: reason for name, reason in pairs}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    allowed = allowed_skips()
+    strangers = [report.nodeid for report in skipped if report.nodeid not in allowed]
+    if strangers:
+        terminalreporter.section("skips that tests/allowed-skips.txt does not name")
+        for name in strangers:
+            terminalreporter.line(name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A skip that nobody has signed for is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return
+    allowed = allowed_skips()
+    if exitstatus == 0 and any(r.nodeid not in allowed for r in reporter.stats.get("skipped", [])):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
