@@ -1,0 +1,155 @@
+"""Fills in the numbers and overlay addresses that the operator left out.
+
+What is stored never moves: not when other objects come or go, not when they are renamed. Only
+objects without a stored value get a new one: the lowest that is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, TypeVar
+
+from controller.inventory.model import Address, Client, Gateway, Inventory, Network, Site, Uplink, uplink_key
+
+Attached = TypeVar("Attached", bound=Uplink | Client)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberNumbers:
+    """What one uplink or client holds."""
+
+    number: int | None = None
+    address: IPv4Address | None = None
+    address6: IPv6Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What is stored: site name -> number; "GATEWAY/UPLINK" or client name -> number and addresses.
+
+    No name has a slash in it, so the two kinds of members do not meet.
+    """
+
+    sites: Mapping[str, int] = field(default_factory=dict)
+    members: Mapping[str, MemberNumbers] = field(default_factory=dict)
+
+
+def numbers_of(inventory: Inventory) -> Numbers:
+    """What the objects of `inventory` hold: the `stored` of the next `allocate`."""
+    members = {
+        uplink_key(gateway, uplink): _held(uplink) for gateway in inventory.gateways for uplink in gateway.uplinks
+    }
+    members.update((client.name, _held(client)) for client in inventory.clients)
+    return Numbers({site.name: site.number for site in inventory.sites if site.number is not None}, members)
+
+
+def allocate(inventory: Inventory, stored: Numbers | None = None) -> Inventory:
+    """`inventory` with every number and address filled in.
+
+    What the operator wrote is taken as it is (`check` says when two claim the same), then what is
+    stored, then the lowest free. A stored address outside today's segment is given up. When a
+    segment is full the address stays None, and `check` says so. Does not depend on the order of rows.
+    """
+    stored = stored or Numbers()
+    free = _Free(inventory, stored)
+    sites = {site.name: free.site(site, stored.sites.get(site.name)) for site in sorted(inventory.sites, key=_name)}
+    members: dict[str, Any] = {}
+    for key, member in sorted(_members(inventory)):
+        members[key] = free.member(member, stored.members.get(key, MemberNumbers()))
+    return replace(
+        inventory,
+        sites=tuple(sites[site.name] for site in inventory.sites),
+        gateways=tuple(
+            replace(gateway, uplinks=tuple(members[uplink_key(gateway, uplink)] for uplink in gateway.uplinks))
+            for gateway in inventory.gateways
+        ),
+        clients=tuple(members[client.name] for client in inventory.clients),
+    )
+
+
+def _name(each: Site | Gateway | Client) -> str:
+    return each.name
+
+
+def _held(member: Uplink | Client) -> MemberNumbers:
+    return MemberNumbers(member.number, member.address, member.address6)
+
+
+def _members(inventory: Inventory) -> Iterable[tuple[str, Uplink | Client]]:
+    for gateway in inventory.gateways:
+        for uplink in gateway.uplinks:
+            yield uplink_key(gateway, uplink), uplink
+    for client in inventory.clients:
+        yield client.name, client
+
+
+class _Free:
+    """What nobody holds. Everything that is written or stored is taken before anything is given out."""
+
+    def __init__(self, inventory: Inventory, stored: Numbers) -> None:
+        fabric = inventory.fabric
+        self.segment = fabric.segment if fabric else None
+        self.segment6 = fabric.segment6 if fabric else None
+        self.site_numbers = {site.number or stored.sites.get(site.name) for site in inventory.sites}
+        self.numbers: set[int | None] = set()
+        self.addresses: set[Address | None] = set()
+        for key, member in _members(inventory):
+            held = stored.members.get(key, MemberNumbers())
+            self.numbers.add(member.number or held.number)
+            self.addresses.add(member.address or _inside(held.address, self.segment))
+            self.addresses.add(member.address6 or _inside(held.address6, self.segment6))
+        self.next_site = self.next_number = 1
+        self.next_address: dict[Network, int] = {}
+
+    def site(self, site: Site, held: int | None) -> Site:
+        if site.number is not None:
+            return site
+        if held is None:
+            while self.next_site in self.site_numbers:
+                self.next_site += 1
+            held = self.next_site
+            self.site_numbers.add(held)
+        return replace(site, number=held)
+
+    def member(self, member: Attached, held: MemberNumbers) -> Attached:
+        number = member.number or held.number or self.number()
+        address = member.address or _inside(held.address, self.segment) or self.address(self.segment, number)
+        address6 = member.address6 or _inside(held.address6, self.segment6) or self.address(self.segment6, number)
+        if (number, address, address6) == (member.number, member.address, member.address6):
+            return member
+        return replace(member, number=number, address=address, address6=address6)
+
+    def number(self) -> int:
+        while self.next_number in self.numbers:
+            self.next_number += 1
+        self.numbers.add(self.next_number)
+        return self.next_number
+
+    def address(self, segment: Network | None, number: int) -> Any:
+        """segment + number; when that is taken or outside, the lowest free one. None when the segment is full."""
+        if segment is None:
+            return None
+        base, last = int(segment.network_address), last_host(segment)
+        at = base + number if base + number <= last else 0
+        if not at or segment[at - base] in self.addresses:
+            at = self.next_address.get(segment, base + 1)
+            while at <= last and segment[at - base] in self.addresses:
+                at += 1
+            self.next_address[segment] = at
+            if at > last:
+                return None
+        found = segment[at - base]
+        self.addresses.add(found)
+        return found
+
+
+def last_host(segment: IPv4Network | IPv6Network) -> int:
+    """The highest address that a member may have, as a number. The first is network address + 1."""
+    broadcast = int(segment.broadcast_address)
+    return broadcast - 1 if segment.version == 4 else broadcast
+
+
+def _inside(address: Any, segment: Network | None) -> Any:
+    return address if address is not None and segment is not None and address in segment else None
