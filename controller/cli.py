@@ -1,0 +1,224 @@
+"""`leyline`: one command whose subcommands are imported only when they are used.
+
+The base installation is the operator's client. The subcommands of a controller, a gateway and a lab need
+extras, so their modules must not be imported to say `leyline --help`; and nobody should wait for FastAPI to
+read a help text. Therefore the names and one-line helps of our own subcommands stand here as a table (a test
+compares it with the commands themselves); others are found by the entry-point group `leyline.commands`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import click
+
+DISTRIBUTION = "leyline-sdwan"
+ENTRY_POINTS = "leyline.commands"
+OUR_PACKAGES = frozenset({"controller", "speaker", "lab"})
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_NO_CONTROLLER = 3
+EXIT_NO_ANSWER = 4
+EXIT_NOT_INSTALLED = 5
+
+EXIT_CODES = """\
+\b
+Exit codes:
+  0  done
+  1  refused: findings, a conflict, an unknown name, or you answered "no"
+  2  wrong usage: an unknown option, a missing argument, a question without a terminal
+  3  no controller: unreachable, failed, or it does not accept the token
+  4  the controller is there, but the gateway did not answer in time
+  5  a part that this command needs is not installed
+
+\b
+Examples:
+  leyline login --url https://leyline.example
+  leyline validate inventory/
+  leyline apply --dry-run inventory/
+  leyline show routes --gateway berlin-1 10.1.0.0/16
+"""
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """A subcommand of ours: where it is, its one-line help, and the extra that it needs."""
+
+    module: str
+    help: str
+    section: str
+    extra: str = ""
+    attribute: str = ""  # Of the module; empty: its COMMANDS[name].
+
+
+OPERATOR, SERVICE = "Commands for operators", "Commands that need an extra"
+
+BUILTINS: dict[str, Builtin] = {
+    "apply": Builtin("controller.commands", "Merge inventory files into the fabric.", OPERATOR),
+    "context": Builtin("controller.commands", "List, choose and forget stored controllers.", OPERATOR),
+    "export": Builtin("controller.commands", "Print the whole inventory as YAML or JSON.", OPERATOR),
+    "gateway": Builtin("controller.commands", "Prepare gateways: issue their tokens.", OPERATOR),
+    "login": Builtin("controller.commands", "Store a controller's URL and your token.", OPERATOR),
+    "rename": Builtin("controller.commands", "Rename an object; its numbers and addresses stay.", OPERATOR),
+    "show": Builtin("controller.commands", "Show sites, gateways, sessions, routes, ...", OPERATOR),
+    "token": Builtin("controller.commands", "Create, list and revoke tokens.", OPERATOR),
+    "validate": Builtin("controller.commands", "Check inventory files offline.", OPERATOR),
+    "controller": Builtin(
+        "controller.commands_server",
+        "Run the controller; migrate its database.",
+        SERVICE,
+        "controller",
+        "controller_group",
+    ),
+    "speaker": Builtin("speaker.commands", "Run the speaker of this gateway.", SERVICE, "speaker"),
+    "lab": Builtin("lab.commands", "Build a topology on this machine, and try it.", SERVICE, "lab"),
+}
+
+
+class PartMissing(click.ClickException):
+    """A subcommand's dependencies are not installed."""
+
+    exit_code = EXIT_NOT_INSTALLED
+
+    def __init__(self, command: str, missing: str, extra: str) -> None:
+        way_out = f"pip install '{DISTRIBUTION}[{extra}]'" if extra else f"pip install --force-reinstall {DISTRIBUTION}"
+        super().__init__(f"leyline {command} needs the Python package {missing!r}, which is not installed: {way_out}")
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and helps without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return [*BUILTINS, *sorted(strangers())]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name in BUILTINS:
+            return load_builtin(name)
+        return load_stranger(name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name.startswith("-") or ctx.resilient_parsing or self.get_command(ctx, name) is not None:
+            return super().resolve_command(ctx, args)
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, self.list_commands(ctx), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else " `leyline --help` lists the commands."
+        raise click.UsageError(f"There is no command {name!r}.{hint}", ctx)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            # A command may import its heavy parts only when it runs.
+            missing = _part_missing(ctx.invoked_subcommand or "", error)
+            if missing is None:
+                raise
+            raise missing from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, builtin in BUILTINS.items():
+            sections.setdefault(builtin.section, []).append((name, builtin.help))
+        for name, point in sorted(strangers().items()):
+            origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+            sections.setdefault("Commands of other packages", []).append((name, f"From {origin}."))
+        widest = max(len(name) for rows in sections.values() for name, _ in rows)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), text) for name, text in rows])
+
+
+def load_builtin(name: str) -> click.Command:
+    """Import one of our subcommands. Raises PartMissing, which names the extra to install."""
+    builtin = BUILTINS[name]
+    try:
+        module = importlib.import_module(builtin.module)
+    except ModuleNotFoundError as error:
+        missing = _part_missing(name, error)
+        if missing is None:
+            raise
+        raise missing from error
+    command = getattr(module, builtin.attribute) if builtin.attribute else module.COMMANDS[name]
+    assert isinstance(command, click.Command)
+    return command
+
+
+def strangers() -> dict[str, metadata.EntryPoint]:
+    """Entry points of other distributions by command name. The name of a built-in command cannot be taken over."""
+    points = metadata.entry_points(group=ENTRY_POINTS)
+    return {point.name: point for point in points if point.name not in BUILTINS and not _is_ours(point)}
+
+
+def load_stranger(name: str) -> click.Command | None:
+    """Import another distribution's subcommand: its entry point is a command, or a module with `COMMANDS`."""
+    point = strangers().get(name)
+    if point is None:
+        return None
+    try:
+        loaded = point.load()
+    except (ImportError, AttributeError) as error:
+        owner = point.dist.name if point.dist else point.value
+        raise click.ClickException(
+            f"leyline {name}, which the package {owner} provides, does not load: {error}"
+        ) from error
+    command = loaded if isinstance(loaded, click.Command) else getattr(loaded, "COMMANDS", {}).get(name)
+    if not isinstance(command, click.Command):
+        raise click.ClickException(
+            f"the entry point {point.name} = {point.value} is no click command and no module with COMMANDS[{name!r}]"
+        )
+    return command
+
+
+def _is_ours(point: metadata.EntryPoint) -> bool:
+    return point.dist is not None and point.dist.name.lower() == DISTRIBUTION
+
+
+def _part_missing(command: str, error: ModuleNotFoundError) -> PartMissing | None:
+    """None when it is our own bug, or another package's: then the traceback says more than we could."""
+    missing = (error.name or "").partition(".")[0]
+    if not missing or missing in OUR_PACKAGES or command not in BUILTINS:
+        return None
+    return PartMissing(command, missing, BUILTINS[command].extra)
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"leyline {metadata.version(DISTRIBUTION)}")
+        ctx.exit()
+
+
+@click.command(
+    cls=LazyGroup,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+def cli() -> None:
+    """Declare sites, get routes in every gateway's kernel: BGP over ZeroTier.
+
+    Commands that talk to a controller find it by --url and --token, by LEYLINE_URL and LEYLINE_TOKEN, or by
+    what `leyline login` stored. `leyline COMMAND --help` explains each, with an example.
+    """
+
+
+def main() -> None:
+    """The console script. Leaves by sys.exit with one of the documented exit codes."""
+    cli.main(prog_name="leyline")
+
+
+if __name__ == "__main__":
+    main()

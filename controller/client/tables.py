@@ -1,0 +1,112 @@
+"""Tables for people: plain columns, never a cut name, no colour where nobody sees it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+UNLIMITED = 100_000  # Columns; what is piped is never folded.
+
+
+def print_json(value: Any) -> None:
+    """For programs: one JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False))
+
+
+def print_table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    styles: Mapping[int, str] | None = None,
+    empty: str = "",
+    to_stderr: bool = False,
+) -> None:
+    """Print rows under headers. `styles`: row number -> rich style, seen on a terminal only.
+
+    `empty` is said on stderr when there are no rows.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = list(rows)
+    if not rows:
+        if empty:
+            click.echo(empty, err=True)
+        return
+    stream = sys.stderr if to_stderr else sys.stdout
+    on_terminal = stream.isatty()
+    table = Table(box=box.SIMPLE_HEAD if on_terminal else None, pad_edge=False, header_style="bold", show_edge=False)
+    for header in headers:
+        # On a terminal long cells fold; a name must be whole to be copied, so nothing is ever cut.
+        table.add_column(header, overflow="fold", no_wrap=not on_terminal)
+    for number, row in enumerate(rows):
+        table.add_row(*(_cell(value) for value in row), style=(styles or {}).get(number))
+    console = Console(file=stream, width=None if on_terminal else UNLIMITED, highlight=False, soft_wrap=False)
+    if on_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip(), err=to_stderr)
+
+
+def print_findings(findings: Iterable[Mapping[str, Any]], *, to_stderr: bool = False) -> None:
+    """One line a finding: `file:line object code message`; the first column only when a finding has a file."""
+    rows = [(place(f), f.get("object", ""), f.get("code", ""), f.get("message", "")) for f in findings]
+    headers = ("where", "object", "code", "message")
+    shown = 0 if any(row[0] for row in rows) else 1
+    print_table(headers[shown:], [row[shown:] for row in rows], to_stderr=to_stderr)
+
+
+def place(finding: Mapping[str, Any]) -> str:
+    """`file:line`, as editors and CI systems read it; empty when the finding has no file."""
+    file, line = finding.get("file"), finding.get("line")
+    return f"{file}:{line}" if file and line else str(file or "")
+
+
+def age(since: float, now: float | None = None) -> str:
+    """How long ago a Unix time was: 12 s, 3 min, 5 h, 2 d."""
+    seconds = max(0.0, (time.time() if now is None else now) - since)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def counts(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """A spinner on stderr while one long request runs; silent when stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+def _cell(value: Any) -> Any:
+    from rich.text import Text
+
+    if value is None:
+        text = ""
+    elif isinstance(value, bool):
+        text = "yes" if value else "no"
+    elif isinstance(value, (list, tuple)):
+        text = " ".join(str(part) for part in value)
+    else:
+        text = str(value)
+    # What a gateway says about itself must not steer the operator's terminal.
+    return Text("".join(c if c.isprintable() else "\ufffd" for c in text))
