@@ -1,0 +1,42 @@
+"""Large communities `AS:function:value` (RFC 8092): what each function means, and who carries which.
+
+The table for operators is docs/communities.md; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from controller.inventory.model import Site
+
+FUNCTIONS = {
+    1: "site number",
+    2: "CRC-32 of the region's name",
+    3: "CRC-32 of the circuit class's name",
+    4: "number of the originating uplink or client",
+    5: "CRC-32 of the tag",
+}
+"""Function -> what its value is. A function is never given another meaning."""
+
+
+def of_name(name: str) -> int:
+    """A number for a name that depends on nothing else, so that adding a region or a class moves no plan."""
+    return crc32(name.encode())
+
+
+def of_site(asn: int, site: Site, number: int) -> tuple[str, ...]:
+    """What every path of the site carries."""
+    values = [(1, number), (2, of_name(site.region)), *((5, value) for value in sorted(map(of_name, site.tags)))]
+    return tuple(f"{asn}:{function}:{value}" for function, value in values)
+
+
+def of_path(asn: int, site: Site, site_number: int, circuit_class: str, number: int) -> tuple[str, ...]:
+    """What a hub puts on a path of the site through uplink `number`, in place of what the sender put there."""
+    values = [
+        (1, site_number),
+        (2, of_name(site.region)),
+        (3, of_name(circuit_class)),
+        (4, number),
+        *((5, value) for value in sorted(map(of_name, site.tags))),
+    ]
+    return tuple(f"{asn}:{function}:{value}" for function, value in values)

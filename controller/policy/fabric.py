@@ -1,0 +1,54 @@
+"""Who talks to whom: the sessions of the whole fabric, each said once. `compile` makes both ends of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Literal
+
+from controller.inventory.model import Client, Gateway, Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`dialer` connects, `listener` waits; both are names of gateways or clients.
+
+    reflect  the listener is a hub, the dialer its client (RFC 4456)
+    mesh     both are hubs: non-clients of each other; the lower address dials
+    """
+
+    kind: Literal["reflect", "mesh"]
+    dialer: str
+    listener: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """The fabric as BGP sees it; all tuples sorted by name."""
+
+    hubs: tuple[Gateway, ...]
+    spokes: tuple[Gateway, ...]
+    clients: tuple[Client, ...]
+    sessions: tuple[Session, ...]
+
+
+def compile_fabric(inventory: Inventory) -> Wiring:
+    """What the fabric should be. Same inventory, same wiring, whatever the order of its rows."""
+    gateways = sorted(inventory.gateways, key=lambda gateway: gateway.name)
+    hubs = tuple(gateway for gateway in gateways if gateway.role == "hub")
+    spokes = tuple(gateway for gateway in gateways if gateway.role == "spoke")
+    clients = tuple(sorted(inventory.clients, key=lambda client: client.name))
+    dialers = sorted([*(spoke.name for spoke in spokes), *(client.name for client in clients)])
+    sessions = [Session("reflect", dialer, hub.name) for hub in hubs for dialer in dialers]
+    by_address = sorted(hubs, key=speaker_address)
+    for n, lower in enumerate(by_address):
+        sessions += [Session("mesh", lower.name, higher.name) for higher in by_address[n + 1 :]]
+    return Wiring(hubs, spokes, clients, tuple(sessions))
+
+
+def speaker_address(member: Gateway | Client) -> IPv4Address:
+    """Where its BGP sessions end, and its router id: the primary uplink's overlay address."""
+    address = member.address if isinstance(member, Client) else member.uplinks[0].address
+    if address is None:
+        raise ValueError(f"{member.label} has no overlay address: allocate and check before compiling")
+    return address
