@@ -35,6 +35,4 @@ class Attributes:
 
 def as_path_length(attributes: Attributes) -> int:
     """RFC 4271 9.1.2.2 a: an AS_SET counts as one; confederation segments count nothing (RFC 5065)."""
-    return sum(
-        len(asns) if kind == AS_SEQUENCE else 1 if kind == AS_SET else 0 for kind, asns in attributes.as_path
-    )
+    return sum(len(asns) if kind == AS_SEQUENCE else 1 if kind == AS_SET else 0 for kind, asns in attributes.as_path)

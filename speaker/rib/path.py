@@ -38,6 +38,8 @@ class Path:
     attributes: Attributes  # After import policy.
     stale: bool = False  # Kept by graceful restart or while a refresh runs (RFC 4724, RFC 7313).
     rejected: str = ""  # Reason code of import policy: kept to be shown, never used or sent on.
+    withheld: str = ""  # Reason code: sent on by a hub, but makes no kernel route here (a connected prefix).
+    received: Attributes | None = None  # Before import policy, so that a new one needs no ROUTE-REFRESH.
 
 
 PathSet = tuple[Path, ...]
