@@ -1,24 +1,47 @@
-"""The rules of a sound fabric. Each is a generator; all are asked; everything wrong is said at once."""
+"""The rules of a sound fabric. Each is a generator; all are asked; everything wrong is said at once.
+
+Rules about the form of single values (names, addresses, ranges) stand in `fields`: what breaks
+them never becomes an inventory. All codes are listed in docs/findings.md.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from controller.inventory import rules_members as members
+from controller.inventory import rules_space as space
 from controller.inventory.findings import Finding
 from controller.inventory.model import Inventory
 
 Rule = Callable[[Inventory], Iterator[Finding]]
 
-
-def no_fabric(inventory: Inventory) -> Iterator[Finding]:
-    """Without a segment and an AS number there is nothing to compile."""
-    if inventory.fabric is None and "fabric" not in inventory.broken:
-        yield Finding("fabric", "fabric-missing", "no fabric is declared: add its name, asn and segment")
-
-
-RULES: tuple[Rule, ...] = (no_fabric,)
+RULES: tuple[Rule, ...] = (
+    members.no_fabric,
+    members.no_hub,
+    members.bad_segment,
+    members.uplink_count,
+    members.interface_twice,
+    members.unknown_region,
+    members.unknown_class,
+    members.unknown_site,
+    members.two_owners,
+    members.name_of_two,
+    members.bad_address,
+    members.same_community,
+    space.other_tenant,
+    space.unroutable_space,
+    space.allocation_on_segment,
+    space.overlapping_allocations,
+    space.prefix_not_allocated,
+    space.prefix6_without_segment6,
+    space.wrong_gateway,
+)
 
 
 def check(inventory: Inventory) -> list[Finding]:
-    """All that is wrong with an allocated inventory; [] means that it can be compiled."""
-    return [finding for rule in RULES for finding in rule(inventory)]
+    """All that is wrong with an allocated inventory, by object; [] means that it can be compiled.
+
+    Does not depend on the order of rows.
+    """
+    findings = {finding for rule in RULES for finding in rule(inventory)}
+    return sorted(findings, key=lambda finding: (finding.object, finding.code, finding.message))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from controller.inventory import fields
@@ -168,7 +169,7 @@ def parse_document(data: Any, locate: Locate = lambda _path: None) -> tuple[Inve
     known = ["fabric", *SECTIONS]
     for section in data:
         if section not in known:
-            parser.say((str(section),), "document", "field-unknown", _unknown(section, known), str(section))
+            parser.say((str(section),), "document", "field-unknown", _unknown(str(section), tuple(known)), str(section))
     fabric = parser.one("fabric", data["fabric"], ("fabric",)) if data.get("fabric") is not None else None
     sections = {section: parser.section(section, kind, data.get(section)) for section, kind in SECTIONS.items()}
     return Inventory(fabric=fabric, **sections, broken=frozenset(parser.broken)), parser.findings
@@ -219,8 +220,9 @@ def plain(each: Object | Uplink) -> dict[str, Any]:
     return found
 
 
-def _unknown(field: Any, known: list[str]) -> str:
-    return f"unknown field {shown(field)}{closest(str(field), known)}"
+@lru_cache(1024)
+def _unknown(field: str, known: tuple[str, ...]) -> str:
+    return f"unknown field {shown(field)}{closest(field, list(known))}"
 
 
 class _Parser:
@@ -241,11 +243,12 @@ class _Parser:
             return ()
         if not isinstance(data, Sequence) or isinstance(data, str):
             self.say((section,), "document", "field-type", f"{section} must be a list, not {shown(data)}", section)
+            self.broken.add(f"{kind} *")
             return ()
         if len(data) > MAX_OBJECTS:
-            self.say(
-                (section,), "document", "too-many-objects", f"{len(data)} {section}; at most {MAX_OBJECTS}", section
-            )
+            message = f"{len(data)} {section}; at most {MAX_OBJECTS} are possible"
+            self.say((section,), "document", "too-many-objects", message, section)
+            self.broken.add(f"{kind} *")
             return ()
         return self.unique([(self.one(kind, each, (section, n)), (section, n)) for n, each in enumerate(data)])
 
@@ -273,13 +276,15 @@ class _Parser:
         """The object, or None and it is `broken`."""
         spec = SPECS[kind]
         if not isinstance(data, Mapping):
-            self.say(path, self.label(kind, {}, path, owner), "field-type", f"must be a mapping, not {shown(data)}")
+            label = self.label(kind, {}, path, owner)
+            self.say(path, label, "field-type", f"must be a mapping, not {shown(data)}")
+            self.broken.add(label)
             return None
         label = self.label(kind, data, path, owner)
         before = len(self.findings)
         for field in data:
             if field not in spec.readers:
-                message = _unknown(field, list(spec.readers))
+                message = _unknown(str(field), tuple(spec.readers))
                 self.say((*path, str(field)), label, "field-unknown", message, str(field))
         values = {}
         for field, read in spec.readers.items():

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import ClassVar, Literal
+from zlib import crc32
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -217,6 +218,11 @@ def objects(inventory: Inventory) -> Iterator[Object]:
 def circuit_classes(inventory: Inventory) -> dict[str, CircuitClass]:
     """The classes that may be referred to: built-in ones, overridden and added to by the operator's."""
     return {each.name: each for each in (*BUILT_IN_CLASSES, *inventory.circuit_classes)}
+
+
+def community_value(name: str) -> int:
+    """A number for a name that depends on nothing else, so that adding a region or a class moves no plan."""
+    return crc32(name.encode())
 
 
 def network_order(network: Network) -> tuple[int, int, int]:

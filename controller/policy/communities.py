@@ -5,9 +5,7 @@ The table for operators is docs/communities.md; a test compares the two.
 
 from __future__ import annotations
 
-from zlib import crc32
-
-from controller.inventory.model import Site
+from controller.inventory.model import Site, community_value
 
 FUNCTIONS = {
     1: "site number",
@@ -19,14 +17,13 @@ FUNCTIONS = {
 """Function -> what its value is. A function is never given another meaning."""
 
 
-def of_name(name: str) -> int:
-    """A number for a name that depends on nothing else, so that adding a region or a class moves no plan."""
-    return crc32(name.encode())
-
-
 def of_site(asn: int, site: Site, number: int) -> tuple[str, ...]:
     """What every path of the site carries."""
-    values = [(1, number), (2, of_name(site.region)), *((5, value) for value in sorted(map(of_name, site.tags)))]
+    values = [
+        (1, number),
+        (2, community_value(site.region)),
+        *((5, value) for value in sorted(map(community_value, site.tags))),
+    ]
     return tuple(f"{asn}:{function}:{value}" for function, value in values)
 
 
@@ -34,9 +31,9 @@ def of_path(asn: int, site: Site, site_number: int, circuit_class: str, number: 
     """What a hub puts on a path of the site through uplink `number`, in place of what the sender put there."""
     values = [
         (1, site_number),
-        (2, of_name(site.region)),
-        (3, of_name(circuit_class)),
+        (2, community_value(site.region)),
+        (3, community_value(circuit_class)),
         (4, number),
-        *((5, value) for value in sorted(map(of_name, site.tags))),
+        *((5, value) for value in sorted(map(community_value, site.tags))),
     ]
     return tuple(f"{asn}:{function}:{value}" for function, value in values)

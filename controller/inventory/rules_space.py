@@ -1,0 +1,138 @@
+"""Rules about address space: who may announce what. Default deny rests on them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from controller.inventory.findings import Finding
+from controller.inventory.model import GLOBAL, Allocation, Inventory, Network, Prefix, network_order
+from controller.inventory.rules_members import martian, unknown
+
+
+def _space(inventory: Inventory) -> tuple[Allocation | Prefix, ...]:
+    return (*inventory.allocations, *inventory.prefixes)
+
+
+def other_tenant(inventory: Inventory) -> Iterator[Finding]:
+    for each in _space(inventory):
+        if each.tenant != GLOBAL:
+            message = f"tenant {each.tenant}: this release has only the tenant {GLOBAL}; leave the field out"
+            yield Finding(each.label, "tenant-unknown", message, field="tenant")
+
+
+def unroutable_space(inventory: Inventory) -> Iterator[Finding]:
+    """Bogons, and the default route: it would capture ZeroTier's own packets."""
+    for each in _space(inventory):
+        if each.prefix.prefixlen == 0:
+            message = f"{each.prefix} is the default route, which is not carried: declare the space that is meant"
+            yield Finding(each.label, "default-route", message, field="prefix")
+        elif (space := martian(each.prefix)) is not None:
+            message = f"{each.prefix} touches {space}, which is never routed: declare other space"
+            yield Finding(each.label, "martian", message, field="prefix")
+
+
+def allocation_on_segment(inventory: Inventory) -> Iterator[Finding]:
+    """The segment is on-link for everybody: a route inside it would cut gateways off from each other."""
+    fabric = inventory.fabric
+    segments = [each for each in (fabric.segment, fabric.segment6) if each is not None] if fabric is not None else []
+    for each in inventory.allocations:
+        if each.prefix.prefixlen == 0:
+            continue  # Said already.
+        for segment in segments:
+            if segment.version == each.prefix.version and segment.overlaps(each.prefix):
+                message = f"{each.prefix} overlaps the segment {segment}: sites need other space than the uplinks"
+                yield Finding(each.label, "allocation-on-segment", message, field="prefix")
+
+
+def overlapping_allocations(inventory: Inventory) -> Iterator[Finding]:
+    """Between sites; within one site a longer one may stand inside a shorter one.
+
+    One sweep in address order: `around` holds the allocations that the current one may stand in.
+    """
+    around: list[Allocation] = []
+    for each in sorted(inventory.allocations, key=lambda each: (each.tenant, network_order(each.prefix), each.site)):
+        while around and not _inside(each, around[-1]):
+            around.pop()
+        outer = next((other for other in reversed(around) if other.site != each.site), None)
+        if outer is not None:
+            message = (
+                f"{each.prefix} overlaps {outer.prefix} of site {outer.site}:"
+                " address space belongs to one site; move or shrink one of them"
+            )
+            yield Finding(each.label, "allocation-overlap", message, field="prefix")
+        around.append(each)
+
+
+def _inside(inner: Allocation, outer: Allocation) -> bool:
+    """For allocations in sweep order: `outer` starts no later than `inner`."""
+    return (
+        inner.tenant == outer.tenant
+        and inner.prefix.version == outer.prefix.version
+        and int(inner.prefix.network_address) <= int(outer.prefix.broadcast_address)
+    )
+
+
+class _Space:
+    """One site's allocations in one tenant: what covers a prefix, in one look-up per mask length in use."""
+
+    def __init__(self) -> None:
+        self.longest: dict[tuple[int, int, int], int] = {}
+        self.lengths: dict[int, set[int]] = defaultdict(set)
+
+    def add(self, allocation: Allocation) -> None:
+        order = network_order(allocation.prefix)
+        self.longest[order] = allocation.longest
+        self.lengths[order[0]].add(order[2])
+
+    def covering(self, prefix: Network) -> list[int]:
+        """`longest` of every allocation that covers `prefix`."""
+        version, address, length = network_order(prefix)
+        bits = prefix.max_prefixlen
+        masked = ((version, address >> (bits - n) << (bits - n), n) for n in self.lengths[version] if n <= length)
+        return [self.longest[order] for order in masked if order in self.longest]
+
+
+def prefix_not_allocated(inventory: Inventory) -> Iterator[Finding]:
+    """What a hub would refuse is refused here first."""
+    spaces: dict[tuple[str, str], _Space] = defaultdict(_Space)
+    for each in inventory.allocations:
+        spaces[each.site, each.tenant].add(each)
+    lost = {label.partition(" ")[2].partition("/")[0] for label in inventory.broken if label.startswith("allocation ")}
+    nobody_knows = any(site == "*" or site.startswith("#") for site in lost)
+    for prefix in inventory.prefixes:
+        if prefix.prefix.prefixlen == 0 or nobody_knows or prefix.site in lost:
+            continue
+        covering = spaces[prefix.site, prefix.tenant].covering(prefix.prefix)
+        if not covering:
+            message = f"{prefix.prefix} is in no allocation of site {prefix.site}: allocate it there first"
+            yield Finding(prefix.label, "prefix-not-allocated", message, field="prefix")
+        elif prefix.prefix.prefixlen > max(covering):
+            message = (
+                f"{prefix.prefix} is longer than /{max(covering)}, the longest that its allocation allows:"
+                ' raise "longest" there, or announce a shorter prefix'
+            )
+            yield Finding(prefix.label, "prefix-too-long", message, field="prefix")
+
+
+def prefix6_without_segment6(inventory: Inventory) -> Iterator[Finding]:
+    fabric = inventory.fabric
+    if fabric is None or fabric.segment6 is not None:
+        return
+    for each in inventory.prefixes:
+        if each.prefix.version == 6:
+            message = f"{each.prefix} has no IPv6 next hop, for the fabric has no segment6: declare one"
+            yield Finding(each.label, "prefix6-without-segment6", message, field="prefix")
+
+
+def wrong_gateway(inventory: Inventory) -> Iterator[Finding]:
+    """The gateways that a prefix names are of its site."""
+    sites = {gateway.name: gateway.site for gateway in inventory.gateways}
+    named = [(prefix, name) for prefix in inventory.prefixes for name in prefix.gateways]
+    yield from unknown(inventory, ((prefix.label, name) for prefix, name in named), sites, "gateway", "gateways")
+    for prefix, name in named:
+        if sites.get(name, prefix.site) != prefix.site:
+            message = (
+                f"gateway {name} is of site {sites[name]}, not {prefix.site}: only its own gateways can announce it"
+            )
+            yield Finding(prefix.label, "gateway-of-another-site", message, field="gateways")
