@@ -14,16 +14,16 @@ The file holds tokens, so it is written with mode 0600, whole or not at all.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import stat
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from controller.client.files import write_whole
 
 CONTEXT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 DEFAULT_CONTEXT = "default"
@@ -99,19 +99,10 @@ def readable_by_others(path: Path) -> bool:
 
 def save(path: Path, config: Config) -> None:
     """Write whole or not at all, mode 0600 in a directory that only the owner may enter. Raises ConfigUnusable."""
-    path = Path(os.path.realpath(path))  # Who keeps the file elsewhere and links to it keeps the link.
-    temporary = ""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".config-", dir=path.parent)  # Made with mode 0600.
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(dump(config))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, dump(config), mode=0o600)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         raise ConfigUnusable(f"cannot write {path}: {error}. Set XDG_CONFIG_HOME to a directory you own") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -107,7 +108,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless --yes. Without a terminal nobody can answer, so that is a usage error; no is a refusal."""
     if yes:
         return
-    if not click.get_text_stream("stdin").isatty():
+    if not sys.stdin.isatty():
         raise click.UsageError(f"{question} Nobody is there to ask: give --yes")
     if not click.confirm(question, err=True):
         raise CommandFailed("nothing was changed")

@@ -1,0 +1,194 @@
+"""`validate`, `apply`, `export` and `rename`: the inventory between files and the controller."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from controller.client.documents import FILES, FilesRefused, check_files, document_of, show_findings, summary
+from controller.client.errors import CommandFailed
+from controller.client.files import write_whole
+from controller.client.options import confirm, json_option, talks
+from controller.client.tables import counts, print_json, print_table, working
+
+if TYPE_CHECKING:
+    from controller.client.http import Controller
+
+
+@click.command()
+@FILES
+@json_option
+def validate(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Check inventory files offline.
+
+    All files and directories (their *.yml and *.yaml) together are checked as one whole fabric, exactly as
+    the controller checks it. Each finding has its file and line, so this suits a check of pull requests.
+    Exit code 1 when there are findings.
+
+    \b
+    Example:
+      leyline validate inventory/
+    """
+    from controller.inventory.document import to_document
+
+    files = check_files(paths)
+    if files.findings or files.inventory is None:
+        show_findings(files.findings, as_json=as_json)
+        raise FilesRefused(counts(len(files.findings), "finding"))
+    if as_json:
+        show_findings([], as_json=True)
+    else:
+        click.echo(f"good: {summary(to_document(files.inventory))}")
+
+
+@click.command()
+@FILES
+@click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
+@click.option("--prune", is_flag=True, help="Remove what the files lack. Lists it, and asks.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--allow-removals",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Allow that up to N sites or gateways go, where that is more than 10 % of them.",
+)
+@json_option
+@talks
+def apply(
+    controller: Controller,
+    paths: tuple[Path, ...],
+    dry_run: bool,
+    prune: bool,
+    yes: bool,
+    allow_removals: int | None,
+    as_json: bool,
+) -> None:
+    """Merge inventory files into the fabric.
+
+    Objects in the files are added or changed; objects that the files lack stay, unless --prune. It is one
+    change: all of it becomes the next revision, or nothing does. The files are checked here first.
+
+    \b
+    Examples:
+      leyline apply --dry-run inventory/
+      leyline apply inventory/ && leyline show gateways
+      leyline apply --prune --yes --allow-removals 2 inventory/
+    """
+    document = document_of(paths, as_json=as_json)
+    query = {"prune": prune, "allow_removals": allow_removals}
+    if_match = ""
+    if prune and not dry_run:
+        if_match = _agree_to_removals(controller, document, query, yes=yes)
+    with working(f"The controller checks and compiles {summary(document)}"):
+        answer = controller.post("apply", document, if_match=if_match, dry_run=dry_run, **query)
+    if as_json:
+        print_json(answer)
+    else:
+        print_changes(answer)
+
+
+def _agree_to_removals(
+    controller: Controller, document: Mapping[str, Any], query: Mapping[str, Any], *, yes: bool
+) -> str:
+    """List on stderr what --prune would remove, and ask. Returns the ETag of the state that was agreed to."""
+    with working("The controller compares"):
+        reply = controller.request("POST", "apply", body=document, query={**query, "dry_run": True})
+    removed = [change["object"] for change in reply.body["changes"] if change["action"] == "remove"]
+    if removed:
+        print_table(["would be removed"], [[name] for name in removed], to_stderr=True)
+        confirm(f"Remove {counts(len(removed), 'object')} that the files lack?", yes=yes)
+    return reply.etag
+
+
+def print_changes(answer: Mapping[str, Any]) -> None:
+    """The change table, and one line that sums it up."""
+    changes = answer["changes"]
+    colours = {"add": "green", "change": "yellow", "remove": "red"}
+    rows = [(change["action"], change["object"], _fields(change.get("fields") or {})) for change in changes]
+    print_table(["action", "object", "fields"], rows, styles={n: colours.get(row[0], "") for n, row in enumerate(rows)})
+    if not changes:
+        click.echo(f"nothing to change; the fabric stays at revision {answer['revision']}")
+        return
+    done = Counter(change["action"] for change in changes)
+    what = ", ".join(
+        f"{done[action]} {action}{'d' if action.endswith('e') else 'ed'}" for action in colours if done[action]
+    )
+    plans = f"{counts(len(answer['gateways']), 'gateway')} with a new plan"
+    if answer["dry_run"]:
+        click.echo(f"dry run, nothing was stored: {what}; {plans}")
+    else:
+        click.echo(f"revision {answer['revision']}: {what}; {plans}")
+
+
+def _fields(fields: Mapping[str, Any]) -> str:
+    def said(value: Any) -> str:
+        return "-" if value in (None, "", []) else ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    return "; ".join(f"{name}: {said(old)} -> {said(new)}" for name, (old, new) in fields.items())
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to FILE.")
+@talks
+def export(controller: Controller, form: str, output: Path | None) -> None:
+    """Print the whole inventory as YAML or JSON.
+
+    Numbers and addresses that the controller allocated are in it, so `apply` of an export gives the same
+    fabric, on an empty controller too.
+
+    \b
+    Examples:
+      leyline export -o inventory.yml
+      leyline export --format json | jq '.sites[].name'
+    """
+    with working("The controller exports"):
+        document = controller.get("fabric")
+    if form == "json":
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    else:
+        from controller.inventory.yaml import dump_yaml
+
+        text = dump_yaml(document)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        write_whole(output, text, mode=0o644)  # Half an inventory could be a valid one.
+    except OSError as error:
+        raise CommandFailed(f"cannot write {output}: {error}") from None
+    click.echo(f"{output}: {summary(document)}", err=True)
+
+
+@click.command()
+@click.argument(
+    "kind",
+    type=click.Choice(["circuit-class", "client", "fabric", "gateway", "region", "site", "uplink"]),
+    metavar="KIND",
+)
+@click.argument("old")
+@click.argument("new")
+@json_option
+@talks
+def rename(controller: Controller, kind: str, old: str, new: str, as_json: bool) -> None:
+    """Rename an object; its numbers and addresses stay.
+
+    KIND is site, gateway, uplink, client, region, circuit-class or fabric; an uplink is named as
+    GATEWAY/UPLINK. Everything that refers to the object follows. A gateway's token stays valid; its speaker
+    needs the new name in its own configuration.
+
+    \b
+    Examples:
+      leyline rename site berlin berlin-mitte
+      leyline rename uplink berlin-1/main fiber
+    """
+    answer = controller.post("rename", {"kind": kind, "old": old, "new": new})
+    if as_json:
+        print_json(answer)
+    else:
+        print_changes(answer)
