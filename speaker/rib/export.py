@@ -18,8 +18,6 @@ from speaker.rib.pathset import MEMO_LIMIT
 from speaker.rib.prefix import Family, Key
 from speaker.rib.table import Change
 
-TRANSITIVE, PARTIAL = 0x40, 0x20  # Attribute flags, RFC 4271 4.3
-
 _TOLD = {
     # Whom we tell, and what: RFC 4456 6. In order: an uplink's path is told from the first kind that has it.
     SourceKind.CLIENT: (SourceKind.LOCAL, SourceKind.CLIENT, SourceKind.PEER),
@@ -134,7 +132,7 @@ class Exporter:
 
     def _reflected(self, path: Path) -> Attributes:
         """The attributes on the wire. The next hop is never touched."""
-        attributes = replace(path.attributes, local_pref=local_pref(path.attributes), unknown=_passed_on(path))
+        attributes = replace(path.attributes, local_pref=local_pref(path.attributes))
         if self.group.kind is SourceKind.HUB:
             return attributes
         originator = attributes.originator_id
@@ -151,8 +149,3 @@ class Exporter:
 def _may_be_told(path: Path) -> bool:
     """NO_EXPORT passes, as these are iBGP sessions (RFC 1997)."""
     return not path.rejected and NO_ADVERTISE not in path.attributes.communities
-
-
-def _passed_on(path: Path) -> tuple[tuple[int, int, bytes], ...]:
-    """Unknown attributes go on if they are transitive, marked partial (RFC 4271 5)."""
-    return tuple((flags | PARTIAL, code, value) for flags, code, value in path.attributes.unknown if flags & TRANSITIVE)

@@ -97,6 +97,21 @@ class Rib:
         """Announce what `plan` announces, and nothing else: whole values are compared, the difference is applied."""
         self._originator.originate(self._tables, plan)
 
+    def router_changed(self, router: RouterFacts) -> bool:
+        """New facts, same router. True: tiers may differ everywhere, so tell the kernel `routes(everything)`.
+
+        The import policies depend on the facts too: call `policy_changed` for each session.
+        Raises ValueError when router id, AS or CLUSTER_ID differ: that is another router, with a Rib of its own.
+        """
+        former = self.router
+        if (former.router_id, former.asn, former.cluster_id) != (router.router_id, router.asn, router.cluster_id):
+            raise ValueError("router id, AS or CLUSTER_ID changed: make a new Rib")
+        self.router = router
+        if former.max_paths == router.max_paths:
+            return False
+        self._decider = Decider(router.max_paths)
+        return True
+
     def policy_changed(self, source: Source, policy: ImportPolicy) -> None:
         """From now on `policy` judges `source`; what it sent before is judged again, from the attributes as received.
 

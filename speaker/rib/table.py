@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
 
@@ -23,6 +23,10 @@ class Change(NamedTuple):
     keys: list[Key]
 
 
+LOG_LIMIT = 1 << 22
+"""Changes in the log before it is compacted; 32 MB. A consumer that keeps up never comes near it."""
+
+
 @dataclass(slots=True)
 class Counts:
     """Paths of one source in one table."""
@@ -32,25 +36,28 @@ class Counts:
     stale: int = 0
 
 
-@dataclass(slots=True)
 class Table:
     """Rows of one family, with change tracking.
 
     `announce` and `withdraw` take effect at once. What touches all rows of a source (stale
     marks, purges, a new policy) is started by `sweeps` and carried out by `sweeps.step`, in
     slices, and is correct whatever arrives between two slices.
+
+    At a million rows each look-up of a key is a cache miss and costs more than everything
+    else. So changes are logged by the batch; a key is looked up again only when its change is taken.
     """
 
-    family: Family
-    sets: PathSets
-    rows: dict[Key, PathSet] = field(default_factory=dict)
-    counts: dict[Source, Counts] = field(default_factory=dict)
-    sweeps: Sweeps = field(init=False)
-    _dirty: dict[Key, PathSet] = field(default_factory=dict)
-    _leaving: dict[Key, PathSet] = field(default_factory=dict)  # Being taken; older than `_dirty`.
-
-    def __post_init__(self) -> None:
+    def __init__(self, family: Family, sets: PathSets) -> None:
+        self.family = family
+        self.sets = sets
+        self.rows: dict[Key, PathSet] = {}
+        self.counts: dict[Source, Counts] = {}
         self.sweeps = Sweeps(self)
+        self.changed = 0  # How many keys `take` has to look at.
+        self._log: deque[tuple[PathSet, PathSet, list[Key]]] = deque()
+        # Keys that were told about while a later change of theirs was in the log already: what was told.
+        self._told: dict[Key, PathSet] = {}
+        self._log_limit = LOG_LIMIT
 
     def announce(self, keys: Collection[Key], path: Path) -> None:
         """`path` is now what its source announces for `keys` under its path id."""
@@ -65,50 +72,35 @@ class Table:
 
     def move(self, keys: Collection[Key], step: Callable[[PathSet], PathSet]) -> None:
         """Replace the path set of every key by `step` of it. `step` is called once per distinct set."""
-        batch = dict.fromkeys(keys)
+        batch = list(dict.fromkeys(keys))
         olds = list(map(self.rows.get, batch, repeat(EMPTY)))
-        distinct = dict(zip(map(id, olds), olds, strict=True))
-        moving = {name: (old, new) for name, old in distinct.items() if (new := step(old)) is not old}
-        if not moving:
+        if len(set(map(id, olds))) == 1:  # The usual case: no Python code per key.
+            new = step(olds[0])
+            if new is not olds[0]:
+                self._replace(batch, olds[0], new)
             return
-        numbers = Counter(map(id, olds)) if len(distinct) > 1 else {name: len(olds) for name in distinct}
-        for name, (old, new) in moving.items():
-            self._count(old, new, numbers[name])
-        if len(distinct) == 1:
-            ((old, new),) = moving.values()
-            self._move_all(batch, old, new)
-        else:
-            self._move_each(batch, olds, moving)
-
-    def _move_all(self, batch: dict[Key, None], old: PathSet, new: PathSet) -> None:
-        """The usual case: one UPDATE's prefixes had one set and get one set. No Python code per key."""
-        if not self._leaving and self._dirty.keys().isdisjoint(batch):
-            self._dirty.update(dict.fromkeys(batch, old))
-        else:
-            leaving, note = self._leaving, self._dirty.setdefault
-            for key in batch:
-                if key not in leaving:
-                    note(key, old)
-        if new:
-            self.rows.update(dict.fromkeys(batch, new))
-        else:
-            for key in batch:
-                del self.rows[key]
-
-    def _move_each(
-        self, batch: dict[Key, None], olds: list[PathSet], moving: dict[int, tuple[PathSet, PathSet]]
-    ) -> None:
-        rows, leaving, note = self.rows, self._leaving, self._dirty.setdefault
+        parts: dict[int, tuple[PathSet, list[Key]]] = {}
         for key, old in zip(batch, olds, strict=True):
-            move = moving.get(id(old))
-            if move is None:
-                continue
-            if key not in leaving:
-                note(key, old)
-            if move[1]:
-                rows[key] = move[1]
-            else:
-                del rows[key]
+            part = parts.get(id(old))
+            if part is None:
+                part = parts[id(old)] = old, []
+            part[1].append(key)
+        for old, part_keys in parts.values():
+            new = step(old)
+            if new is not old:
+                self._replace(part_keys, old, new)
+
+    def _replace(self, keys: list[Key], old: PathSet, new: PathSet) -> None:
+        self._count(old, new, len(keys))
+        self._log.append((old, new, keys))
+        self.changed += len(keys)
+        if new:
+            self.rows.update(dict.fromkeys(keys, new))
+        else:
+            for key in keys:
+                del self.rows[key]
+        if self.changed > self._log_limit:
+            self._compact()
 
     def _count(self, old: PathSet, new: PathSet, number: int) -> None:
         """`number` rows went from `old` to `new`."""
@@ -125,44 +117,60 @@ class Table:
             if path.stale:
                 counts.stale += change
 
-    @property
-    def changed(self) -> int:
-        """How many keys `take` has to tell about, at most."""
-        return len(self._dirty) + len(self._leaving)
-
     def take(self, limit: int) -> list[Change]:
-        """What changed since it was last taken: at most `limit` keys, older changes first, each key at most once.
+        """What changed since it was last taken, the oldest changes first, grouped by (old, new).
 
-        Grouped by (old, new). A key that changed and changed back is left out.
+        At most `limit` keys, each at most once; `old` is what was last told about the key. A key that changed
+        and changed back is left out.
         """
-        if not self._leaving:
-            self._leaving, self._dirty = self._dirty, {}
-        if len(self._leaving) <= limit:
-            items = list(self._leaving.items())
-            self._leaving = {}
-        else:
-            items = [self._leaving.popitem() for _ in range(limit)]
-        return self._grouped(items)
-
-    def _grouped(self, items: list[tuple[Key, PathSet]]) -> list[Change]:
         changes: dict[tuple[int, int], Change] = {}
-        now = self.rows.get
-        last_old = last_new = None
-        keys: list[Key] = []
-        for key, old in items:
-            new = now(key, EMPTY)
-            if old is last_old and new is last_new:  # Keys of one UPDATE stand together.
-                keys.append(key)
-                continue
-            if new is old:
-                continue
-            change = changes.get((id(old), id(new)))
-            if change is None:
-                change = changes[id(old), id(new)] = Change(self.family, old, new, [])
-            last_old, last_new, keys = old, new, change.keys
-            keys.append(key)
+        while self._log and limit > 0:
+            old, new, keys = self._log.popleft()
+            if len(keys) > limit:
+                self._log.appendleft((old, new, keys[limit:]))
+                keys = keys[:limit]
+            limit -= len(keys)
+            self.changed -= len(keys)
+            self._settle(old, new, keys, changes)
+        if not self._log:
+            self._told = {}
         return list(changes.values())
+
+    def _compact(self) -> None:
+        """Nobody takes changes: keep one a key, at most as many as keys there are and were."""
+        for _, old, new, keys in self.take(self.changed):
+            self._log.append((old, new, keys))
+            self.changed += len(keys)
+        self._log_limit = max(LOG_LIMIT, 2 * self.changed)
+
+    def _settle(self, old: PathSet, then: PathSet, keys: list[Key], changes: dict[tuple[int, int], Change]) -> None:
+        """Add to `changes` what `keys`, which went from `old` to `then`, are now."""
+        news = list(map(self.rows.get, keys, repeat(EMPTY)))
+        told = self._told
+        if set(map(id, news)) == {id(then)} and told.keys().isdisjoint(keys):
+            self._change(changes, old, then).extend(keys)
+            return
+        for key, new in zip(keys, news, strict=True):
+            before = told.get(key)
+            if before is None:
+                before = old
+                if new is not then:  # It stands in the log again.
+                    told[key] = new
+            else:
+                told[key] = new
+            if new is not before:
+                self._change(changes, before, new).append(key)
+
+    def _change(self, changes: dict[tuple[int, int], Change], old: PathSet, new: PathSet) -> list[Key]:
+        change = changes.get((id(old), id(new)))
+        if change is None:
+            change = changes[id(old), id(new)] = Change(self.family, old, new, [])
+        return change.keys
 
     def snapshot(self, keys: list[Key]) -> list[Change]:
         """The rows of `keys` as they stand, as changes from nothing: what a new neighbour must be told."""
-        return self._grouped([(key, EMPTY) for key in keys])
+        changes: dict[tuple[int, int], Change] = {}
+        for key, new in zip(keys, map(self.rows.get, keys, repeat(EMPTY)), strict=True):
+            if new:
+                self._change(changes, EMPTY, new).append(key)
+        return list(changes.values())
