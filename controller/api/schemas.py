@@ -1,0 +1,120 @@
+"""What OpenAPI says about the inventory's bodies, each with an example.
+
+The parser of these bodies is controller.inventory.document, which finds more than a schema can
+say; a test holds the two together: same fields, and every example is accepted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.inventory.document import SPECS
+from controller.inventory.model import SECTIONS
+
+_TEXT = {"type": "string"}
+_NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"}
+_NUMBER = {"type": "integer", "minimum": 1}
+_PREFIX = {"type": "string", "description": "ADDRESS/LENGTH, IPv4 or IPv6"}
+_NAMES = {"type": "array", "items": _NAME}
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "address": {"type": "string", "format": "ipv4"},
+    "address6": {"type": "string", "format": "ipv6"},
+    "asn": {"type": "integer", "minimum": 1, "maximum": 2**32 - 2},
+    "bandwidth": {"type": ["integer", "string"], "description": 'bit/s, or "100M", "1G"'},
+    "circuit_class": _NAME,
+    "gateways": {**_NAMES, "description": "Empty or left out: every gateway of the site"},
+    "hold_time": {"type": "integer", "minimum": 3, "maximum": 65535, "description": "seconds"},
+    "interface": {"type": "string", "maxLength": 15},
+    "longest": {"type": "integer", "minimum": 0, "maximum": 128, "description": "Longest mask that may be announced"},
+    "max_paths": {"type": "integer", "minimum": 1, "maximum": 64},
+    "name": _NAME,
+    "node_id": {"type": "string", "pattern": "^[0-9a-f]{10}$"},
+    "number": {**_NUMBER, "description": "Left out: allocated, stored, never moves"},
+    "preference": {"type": "integer", "minimum": 1, "maximum": 2**32 - 1, "description": "LOCAL_PREF"},
+    "prefix": _PREFIX,
+    "provider": _TEXT,
+    "region": _NAME,
+    "restart_time": {"type": "integer", "minimum": 0, "maximum": 4095, "description": "seconds"},
+    "role": {"type": "string", "enum": ["spoke", "hub"]},
+    "segment": _PREFIX,
+    "segment6": _PREFIX,
+    "site": _NAME,
+    "tags": _NAMES,
+    "tenant": {"type": "string", "enum": ["global"]},
+}
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "fabric": {"name": "demo", "asn": 64512, "segment": "10.42.0.0/16", "segment6": "fd42:42::/64"},
+    "region": {"name": "eu"},
+    "circuit-class": {"name": "gold", "preference": 300},
+    "site": {"name": "berlin", "region": "eu", "provider": "acme", "tags": ["dc"]},
+    "allocation": {"site": "berlin", "prefix": "10.1.0.0/16", "longest": 24},
+    "prefix": {"site": "berlin", "prefix": "10.1.1.0/24"},
+    "uplink": {
+        "name": "main",
+        "node_id": "a1b2c3d4e5",
+        "interface": "ztfabric0",
+        "circuit_class": "fiber",
+        "bandwidth": "1G",
+    },
+    "gateway": {
+        "name": "berlin-1",
+        "site": "berlin",
+        "role": "hub",
+        "uplinks": [{"name": "main", "node_id": "a1b2c3d4e5", "interface": "ztfabric0", "circuit_class": "fiber"}],
+    },
+    "client": {"name": "frr1", "site": "berlin", "node_id": "b1b2c3d4e5", "circuit_class": "fiber"},
+}
+
+DOCUMENT_EXAMPLE: dict[str, Any] = {
+    "fabric": EXAMPLES["fabric"],
+    **{section: [EXAMPLES[kind]] for section, kind in SECTIONS.items()},
+}
+
+
+def schema_of(kind: str, *, patch: bool = False) -> dict[str, Any]:
+    """JSON Schema of one object. In a patch nothing is required and null takes a field away."""
+    spec = SPECS[kind]
+    properties = {field: _field(field) for field in spec.readers}
+    schema: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
+    if not patch:
+        schema["required"] = list(spec.required)
+    return schema
+
+
+def _field(field: str) -> dict[str, Any]:
+    if field == "uplinks":
+        return {"type": "array", "items": schema_of("uplink"), "minItems": 1, "maxItems": 8}
+    return FIELDS[field]
+
+
+def document_schema() -> dict[str, Any]:
+    sections = {section: {"type": "array", "items": schema_of(kind)} for section, kind in SECTIONS.items()}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"fabric": schema_of("fabric"), **sections},
+    }
+
+
+def request_body(kind: str) -> dict[str, Any]:
+    return _body(schema_of(kind), EXAMPLES[kind], "application/json")
+
+
+def patch_body(kind: str) -> dict[str, Any]:
+    example = {field: value for field, value in EXAMPLES[kind].items() if field not in SPECS[kind].key}
+    return _body(schema_of(kind, patch=True), example, "application/merge-patch+json")
+
+
+def document_body() -> dict[str, Any]:
+    return _body(document_schema(), DOCUMENT_EXAMPLE, "application/json")
+
+
+def document_response() -> dict[str, Any]:
+    content = {"application/json": {"schema": document_schema(), "example": DOCUMENT_EXAMPLE}}
+    return {"description": "Every object, in canonical order", "content": content}
+
+
+def _body(schema: dict[str, Any], example: dict[str, Any], media_type: str) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema, "example": example}}}}

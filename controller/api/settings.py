@@ -1,0 +1,59 @@
+"""What whoever starts the controller decides."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8642
+
+
+class BadSettings(ValueError):
+    """The settings do not go together; the message names the way out."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`database` is a URL; `max_wait_seconds` bounds what a gateway may ask for with `wait`."""
+
+    database: str
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    insecure_behind_proxy: bool = False
+    max_wait_seconds: float = 60.0
+    busy_timeout_seconds: float = 5.0
+
+    def check(self) -> None:
+        """Raises BadSettings."""
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise BadSettings("TLS needs both files: --tls-certificate and --tls-key")
+        for path in (self.tls_certificate, self.tls_key):
+            if path is not None and not os.access(path, os.R_OK):
+                raise BadSettings(f"{path} cannot be read")
+        if self.tls_certificate is None and not self.insecure_behind_proxy and not _is_loopback(self.host):
+            raise BadSettings(
+                f"{self.host} is not this machine alone, and tokens would travel in the clear: give --tls-certificate "
+                "and --tls-key, or --insecure-behind-proxy when a proxy in front of it does TLS"
+            )
+
+
+def default_database() -> str:
+    """A SQLite file: /var/lib/leyline for root, the user's state directory for others."""
+    if os.geteuid() == 0:
+        return "sqlite:////var/lib/leyline/controller.sqlite"
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return f"sqlite:///{state}/leyline/controller.sqlite"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,128 @@
+"""Tokens: made, listed, revoked. The text of one is in the answer that makes it, and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from controller.api.access import Admin, AnyCaller, Context, Ctx, Operator
+from controller.api.answers import PROBLEMS, Cursor, Limit, Page, page, time_text
+from controller.api.errors import NotFound
+from controller.store.tokens import Role, Token
+
+router = APIRouter(tags=["tokens"], responses=PROBLEMS)
+
+YEAR_SECONDS = 366 * 86400
+ExpiresIn = Annotated[int | None, Field(ge=1, le=10 * YEAR_SECONDS, description="Seconds; null: it does not expire.")]
+Note = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$", description="What it is for.")]
+
+
+class NewToken(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"role": "operator", "note": "ci", "expires_in": 2592000}}
+    )
+    role: Literal["viewer", "operator", "admin"]
+    note: Note = ""
+    expires_in: ExpiresIn = None
+
+
+class NewGatewayToken(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"note": "installed by ansible"}})
+    note: Note = ""
+    expires_in: ExpiresIn = None
+
+
+class TokenAnswer(BaseModel):
+    """`token` is shown this once; the controller keeps only its hash."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"token": "leyline_ID_SECRET", "id": "ID", "role": "operator"}}
+    )
+    token: str
+    id: str
+    role: Role
+    gateway: str | None = None
+    note: str = ""
+    expires_at: str | None = None
+
+
+def shown(token: Token, context: Context) -> dict[str, Any]:
+    """All but the hash. `last_used_at` also from memory: it is stored once a minute."""
+    used = max(filter(None, (token.last_used_at, context.used.get(token.id))), default=None)
+    return {
+        "id": token.id,
+        "role": token.role,
+        "gateway": token.gateway,
+        "note": token.note,
+        "state": state(token, time.time()),
+        "created_at": time_text(token.created_at),
+        "created_by": token.created_by,
+        "expires_at": time_text(token.expires_at),
+        "revoked_at": time_text(token.revoked_at),
+        "last_used_at": time_text(used),
+    }
+
+
+def state(token: Token, now: float) -> str:
+    if token.revoked_at is not None:
+        return "revoked"
+    return "usable" if token.usable(now) else "expired"
+
+
+def _answer(text: str, token: Token) -> TokenAnswer:
+    return TokenAnswer(
+        token=text,
+        id=token.id,
+        role=token.role,
+        gateway=token.gateway,
+        note=token.note,
+        expires_at=time_text(token.expires_at),
+    )
+
+
+def _expiry(expires_in: int | None) -> float | None:
+    return None if expires_in is None else time.time() + expires_in
+
+
+@router.post("/tokens", status_code=201, summary="Create: token; its text is shown this once")
+def create_token(context: Ctx, caller: Admin, data: NewToken) -> TokenAnswer:
+    text, token = context.controller.issue_token(
+        data.role, actor=caller.actor, note=data.note, expires_at=_expiry(data.expires_in)
+    )
+    return _answer(text, token)
+
+
+@router.get("/tokens", response_model=Page, summary="List: tokens, oldest first, without their secrets")
+def list_tokens(context: Ctx, _: Admin, limit: Limit = 100, cursor: Cursor = None) -> Page:
+    rows = context.store.tokens()
+    return page(rows, lambda each: (each.created_at, each.id), lambda each: shown(each, context), limit, cursor)
+
+
+@router.delete("/tokens/{public}", summary="Revoke a token, at once and for good")
+def revoke_token(context: Ctx, caller: Admin, public: str) -> dict[str, Any]:
+    token = context.controller.revoke_token(public, actor=caller.actor)
+    if token is None:
+        raise NotFound(f"there is no token {public}; the id is the part between the two underscores")
+    return shown(token, context)
+
+
+@router.post(
+    "/gateways/{name}/token", status_code=201, summary="Create: the token of a gateway; its text is shown this once"
+)
+def create_gateway_token(context: Ctx, caller: Operator, name: str, data: NewGatewayToken | None = None) -> TokenAnswer:
+    """Former tokens of the gateway stay good until they are revoked, so that one can be replaced in two steps."""
+    data = data or NewGatewayToken()
+    if name not in context.store.state().by_key["gateways"]:
+        raise NotFound(f"there is no gateway {name}")
+    text, token = context.controller.issue_token(
+        "gateway", actor=caller.actor, gateway=name, note=data.note, expires_at=_expiry(data.expires_in)
+    )
+    return _answer(text, token)
+
+
+@router.get("/whoami", summary="What this token is")
+def whoami(context: Ctx, caller: AnyCaller) -> dict[str, Any]:
+    return shown(caller.token, context)

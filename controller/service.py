@@ -1,0 +1,255 @@
+"""One change of the fabric, from what was asked for to what gateways must hear.
+
+    edit -> allocate -> check -> compile -> store (rows, plans, revision, audit) | commit | tell
+
+All in one transaction, or nothing. The parts are pure or live in controller.store; this module
+only puts them in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controller.inventory.allocate import allocate, numbers_of
+from controller.inventory.checks import check
+from controller.inventory.findings import Finding, InventoryRefused
+from controller.inventory.merge import removal_guard, rename
+from controller.inventory.model import Gateway, Inventory
+from controller.policy.compile import compile_plans
+from controller.store import tokens
+from controller.store.state import State, described, difference, state_of
+from controller.store.store import Changing, Store, StoredPlan
+from speaker.plan import encode
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the fabric should become, and what was already found wrong with how it was said."""
+
+    inventory: Inventory
+    findings: Sequence[Finding] = ()
+
+
+Edit = Callable[[State], Wanted]
+"""What should become of the present state. Pure; raises InventoryRefused or a refusal of its own."""
+
+Clock = Callable[[], float]
+
+
+class RemovalsGuarded(Exception):
+    """More would be removed than was allowed."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+@dataclass(frozen=True)
+class Moved:
+    """After a commit: the gateways whose plan is another one now, each with its digest (None: it has gone)."""
+
+    revision: int
+    digests: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a change did, or with `dry_run` would do. Without changes the revision is the former one."""
+
+    state: State
+    dry_run: bool
+    changes: list[dict[str, Any]]
+    gateways: list[str]
+
+    @property
+    def revision(self) -> int:
+        return self.state.revision
+
+
+@dataclass(frozen=True)
+class _Draft:
+    state: State
+    changes: Any
+    plans: dict[str, StoredPlan]
+
+
+class Controller:
+    """Changes the fabric, and tells `announce` after each commit what moved. Thread-safe."""
+
+    def __init__(self, store: Store, announce: Callable[[Moved], None], clock: Clock = time.time) -> None:
+        self.store = store
+        self._announce = announce
+        self._clock = clock
+
+    def change(
+        self,
+        edit: Edit,
+        *,
+        actor: str,
+        action: str,
+        subject: str,
+        dry_run: bool = False,
+        allow_removals: int | None = None,
+        renamed_gateway: tuple[str, str] | None = None,
+    ) -> Outcome:
+        """Carries `edit` out.
+
+        Raises InventoryRefused with all findings, RemovalsGuarded, StoreUnavailable, or what `edit` raises;
+        nothing is stored then, and nobody is told.
+        """
+        if dry_run:
+            state = self.store.state()
+            draft = _draft(state, edit, allow_removals)
+            before = self.store.digests()
+            return _outcome(draft, before, dry_run=True)
+        with self.store.changing() as change:
+            draft = _draft(change.state, edit, allow_removals)
+            before = change.digests()
+            outcome = _outcome(draft, before, dry_run=False)
+            if not draft.changes:
+                return outcome  # Nothing to write: no revision, and the lock goes.
+            if renamed_gateway is not None:
+                change.rename_gateway(*renamed_gateway)
+            self._store(change, draft, outcome, before, (actor, action, subject))
+        self._announce(_moved(draft, before))
+        return outcome
+
+    def rename(self, kind: str, old: str, new: str, *, actor: str, dry_run: bool = False) -> Outcome:
+        """`leyline rename`: number, address, token and report stay. Raises as `change`."""
+
+        def edit(state: State) -> Wanted:
+            return Wanted(rename(state.inventory, kind, old, new))
+
+        return self.change(
+            edit,
+            actor=actor,
+            action="rename",
+            subject=f"{kind} {old} -> {new}",
+            dry_run=dry_run,
+            # A rename is no removal, though by their names one object goes and another comes.
+            allow_removals=1,
+            renamed_gateway=(old, new) if kind == Gateway.kind else None,
+        )
+
+    def refresh_plans(self) -> list[str]:
+        """Compiles everything anew, as after an upgrade of the controller. -> gateways whose plan moved.
+
+        Raises InventoryRefused when this release's checks refuse what is stored; the plans stay as they are.
+        """
+        with self.store.changing() as change:
+            findings = check(change.state.inventory) if change.state.revision else []
+            if findings:
+                raise InventoryRefused(findings)
+            plans = _plans(change.state.inventory)
+            before = change.digests()
+            draft = _Draft(change.state, None, plans)
+            moved = _moved(draft, before)
+            change.save_plans({name: plans[name] for name, digest in moved.digests.items() if digest is not None})
+        self._announce(moved)
+        return sorted(moved.digests)
+
+    def issue_token(
+        self,
+        role: tokens.Role,
+        *,
+        actor: str,
+        gateway: str | None = None,
+        note: str = "",
+        expires_at: float | None = None,
+    ) -> tuple[str, tokens.Token]:
+        """A new token; its text is nowhere but in the answer. The caller has checked that the gateway exists."""
+        now = self._clock()
+        with self.store.changing() as change:
+            text, token = tokens.issue(
+                change.connection,
+                role,
+                now=now,
+                created_by=actor,
+                gateway=gateway,
+                note=note,
+                expires_at=expires_at,
+            )
+            detail = {"role": role, "gateway": gateway, "expires_at": expires_at}
+            change.log(actor, "issue", f"token {token.id}", now=now, detail=detail)
+        return text, token
+
+    def revoke_token(self, public: str, *, actor: str) -> tokens.Token | None:
+        """The revoked token, or None when there is none such. Its gateway's poll is woken, and refused."""
+        now = self._clock()
+        with self.store.changing() as change:
+            token = tokens.revoke(change.connection, public, now)
+            if token is None:
+                return None
+            change.log(actor, "revoke", f"token {public}", now=now, detail={"role": token.role})
+        if token.gateway is not None:
+            self._announce(Moved(change.state.revision, {token.gateway: None}))
+        return token
+
+    def first_admin_token(self) -> str | None:
+        """The text of the first admin token; None when there has been one already."""
+        now = self._clock()
+        with self.store.changing() as change:
+            if tokens.has_admin(change.connection):
+                return None
+            text, token = tokens.issue(
+                change.connection, "admin", now=now, created_by="controller", note="made on first start"
+            )
+            change.log("controller", "issue", f"token {token.id}", now=now, detail={"role": "admin"})
+        return text
+
+    def _store(
+        self, change: Changing, draft: _Draft, outcome: Outcome, before: dict[str, str], who: tuple[str, str, str]
+    ) -> None:
+        actor, action, subject = who
+        now = self._clock()
+        summary = f"{action} {subject}".strip()
+        change.save(draft.state, draft.changes, actor=actor, summary=summary, now=now)
+        change.save_plans({name: plan for name, plan in draft.plans.items() if before.get(name) != plan.digest})
+        change.log(actor, action, subject, now=now, revision=draft.state.revision, detail=outcome.changes)
+
+
+def _draft(state: State, edit: Edit, allow_removals: int | None) -> _Draft:
+    """The next state and its plans. Raises InventoryRefused, RemovalsGuarded, or what `edit` raises."""
+    asked = edit(state)
+    wanted = allocate(asked.inventory, numbers_of(state.inventory))
+    if asked.findings:  # Said together with what else is wrong, so that nobody has to come twice.
+        raise InventoryRefused([*asked.findings, *check(wanted)])
+    changes = difference(state.inventory, wanted)
+    if not changes:
+        return _Draft(state, changes, {})
+    findings = check(wanted)
+    if findings:
+        raise InventoryRefused(findings)
+    guarded = removal_guard(state.inventory, wanted, allow_removals)
+    if guarded is not None:
+        raise RemovalsGuarded(guarded)
+    return _Draft(state_of(state.revision + 1, wanted), changes, _plans(wanted))
+
+
+def _plans(inventory: Inventory) -> dict[str, StoredPlan]:
+    if inventory.fabric is None:
+        return {}
+    return {name: stored_plan(encode(plan)) for name, plan in compile_plans(inventory).items()}
+
+
+def stored_plan(body: bytes) -> StoredPlan:
+    """As speaker.plan.digest, without encoding twice."""
+    return StoredPlan(hashlib.sha256(body).hexdigest()[:16], body)
+
+
+def _moved(draft: _Draft, before: dict[str, str]) -> Moved:
+    digests: dict[str, str | None] = {
+        name: plan.digest for name, plan in draft.plans.items() if before.get(name) != plan.digest
+    }
+    digests.update((name, None) for name in before if name not in draft.plans)
+    return Moved(draft.state.revision, digests)
+
+
+def _outcome(draft: _Draft, before: dict[str, str], *, dry_run: bool) -> Outcome:
+    if not draft.changes:
+        return Outcome(draft.state, dry_run, [], [])
+    return Outcome(draft.state, dry_run, described(draft.changes), sorted(_moved(draft, before).digests))

@@ -1,0 +1,188 @@
+"""Objects of the inventory <-> rows. Pure: the database is elsewhere.
+
+An object may have rows in several tables (a gateway's uplinks). Only allocated objects have rows: a
+number or an address that is still None is a bug of the caller.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Any
+
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import Table
+
+from controller.inventory.document import order
+from controller.inventory.model import (
+    Allocation,
+    CircuitClass,
+    Client,
+    Fabric,
+    Gateway,
+    Inventory,
+    Object,
+    Prefix,
+    Region,
+    Site,
+    Uplink,
+)
+from controller.store import tables
+
+Row = dict[str, Any]
+Rows = dict[Table, list[Row]]
+Fetched = Mapping[Table, Sequence[SqlRow[Any]]]
+
+
+def rows_of(objects: Iterable[Object]) -> Rows:
+    """All rows of `objects`, by table."""
+    found: Rows = defaultdict(list)
+    for each in objects:
+        for table, row in _rows(each):
+            found[table].append(row)
+    return found
+
+
+def _rows(each: Object) -> Iterator[tuple[Table, Row]]:
+    match each:
+        case Prefix():
+            key = {"site": each.site, "tenant": each.tenant, "prefix": str(each.prefix)}
+            yield tables.prefixes, key
+            for gateway in each.gateways:
+                yield tables.prefix_gateways, {**key, "gateway": gateway}
+        case Allocation():
+            yield (
+                tables.allocations,
+                {"site": each.site, "tenant": each.tenant, "prefix": str(each.prefix), "longest": each.longest},
+            )
+        case Gateway():
+            yield tables.gateways, {"name": each.name, "site": each.site, "role": each.role}
+            for position, uplink in enumerate(each.uplinks):
+                yield tables.attachments, _attachment(uplink)
+                yield (
+                    tables.uplinks,
+                    {
+                        "gateway": each.name,
+                        "name": uplink.name,
+                        "position": position,
+                        "interface": uplink.interface,
+                        "number": uplink.number,
+                    },
+                )
+        case Client():
+            yield tables.attachments, _attachment(each)
+            yield tables.clients, {"name": each.name, "site": each.site, "number": each.number}
+        case Site():
+            yield (
+                tables.sites,
+                {
+                    "name": each.name,
+                    "region": each.region,
+                    "number": each.number,
+                    "provider": each.provider,
+                    "tags": json.dumps(each.tags),
+                },
+            )
+        case Region():
+            yield tables.regions, {"name": each.name}
+        case CircuitClass():
+            yield tables.circuit_classes, {"name": each.name, "preference": each.preference}
+        case Fabric():
+            yield tables.fabric, _fabric(each)
+
+
+def _fabric(fabric: Fabric) -> Row:
+    return {
+        "id": 1,
+        "name": fabric.name,
+        "asn": fabric.asn,
+        "segment": str(fabric.segment),
+        "segment6": _text(fabric.segment6),
+        "hold_time": fabric.hold_time,
+        "restart_time": fabric.restart_time,
+        "max_paths": fabric.max_paths,
+    }
+
+
+def _attachment(each: Uplink | Client) -> Row:
+    return {
+        "number": each.number,
+        "address": _text(each.address),
+        "address6": _text(each.address6),
+        "node_id": each.node_id,
+        "circuit_class": each.circuit_class,
+        "preference": each.preference,
+        "bandwidth": each.bandwidth,
+    }
+
+
+def _text(value: object | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def inventory_of(fetched: Fetched) -> Inventory:
+    """The inventory whose rows these are, in canonical order."""
+    attached = {row.number: _attached(row) for row in fetched[tables.attachments]}
+    uplinks: dict[str, list[Uplink]] = defaultdict(list)
+    for row in sorted(fetched[tables.uplinks], key=lambda row: row.position):
+        uplinks[row.gateway].append(Uplink(name=row.name, interface=row.interface, **attached[row.number]))
+    announcers: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for row in fetched[tables.prefix_gateways]:
+        announcers[row.site, row.tenant, row.prefix].append(row.gateway)
+    return Inventory(
+        fabric=next((_fabric_of(row) for row in fetched[tables.fabric]), None),
+        regions=_in_order(Region(row.name) for row in fetched[tables.regions]),
+        circuit_classes=_in_order(CircuitClass(row.name, row.preference) for row in fetched[tables.circuit_classes]),
+        sites=_in_order(
+            Site(row.name, row.region, row.number, row.provider, tuple(json.loads(row.tags)))
+            for row in fetched[tables.sites]
+        ),
+        allocations=_in_order(
+            Allocation(row.site, ip_network(row.prefix), row.longest, row.tenant) for row in fetched[tables.allocations]
+        ),
+        prefixes=_in_order(
+            Prefix(
+                row.site,
+                ip_network(row.prefix),
+                row.tenant,
+                tuple(sorted(announcers.get((row.site, row.tenant, row.prefix), ()))),
+            )
+            for row in fetched[tables.prefixes]
+        ),
+        gateways=_in_order(
+            Gateway(row.name, row.site, row.role, tuple(uplinks[row.name])) for row in fetched[tables.gateways]
+        ),
+        clients=_in_order(
+            Client(name=row.name, site=row.site, **attached[row.number]) for row in fetched[tables.clients]
+        ),
+    )
+
+
+def _in_order(objects: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(sorted(objects, key=order))
+
+
+def _fabric_of(row: SqlRow[Any]) -> Fabric:
+    return Fabric(
+        row.name,
+        row.asn,
+        IPv4Network(row.segment),
+        None if row.segment6 is None else IPv6Network(row.segment6),
+        row.hold_time,
+        row.restart_time,
+        row.max_paths,
+    )
+
+
+def _attached(row: SqlRow[Any]) -> Row:
+    return {
+        "number": row.number,
+        "address": IPv4Address(row.address),
+        "address6": None if row.address6 is None else IPv6Address(row.address6),
+        "node_id": row.node_id,
+        "circuit_class": row.circuit_class,
+        "preference": row.preference,
+        "bandwidth": row.bandwidth,
+    }
