@@ -95,14 +95,18 @@ def apply(
 def _agree_to_removals(
     controller: Controller, document: Mapping[str, Any], query: Mapping[str, Any], *, yes: bool
 ) -> str:
-    """List on stderr what --prune would remove, and ask. Returns the ETag of the state that was agreed to."""
+    """List on stderr what --prune would remove, and ask. Returns the ETag of the state that was agreed to.
+
+    The change is then made to that state or not at all: what somebody adds meanwhile must not go unasked.
+    """
     with working("The controller compares"):
-        reply = controller.request("POST", "apply", body=document, query={**query, "dry_run": True})
-    removed = [change["object"] for change in reply.body["changes"] if change["action"] == "remove"]
+        etag = controller.request("GET", "fabric").etag
+        answer = controller.post("apply", document, if_match=etag, dry_run=True, **query)
+    removed = [change["object"] for change in answer["changes"] if change["action"] == "remove"]
     if removed:
         print_table(["would be removed"], [[name] for name in removed], to_stderr=True)
         confirm(f"Remove {counts(len(removed), 'object')} that the files lack?", yes=yes)
-    return reply.etag
+    return etag
 
 
 def print_changes(answer: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TextIO
 
 import click
@@ -86,6 +87,16 @@ def age(since: float, now: float | None = None) -> str:
         if seconds >= 2 * size:
             return f"{int(seconds // size)} {unit}"
     return f"{int(seconds)} s"
+
+
+def ago(at: str | None, now: float) -> str:
+    """`age` of a time as the controller writes it (RFC 3339); "" for none."""
+    return "" if at is None else age(unix(at), now)
+
+
+def unix(at: str) -> float:
+    """RFC 3339 -> Unix seconds."""
+    return datetime.fromisoformat(at).timestamp()
 
 
 def counts(number: int, noun: str, plural: str = "") -> str:

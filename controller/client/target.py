@@ -78,7 +78,7 @@ def clean_url(text: str) -> str:
     except ValueError:
         good = False
     if not good or parts.query or parts.fragment or parts.username or parts.password:
-        raise NoTarget(f"{text!r} is no controller URL; it looks like https://leyline.example or http://127.0.0.1:8420")
+        raise NoTarget(f"{text!r} is no controller URL; it looks like https://leyline.example or http://127.0.0.1:8642")
     return text.rstrip("/").removesuffix(API).rstrip("/")
 
 

@@ -1,0 +1,23 @@
+"""The operator's subcommands of `leyline`. Needs the base installation only: heavy imports are inside functions."""
+
+from __future__ import annotations
+
+import click
+
+from controller.client.apply import apply, export, rename, validate
+from controller.client.login import context, login
+from controller.client.show import show
+from controller.client.tokens import gateway, token
+
+COMMANDS: dict[str, click.Command] = {
+    "apply": apply,
+    "context": context,
+    "export": export,
+    "gateway": gateway,
+    "login": login,
+    "rename": rename,
+    "show": show,
+    "token": token,
+    "validate": validate,
+}
+"""Top-level name -> command. The lazy group in controller/cli.py has these names in its table."""
