@@ -1,0 +1,401 @@
+"""The FIB: the routes that the agent wants, brought into the kernel and kept there.
+
+Everything here runs in one thread (the agent's loop); only the kernel's calls of `flush_async`
+and `audit_async` run in a writer thread, with finished bytes. So `want` may be called at any
+time, also between the batches of a flush, and nothing needs a lock.
+
+Order is data: gateways, groups, rejects, routes; then removals; then unused objects. Nothing is
+removed until `set_may_remove(True)`, and stopping removes nothing.
+
+While an interface is missing its routes are not in the kernel (Linux dropped them). What keeps
+their traffic from the default route are the plan's `rejects`: declared space is `unreachable`
+at metric 4999, and stays. Space that nobody declared has no such net under it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import TypeVar
+
+from speaker.kernel import parse
+from speaker.kernel.guard import Guard
+from speaker.kernel.nexthops import DeviceOf, ObjectBatch, Objects, Target
+from speaker.kernel.port import (
+    METRIC_REJECT,
+    METRIC_ROUTE,
+    Fault,
+    Kernel,
+    KernelError,
+    RouteRecord,
+)
+from speaker.kernel.reading import Reading
+from speaker.kernel.table import RouteBatch, Table
+from speaker.rib.path import Tiers
+from speaker.rib.prefix import Family, Key, family_of, key_of
+
+T = TypeVar("T")
+
+MAX_REPORTED = 1000
+CHUNK = 20_000
+SUSPICIOUS = {errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EINVAL}
+"""What the kernel says when it is not as we believe: read it whole before going on."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one flush did."""
+
+    installed: int = 0  # Routes put in or moved.
+    removed: int = 0
+    failed: list[tuple[Family, Key, int, str]] = field(default_factory=list)  # Refused; at most 1,000 are listed.
+    failures: int = 0  # All of them.
+    remaining: int = 0  # Wanted, but waiting: for an interface, a next hop, or another try.
+    faults: list[str] = field(default_factory=list)  # Next hops and groups that the kernel refused, and a dead socket.
+
+    @property
+    def converged(self) -> bool:
+        return not (self.failures or self.remaining or self.faults)
+
+
+Batch = RouteBatch | ObjectBatch | bytes
+
+
+class Fib:
+    """Desired routes of one network namespace's main table, protocol 76."""
+
+    def __init__(
+        self, kernel: Kernel, device_of: DeviceOf, *, segments: Sequence[str] = (), allow_default: bool = False
+    ) -> None:
+        """Call `set_link` for the uplinks and then `adopt` before the first `want`: so a restart moves no route.
+
+        Raises ValueError for a segment that is no prefix.
+        """
+        self._kernel = kernel
+        self._guard = Guard(segments, allow_default)
+        self._objects = Objects(device_of)
+        self._routes = {family: Table(family, METRIC_ROUTE) for family in Family}
+        self._rejects = {family: Table(family, METRIC_REJECT) for family in Family}
+        self._tables = [*self._rejects.values(), *self._routes.values()]
+        self._may_remove = False
+        self._suspect = False
+        self._doubted: set[tuple[Family, Key]] = set()  # Faults that one reading of the kernel did not explain.
+        self._epoch = 0  # Counts the times the kernel dropped routes by itself.
+        self._outcome = Outcome()
+        self._lock = asyncio.Lock()
+        self._writer: ThreadPoolExecutor | None = None
+        self.guarded = 0  # Wishes refused by the guard, since start.
+        self.repaired = 0  # Differences found by `audit` and put right, since start.
+
+    # Wishes
+
+    def want(self, family: Family, key: Key, tiers: Tiers | None) -> str:
+        """The route of `key` from now on: groups of these tiers, () = unreachable, None = no route.
+
+        Returns "" or the reason for refusing: the guard's, or that there are too many groups.
+        """
+        guard = self._guard
+        if (key.startswith(guard.heads, 1) or len(key) == 1) and tiers is not None:
+            reason = guard.refuses(family, key)
+            if reason:
+                self.guarded += 1
+                return reason
+        table = self._routes[family]
+        if tiers is None:
+            table.want(key, None)
+        elif not tiers:
+            table.want(key, table.unreachable)
+        else:
+            group = self._objects.group(tiers, table.actual.get(key))
+            if group is None:
+                return "too many different sets of paths"
+            table.want(key, group)
+        return ""
+
+    def want_many(self, family: Family, keys: Iterable[Key], tiers: Tiers | None) -> list[tuple[Key, str]]:
+        """`want` for many prefixes with the same paths. Returns those refused, with the reason."""
+        refused = []
+        for key in keys:
+            reason = self.want(family, key, tiers)
+            if reason:
+                refused.append((key, reason))
+        return refused
+
+    def want_rejects(self, prefixes: Iterable[str]) -> None:
+        """Declared space, all of it: `unreachable` beneath everything. Raises ValueError for what is no prefix."""
+        desired: dict[Family, set[Key]] = {family: set() for family in Family}
+        for prefix in prefixes:
+            network = ip_network(prefix)
+            desired[family_of(network)].add(key_of(network))
+        for family, table in self._rejects.items():
+            for key in (table.actual.keys() | table.puts.keys() | table.refused.keys()) - desired[family]:
+                table.want(key, None)
+            for key in sorted(desired[family]):
+                table.want(key, table.unreachable)
+
+    def activate(self, tiers: Tiers, tier: int) -> bool:
+        """Let the group of these tiers hold another tier: no route is touched. False when nothing uses them.
+
+        Raises ValueError when there is no such tier.
+        """
+        return self._objects.activate(tiers, tier)
+
+    def configure(self, device_of: DeviceOf, segments: Sequence[str], allow_default: bool = False) -> None:
+        """A new plan. What is installed already is not judged again: send the wishes anew. Raises ValueError."""
+        self._guard = Guard(segments, allow_default)
+        self._objects.configure(device_of)
+
+    def set_may_remove(self, may_remove: bool) -> None:
+        """Whether a route that nobody wants may go. False until everything has been heard."""
+        self._may_remove = may_remove
+        self._objects.swept = False
+
+    def set_link(self, name: str, index: int | None) -> None:
+        """The interface is usable under `index`; None = down, without carrier, or gone.
+
+        Called again with the same index (an address came), it only makes refused objects be tried again.
+        """
+        dropped: set[Target] = set(self._objects.set_link(name, index))
+        if dropped:
+            self._epoch += 1
+            for table in self._routes.values():
+                table.drop(dropped)
+            for group in dropped:
+                group.routes = 0
+
+    def suspect(self) -> None:
+        """Events were lost (ENOBUFS): the next flush reads the kernel first."""
+        self._suspect = True
+
+    # What is so
+
+    def installed(self, family: Family, key: Key) -> bool:
+        table = self._routes[family]
+        return key in table.actual and key not in table.puts and key not in table.refused
+
+    def counts(self) -> dict[str, int]:
+        """Our routes in the kernel by family name, rejects not counted."""
+        return {family.value: len(table.actual) for family, table in self._routes.items()}
+
+    @property
+    def groups(self) -> int:
+        return sum(1 for group in self._objects.groups_by_id.values() if group.ready)
+
+    @property
+    def refused(self) -> int:
+        """Routes that the kernel refused and that are not tried again before the next audit."""
+        return sum(len(table.refused) for table in self._tables)
+
+    # Into the kernel
+
+    def flush(self) -> Outcome:
+        """Bring the kernel to the wishes. Blocks; see `flush_async`. Never raises for what the kernel refuses."""
+        self._begin()
+        try:
+            if self._suspect:
+                self.repaired += self._read()
+            while (batch := self._next(idle=True)) is not None:
+                self._apply(batch, self._kernel.submit(_data(batch)))
+        except KernelError as error:
+            self._broken(error)
+        return self._end()
+
+    async def flush_async(self) -> Outcome:
+        """`flush`, with the kernel's work in the writer thread and one batch prepared ahead.
+
+        The loop is held for a few milliseconds a batch. Group changes overtake routes.
+        """
+        async with self._lock:
+            self._begin()
+            pending: tuple[Batch, asyncio.Future[list[Fault]]] | None = None
+            try:
+                if self._suspect:
+                    self.repaired += await self._read_async()
+                while (batch := self._next(idle=pending is None)) is not None or pending is not None:
+                    finishing = pending
+                    pending = None if batch is None else (batch, self._in_writer(self._kernel.submit, _data(batch)))
+                    if finishing is not None:
+                        self._apply(finishing[0], await finishing[1])
+            except (KernelError, asyncio.CancelledError) as error:
+                self._broken(error)
+                if pending is not None:
+                    await asyncio.gather(pending[1], return_exceptions=True)
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+            return self._end()
+
+    def adopt(self) -> None:
+        """Take over what a former process left: next hops, groups, routes. Raises KernelError."""
+        self._read()
+
+    async def adopt_async(self) -> None:
+        async with self._lock:
+            await self._read_async()
+
+    def audit(self) -> int:
+        """Read the kernel whole, repair what differs, return how many absent, extra or modified things there were.
+
+        What was refused is tried again. Raises KernelError; then nothing was lost and the next flush reads again.
+        """
+        self.flush()
+        differences = self._read()
+        self.repaired += differences
+        self.flush()
+        return differences
+
+    async def audit_async(self) -> int:
+        await self.flush_async()
+        async with self._lock:
+            differences = await self._read_async()
+        self.repaired += differences
+        await self.flush_async()
+        return differences
+
+    def close(self) -> None:
+        """Waits for the batch under way. Removes nothing. The kernel stays open: it is the caller's."""
+        if self._writer is not None:
+            self._writer.shutdown(wait=True)
+            self._writer = None
+
+    # Inside a flush
+
+    def _begin(self) -> None:
+        self._outcome = Outcome()
+
+    def _next(self, idle: bool) -> Batch | None:
+        """The next batch. While another is under way (not idle) only routes may go: the rest builds on its outcome."""
+        while self._objects.dirty:
+            if not idle:
+                return None
+            batch = self._objects.next_batch()
+            if batch is not None:
+                return batch
+        for table in self._tables:
+            routes = table.take_puts()
+            if routes is not None:
+                return routes
+        if not self._may_remove:
+            return self._sweep(idle)
+        for table in self._tables:
+            routes = table.take_removals()
+            if routes is not None:
+                return routes
+            if table.extras:
+                return table.take_extras()
+        return self._sweep(idle)
+
+    def _sweep(self, idle: bool) -> ObjectBatch | None:
+        if not idle or self._suspect or self._objects.swept:
+            return None
+        in_use = {target for table in self._routes.values() for target in table.in_use()}
+        return self._objects.sweep(in_use, self._may_remove)
+
+    def _apply(self, batch: Batch, faults: list[Fault]) -> None:
+        if isinstance(batch, RouteBatch):
+            self._apply_routes(batch, faults)
+        elif isinstance(batch, ObjectBatch):
+            for number, _ in self._objects.apply(batch, faults):
+                self._suspect = self._suspect or number in (errno.EEXIST, errno.ENOENT)
+            for table in self._routes.values():
+                table.wake()
+        else:
+            self._outcome.removed += sum(1 for _ in parse.split(batch)) - len(faults)
+
+    def _apply_routes(self, batch: RouteBatch, faults: list[Fault]) -> None:
+        removal = bool(batch.targets) and batch.targets[0] is None
+        if removal:
+            self._outcome.removed += len(batch.keys) - len(faults)
+        else:
+            self._outcome.installed += len(batch.keys) - len(faults)
+        if any(before is not None and before.routes == 0 for before in set(batch.befores)):
+            self._objects.swept = False
+        if not faults:
+            return
+        family = batch.table.family
+        positions = {key: position for position, key in enumerate(batch.keys)}
+        for fault in faults:
+            record = parse.Request(fault.message).route
+            if record is None or record.key not in positions:
+                continue
+            if not batch.table.fail(batch, record.key, positions[record.key], fault.errno, fault.text):
+                continue
+            self._outcome.failures += 1
+            if len(self._outcome.failed) < MAX_REPORTED:
+                self._outcome.failed.append((family, record.key, fault.errno, fault.text))
+            if fault.errno in SUSPICIOUS and (family, record.key) not in self._doubted:
+                self._doubted.add((family, record.key))
+                self._suspect = True
+
+    def _broken(self, error: BaseException) -> None:
+        """Batches under way may have gone in or not. `actual` says they did; the next flush reads and corrects."""
+        self._suspect = True
+        if isinstance(error, KernelError):
+            self._outcome.faults.append(str(error))
+
+    def _end(self) -> Outcome:
+        outcome = self._outcome
+        outcome.remaining = sum(len(table.puts) for table in self._tables) + int(self._suspect)
+        if self._may_remove:
+            outcome.remaining += sum(len(table.removals) + len(table.extras) for table in self._tables)
+        outcome.faults += self._objects.faults
+        if self._doubted:
+            self._doubted = {(family, key) for family, key in self._doubted if key in self._routes[family].refused}
+        return outcome
+
+    # Reading the kernel
+
+    def _read(self) -> int:
+        self._suspect = True  # Until it is done.
+        reading = Reading(self._objects, self._routes, self._rejects)
+        reading.objects(self._kernel.nexthops())
+        for family in Family:
+            reading.begin(family)
+            for chunk in self._kernel.routes(family):
+                reading.routes(chunk)
+            reading.end()
+        self._retry()
+        return reading.differences
+
+    async def _read_async(self) -> int:
+        epoch = self._epoch
+        self._suspect = True
+        reading = Reading(self._objects, self._routes, self._rejects)
+        reading.objects(await self._in_writer(self._kernel.nexthops))
+        for family in Family:
+            reading.begin(family)
+            chunks = await self._in_writer(self._kernel.routes, family)
+            while part := await self._in_writer(_some, chunks):
+                reading.routes(part)
+            reading.end()
+        self._retry()
+        # An interface went meanwhile: what was read may be from before that.
+        self._suspect = self._epoch != epoch
+        return reading.differences
+
+    def _retry(self) -> None:
+        self._suspect = False
+        for table in self._tables:
+            table.retry()
+
+    def _in_writer(self, call: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        if self._writer is None:
+            self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel-writer")
+        return asyncio.get_running_loop().run_in_executor(self._writer, call, *arguments)
+
+
+def _data(batch: Batch) -> bytes:
+    return batch if isinstance(batch, bytes) else batch.data
+
+
+def _some(chunks: Iterator[list[RouteRecord]]) -> list[RouteRecord]:
+    """About CHUNK routes at a time: few enough for the loop, enough to be worth a change of thread. [] at the end."""
+    found: list[RouteRecord] = []
+    for chunk in chunks:
+        found += chunk
+        if len(found) >= CHUNK:
+            break
+    return found

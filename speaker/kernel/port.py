@@ -1,0 +1,74 @@
+"""What the FIB asks of a kernel, and the words of the answers. Linux and `FakeKernel` both fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from speaker.rib.prefix import Family, Key
+
+PROTO_LEYLINE = 76
+"""Our routes and next-hop objects, and nobody else's. Not 186: zebra takes such routes for its own."""
+
+METRIC_ROUTE = 1000
+METRIC_REJECT = 4999
+
+UNICAST, UNREACHABLE = 1, 7
+"""rtm_type."""
+
+
+class KernelError(OSError):
+    """The netlink socket failed. What was under way may or may not have happened: read the kernel again."""
+
+
+class DumpInterrupted(KernelError):
+    """The table changed under every one of the bounded attempts to read it. Try again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One message that the kernel refused; the others of its batch went on."""
+
+    errno: int
+    text: str  # The kernel's own words (extended ack), or strerror.
+    message: bytes  # The refused message, whole: it says what it was about.
+
+
+class RouteRecord(NamedTuple):
+    """One of our routes (protocol 76, table main) as the kernel holds it."""
+
+    key: Key
+    metric: int
+    nhid: int  # 0 = the route refers to no next-hop object.
+    kind: int  # rtm_type
+
+
+@dataclass(frozen=True, slots=True)
+class NextHopRecord:
+    """One next-hop object, whoever made it. A group has `group`, a single one `gateway` and `ifindex`."""
+
+    id: int
+    protocol: int
+    ifindex: int = 0
+    gateway: bytes = b""  # 4 or 16 octets
+    group: tuple[tuple[int, int], ...] = ()  # (id, weight 1..255)
+    blackhole: bool = False
+
+
+class Kernel(Protocol):
+    """A network namespace's main table and next-hop objects. Not thread-safe: one caller at a time."""
+
+    def nexthops(self) -> list[NextHopRecord]:
+        """Every next-hop object, foreign ones too. Raises KernelError."""
+        ...
+
+    def routes(self, family: Family) -> Iterator[list[RouteRecord]]:
+        """Our routes in chunks. The dump is whole before the first chunk comes. Raises KernelError."""
+        ...
+
+    def submit(self, messages: bytes) -> list[Fault]:
+        """Carry out packed netlink requests in order and say which failed. Raises KernelError when that is unknown."""
+        ...
+
+    def close(self) -> None: ...
