@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -70,17 +69,19 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
-def up(topology: Topology) -> Lab:
+def up(topology: Topology, running: bool = False) -> Lab:
     """Build `topology`: nodes, links, main processes, then exec, in the file's order within each node.
 
     What a crashed run left under the same name is removed first. On failure nothing is left.
+    `running`: a scenario owns it, and the next one may take it away; see `keep`.
     Raises LabError. The caller holds the lock of that name.
     """
     need_root()
     down(topology.name)
     state = state_root() / topology.name
     (state / "logs").mkdir(parents=True)
-    write_state(state, {"topology": to_plain(topology), "complete": False, "pids": {}})
+    content = {"topology": to_plain(topology), "complete": False, "running": running, "pids": {}}
+    write_state(state, content)
     try:
         lab = Lab(topology.name, state, make_nodes(topology, state))
         make_links(topology, lab)
@@ -89,8 +90,15 @@ def up(topology: Topology) -> Lab:
         down(topology.name)
         raise LabError(f"lab {topology.name}: {error}") from None
     pids = {name: node.pid for name, node in lab.nodes.items()}
-    write_state(state, {"topology": to_plain(topology), "complete": True, "pids": pids, "since": time.time()})
+    write_state(state, {**content, "complete": True, "pids": pids})
     return lab
+
+
+def keep(name: str) -> None:
+    """The scenario is over, its lab stays. Nothing happens when there is none."""
+    for state in states():
+        if state["topology"]["name"] == name:
+            write_state(state_root() / name, {**state, "running": False})
 
 
 def write_state(state: Path, content: Mapping[str, Any]) -> None:

@@ -1,0 +1,217 @@
+"""Runs scenarios: build the lab, let the scenario act and expect, keep evidence of what failed, remove the lab."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lab import labs, topology
+from lab.expect import Expectation, Run, Unmet
+from lab.labs import LabError
+from lab.node import CommandFailed, Node
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+
+
+@dataclass
+class Outcome:
+    """One run of one scenario."""
+
+    scenario: str
+    ok: bool
+    figures: dict[str, Any]
+    failed: list[Expectation] = field(default_factory=list)
+    evidence: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        plain: dict[str, Any] = {"scenario": self.scenario, "ok": self.ok, "figures": self.figures}
+        if not self.ok:
+            plain["failed"] = [expectation.what for expectation in self.failed]
+            plain["evidence"] = self.evidence
+        return plain
+
+
+def names() -> list[str]:
+    return sorted(path.parent.name for path in SCENARIOS.glob("*/scenario.py"))
+
+
+def run(wanted: Sequence[str], *, runs: int, as_json: bool, keep: bool) -> int:
+    """Run each of `wanted` `runs` times; the exit code. Raises LabError for a stranger's name."""
+    if strangers := [name for name in wanted if name not in names()]:
+        raise LabError(f"no scenario {', '.join(strangers)}; there is {', '.join(names())}")
+    labs.need_root()
+    console = Console(stderr=as_json, highlight=False)
+    good = True
+    with _terminated_as_interrupted():
+        for name in wanted:
+            outcomes = [run_once(name, console, keep) for _ in range(runs)]
+            outcome = outcomes[0] if runs == 1 else together(outcomes)
+            good = good and outcome.ok
+            if as_json:
+                print(json.dumps(outcome.to_json()), flush=True)
+    return 0 if good else 1
+
+
+def together(outcomes: list[Outcome]) -> Outcome:
+    """Several runs as one: every figure as its median and its worst, which is its largest."""
+    keys = sorted({key for outcome in outcomes for key in outcome.figures})
+    values = {key: [outcome.figures[key] for outcome in outcomes if key in outcome.figures] for key in keys}
+    figures: dict[str, Any] = {
+        key: {"median": round(statistics.median(of), 4), "worst": max(of), "runs": len(of)}
+        for key, of in values.items()
+    }
+    bad = [outcome for outcome in outcomes if not outcome.ok]
+    return Outcome(
+        outcomes[0].scenario,
+        not bad,
+        {"runs": len(outcomes), "failed_runs": len(bad), **figures},
+        [expectation for outcome in bad for expectation in outcome.failed],
+        " ".join(outcome.evidence for outcome in bad),
+    )
+
+
+def run_once(name: str, console: Console, keep: bool = False) -> Outcome:
+    """Build, run, take apart. What goes wrong on the way is an expectation that did not hold, with its evidence."""
+    scenario = importlib.import_module(f"lab.scenarios.{name}.scenario")
+    path = SCENARIOS / name / getattr(scenario, "TOPOLOGY", f"{name}.clab.yml")
+    wanted = topology.read(path, os.environ)
+    console.rule(f"[bold]{name}")
+    with labs.locked(wanted.name):
+        if any(
+            state["complete"] and not state.get("running")
+            for state in labs.states()
+            if state["topology"]["name"] == wanted.name
+        ):
+            raise LabError(f"lab {wanted.name} was left up; `leyline lab down {wanted.name}` first")
+        started = time.monotonic()
+        try:
+            lab = labs.up(wanted, running=True)
+            console.print(f"  {len(lab.nodes)} nodes, {len(wanted.links)} links in {time.monotonic() - started:.1f} s")
+            return _act(name, scenario, lab, console, started)
+        finally:
+            if keep:
+                labs.keep(wanted.name)
+                console.print(f"  kept; `leyline lab exec NODE COMMAND`, `leyline lab down {wanted.name}`")
+            else:
+                labs.down(wanted.name)
+
+
+def _act(name: str, scenario: ModuleType, lab: labs.Lab, console: Console, started: float) -> Outcome:
+    run = Run(lab, _printer(console), _expectation_printer(console))
+    try:
+        scenario.scenario(run)
+    except Unmet:
+        pass  # Noted by the run already.
+    except (CommandFailed, LabError, OSError, ValueError, KeyError) as error:
+        run.expect(
+            f"the scenario runs to its end ({type(error).__name__}: {str(error)[:300]})", False, traceback.format_exc()
+        )
+    run.figure("seconds", time.monotonic() - started)
+    failed = [expectation for expectation in run.expectations if not expectation.ok]
+    outcome = Outcome(name, run.ok, run.figures, failed)
+    if not run.ok:
+        outcome.evidence = str(keep_evidence(run, getattr(scenario, "EVIDENCE", {})))
+    _summary(console, run, outcome)
+    return outcome
+
+
+def _printer(console: Console) -> Any:
+    return lambda text: console.print(f"[cyan]·[/] {escape(text)}")
+
+
+def _expectation_printer(console: Console) -> Any:
+    def show(expectation: Expectation) -> None:
+        if expectation.ok:
+            console.print(f"  [green]✓[/] {escape(expectation.what)}")
+            return
+        console.print(f"  [bold red]✗ {escape(expectation.what)}[/]")
+        for line in expectation.evidence.splitlines()[:12]:
+            console.print(f"      {escape(line[:200])}")
+
+    return show
+
+
+def _summary(console: Console, run: Run, outcome: Outcome) -> None:
+    for wanted in run.tables:
+        table = Table(*wanted.columns, title=wanted.title, title_justify="left")
+        for row in wanted.rows:
+            table.add_row(*(escape(cell) for cell in row))
+        console.print(table)
+    table = Table("figure", "value", title="figures", title_justify="left")
+    for key, value in outcome.figures.items():
+        table.add_row(key, str(value))
+    console.print(table)
+    held = sum(expectation.ok for expectation in run.expectations)
+    verdict = "[bold green]ok[/]" if outcome.ok else "[bold red]FAILED[/]"
+    console.print(f"{outcome.scenario}: {verdict}, {held} of {len(run.expectations)} expectations held")
+    if outcome.evidence:
+        console.print(f"evidence: {outcome.evidence}")
+
+
+LOOK = {
+    "addresses": "ip -d address",
+    "routes4": "ip route show table all",
+    "routes6": "ip -6 route show table all",
+    "nexthops": "ip nexthop",
+    "neighbours": "ip neighbour",
+    "sockets": "ss -tanp",
+    "processes": "ps axo pid,ppid,etime,time,rss,args",
+    "nftables": "nft list ruleset",
+}
+
+
+def keep_evidence(run: Run, more: dict[str, dict[str, str]]) -> Path:
+    """Tables of every node, all logs, and what failed, in a directory of their own. `more`: node -> name -> command."""
+    base = Path(os.environ.get("LEYLINE_LAB_EVIDENCE", tempfile.gettempdir()))
+    base.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=f"leyline-evidence-{run.lab.name}-", dir=base))
+    text = [f"{'ok  ' if e.ok else 'FAIL'} {e.what}\n{e.evidence}" for e in run.expectations]
+    (place / "expectations.txt").write_text("\n".join(text))
+    for name, node in run.lab.nodes.items():
+        for what, command in {**LOOK, **more.get(name, {})}.items():
+            (place / f"{name}.{what}.txt").write_text(_look(node, command))
+    shutil.copytree(run.lab.state / "logs", place / "logs", dirs_exist_ok=True)
+    return place
+
+
+def _look(node: Node, command: str) -> str:
+    try:
+        result = node.run(command, check=False, seconds=20)
+    except CommandFailed as error:
+        return str(error)
+    return result.stdout + result.stderr
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: through every `finally`."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("leyline lab: interrupted; the lab has been removed", file=sys.stderr)
+        raise SystemExit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, former)
