@@ -158,13 +158,29 @@ SPECS: dict[str, Spec] = {
 }
 
 
-def parse_document(data: Any, locate: Locate = lambda _path: None) -> tuple[Inventory, list[Finding]]:
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """`where`: label of an object -> where it stands in the document."""
+
+    inventory: Inventory
+    findings: list[Finding]
+    where: dict[str, Where]
+
+
+def parse_document(data: Any) -> tuple[Inventory, list[Finding]]:
     """What `data` declares, and all that is wrong with its form. Raises nothing, whatever `data` is.
 
     A section may be absent, then it is empty; `fabric` may be absent, then it is None.
     """
+    parsed = parse_located(data)
+    return parsed.inventory, parsed.findings
+
+
+def parse_located(data: Any, locate: Locate = lambda _path: None) -> Parsed:
+    """As parse_document, for a document that came from files."""
     if not isinstance(data, Mapping):
-        return Inventory(), [Finding("document", "field-type", f"must be a mapping of sections, not {shown(data)}")]
+        message = f"must be a mapping of sections, not {shown(data)}"
+        return Parsed(Inventory(), [Finding("document", "field-type", message)], {})
     parser = _Parser(locate)
     known = ["fabric", *SECTIONS]
     for section in data:
@@ -172,7 +188,8 @@ def parse_document(data: Any, locate: Locate = lambda _path: None) -> tuple[Inve
             parser.say((str(section),), "document", "field-unknown", _unknown(str(section), tuple(known)), str(section))
     fabric = parser.one("fabric", data["fabric"], ("fabric",)) if data.get("fabric") is not None else None
     sections = {section: parser.section(section, kind, data.get(section)) for section, kind in SECTIONS.items()}
-    return Inventory(fabric=fabric, **sections, broken=frozenset(parser.broken)), parser.findings
+    inventory = Inventory(fabric=fabric, **sections, broken=frozenset(parser.broken))
+    return Parsed(inventory, parser.findings, parser.where)
 
 
 def parse_object(kind: str, data: Any) -> tuple[Any, list[Finding]]:
@@ -232,6 +249,7 @@ class _Parser:
         self.locate = locate
         self.findings: list[Finding] = []
         self.broken: set[str] = set()
+        self.where: dict[str, Where] = {}
 
     def say(self, path: Where, label: str, code: str, message: str, field: str = "") -> None:
         place = self.locate(path)
@@ -281,6 +299,7 @@ class _Parser:
             self.broken.add(label)
             return None
         label = self.label(kind, data, path, owner)
+        self.where.setdefault(label, path)
         before = len(self.findings)
         for field in data:
             if field not in spec.readers:

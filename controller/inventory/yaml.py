@@ -1,38 +1,150 @@
-"""YAML files <-> documents."""
+"""YAML files <-> inventories. Findings carry the file and line of the object or field that is meant."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from controller.inventory.document import parse_document
+from controller.inventory.allocate import allocate
+from controller.inventory.checks import check
+from controller.inventory.document import Parsed, Where, parse_located
+from controller.inventory.fields import shown
 from controller.inventory.findings import Finding
-from controller.inventory.model import Inventory
+from controller.inventory.model import SECTIONS, Inventory
+from controller.inventory.yaml_reader import YamlList, YamlMapping, read_yaml
 
+MAX_FILE_BYTES = 16 << 20
 _PLAIN = re.compile(r"(?!(?:null|true|false)$)[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+){3}(?:/[0-9]+)?")
 """Text that needs no quotes in any YAML; IPv4 addresses and prefixes among it."""
 
 
-def load_yaml(paths: list[Path]) -> tuple[Inventory | None, list[Finding]]:
-    """The inventory in these files and directories, merged, and all that is wrong with their form.
+class _Merged(dict[str, Any]):
+    """The document that all files make together; `places` are those of its sections' items."""
 
-    None when there are findings.
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[str, tuple[str, int]] = {}
+        self.items_places: dict[str, list[tuple[str, int]]] = {}
+
+    def locate(self, where: Where) -> tuple[str, int] | None:
+        """The nearest place that is known on the way to `where`."""
+        if not where or where[0] not in self:
+            return None
+        section = str(where[0])
+        found, node = self.places[section], self[section]
+        for step in where[1:]:
+            if node is self[section] and section in self.items_places and isinstance(step, int):
+                found = self.items_places[section][step]
+            elif isinstance(node, YamlMapping) and step in node.lines:
+                found = node.file, node.lines[str(step)]
+            elif isinstance(node, YamlList) and isinstance(step, int):
+                found = node.file, node.lines[step]
+            else:
+                return found
+            node = node[step]
+        return found
+
+
+def load_yaml(paths: Iterable[Path]) -> tuple[Inventory | None, list[Finding]]:
+    """The inventory in these files and directories (their *.yml and *.yaml), merged, and what is wrong with its form.
+
+    None when there are findings. Raises nothing, whatever the files hold.
     """
-    merged: dict[str, Any] = {}
-    for path in paths:
-        for file in sorted([*path.glob("*.yml"), *path.glob("*.yaml")]) if path.is_dir() else [path]:
-            for section, value in (YAML(typ="safe", pure=True).load(file) or {}).items():
-                if isinstance(value, list):
-                    merged.setdefault(section, []).extend(value)
-                else:
-                    merged[section] = value
-    inventory, findings = parse_document(merged)
+    _, parsed, findings = _load(paths)
+    findings = [*findings, *parsed.findings]
+    return (None if findings else parsed.inventory), findings
+
+
+def check_yaml(paths: Iterable[Path]) -> tuple[Inventory | None, list[Finding]]:
+    """As load_yaml, for files that declare a whole fabric: allocated, and every rule asked as well.
+
+    Objects that cannot be read do not keep the rest from being checked; files that are no YAML do.
+    """
+    document, parsed, findings = _load(paths)
+    if not findings:
+        inventory = allocate(parsed.inventory)
+        findings = [*parsed.findings, *(_located(each, document, parsed) for each in check(inventory))]
+    else:
+        findings = [*findings, *parsed.findings]
     return (None if findings else inventory), findings
+
+
+def _located(finding: Finding, document: _Merged, parsed: Parsed) -> Finding:
+    where = parsed.where.get(finding.object)
+    place = document.locate((*where, finding.field)) if where is not None else None
+    return finding if place is None else replace(finding, file=place[0], line=place[1])
+
+
+def _load(paths: Iterable[Path]) -> tuple[_Merged, Parsed, list[Finding]]:
+    """The merged document, what it says, and what keeps it from being whole."""
+    document = _Merged()
+    findings: list[Finding] = []
+    for path in _files(paths, findings):
+        data, faults = _read(path)
+        findings += faults
+        if data is not None:
+            findings += _merge(document, data, str(path))
+    return document, parse_located(document, document.locate), findings
+
+
+def _files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Path]:
+    seen = set()
+    for path in paths:
+        files = [path]
+        if path.is_dir():
+            files = sorted(each for each in path.iterdir() if each.suffix in (".yml", ".yaml") and each.name[0] != ".")
+            if not files:
+                findings.append(Finding("document", "no-files", "holds no *.yml or *.yaml", str(path)))
+        for each in files:
+            if (real := each.resolve()) not in seen:
+                seen.add(real)
+                yield each
+
+
+def _read(path: Path) -> tuple[Any, list[Finding]]:
+    file = str(path)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        return None, [Finding("document", "file-unreadable", f"cannot be read: {error.strerror}", file)]
+    if len(raw) > MAX_FILE_BYTES:
+        message = f"is larger than {MAX_FILE_BYTES >> 20} MiB: split it"
+        return None, [Finding("document", "file-too-large", message, file)]
+    try:
+        return read_yaml(raw.decode("utf-8-sig"), file)
+    except UnicodeDecodeError as error:
+        message = f"byte 0x{raw[error.start]:02x} is no UTF-8: save the file as UTF-8"
+        return None, [Finding("document", "yaml-character", message, file, raw.count(b"\n", 0, error.start) + 1)]
+
+
+def _merge(document: _Merged, data: Any, file: str) -> Iterator[Finding]:
+    """Lists of a section are joined; anything else must stand in one file only."""
+    if not isinstance(data, YamlMapping):
+        yield Finding("document", "field-type", f"must be a mapping of sections, not {shown(data)}", file, 1)
+        return
+    for section, value in data.items():
+        place = file, data.lines[section]
+        if value is None:
+            continue
+        if section in SECTIONS:
+            if not isinstance(value, YamlList):
+                message = f"{section} must be a list, not {shown(value)}"
+                yield Finding("document", "field-type", message, *place, section)
+                continue
+            document.setdefault(section, []).extend(value)
+            document.places.setdefault(section, place)
+            document.items_places.setdefault(section, []).extend((file, line) for line in value.lines)
+        elif section in document:
+            first = document.places[section]
+            message = f"declared twice; the first one stands in {first[0]} line {first[1]}: remove one of them"
+            yield Finding(section, "declared-twice", message, *place)
+        else:
+            document[section], document.places[section] = value, place
 
 
 def dump_yaml(document: Mapping[str, Any]) -> str:
