@@ -1,0 +1,415 @@
+"""The agent's side of the bridge: typed events in batches, raw messages out, bounded both ways.
+
+    async with BridgeClient(path) as client:
+        async for events in client.batches():
+            ...
+            client.send(peers, messages)
+            await client.drain()
+
+Inward: what is parsed and not taken yet is bounded by not reading the socket; then the bridge's queue
+fills, overflows, and Overflow arrives. Outward: `send` never waits; `drain` waits until little enough is
+queued. At most LINES_IN_FLIGHT lines are unanswered by ExaBGP, and what ExaBGP holds for a slow peer
+is known from its answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import structlog
+
+from speaker.bgp import wire
+from speaker.bgp.events import (
+    BridgeGone,
+    Event,
+    Hello,
+    Overflow,
+    PeerDown,
+    PeerUp,
+    RefreshReceived,
+    UpdateReceived,
+)
+from speaker.bgp.lines import Line, SessionLine, parse_line, split_lines
+from speaker.bgp.opens import OpenMessage, OpenUnreadable, negotiate, parse_open
+
+log = structlog.get_logger(__name__)
+
+LINES_IN_FLIGHT = 4
+BLOB_OCTETS = 64 << 10
+"""Messages of one line; twice as many hex digits. ExaBGP refuses lines of 1 MiB."""
+QUEUED_OCTETS = 1 << 20
+"""`drain` returns when no more than this waits here."""
+PEER_OCTETS = 8 << 20
+"""`drain` returns when no more than this waits, here and in ExaBGP, for any of the peers it was asked about."""
+UNREAD_EVENTS = 20_000
+BATCH_EVENTS = 64
+RETRY_SECONDS = (0.05, 0.5)
+"""First and longest pause between attempts to connect."""
+POLL_SECONDS = 0.05
+ANSWER_SECONDS = 5.0
+ENDED = re.compile(r"notification (?:sent|received) \((\d+),(\d+)\)")
+HOLD_TIMER_EXPIRED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """One configured session, as ExaBGP says."""
+
+    peer: str
+    description: str
+    up: bool
+    leaving: bool  # Taken out of the configuration, not gone yet.
+
+
+@dataclass(slots=True)
+class _Peer:
+    sent: bytes | None = None  # Bodies of the OPENs of the present or coming session.
+    received: bytes | None = None
+    up: bool = False
+    ceased: bool = False  # We have sent a NOTIFICATION.
+    waiting: int = 0  # Octets queued here or in a line not answered yet.
+    backlog: int = 0  # Octets in ExaBGP, as last said.
+
+
+@dataclass(slots=True)
+class _Blob:
+    peers: tuple[str, ...]
+    data: bytearray
+
+
+class NotConnected(ConnectionError):
+    """There is no bridge to ask just now."""
+
+
+class BridgeClient:
+    """One connection to the bridge, made again whenever it is lost. `hello` is None while there is none."""
+
+    def __init__(self, socket_path: str | Path) -> None:
+        self.socket_path = str(socket_path)
+        self.hello: Hello | None = None
+        self._peers: dict[str, _Peer] = {}
+        self._events: deque[Event] = deque()
+        self._arrived = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._blobs: deque[_Blob] = deque()
+        self._queued = 0
+        self._in_flight: dict[int, _Blob] = {}
+        self._next_id = 1
+        self._questions: dict[int, asyncio.Future[tuple[SessionState, ...]]] = {}
+        self._transport: asyncio.Transport | None = None
+        self._paused = False
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._stay_connected())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the agent calls ----------------------------------------------------------------------------------------
+
+    async def batches(self) -> AsyncIterator[list[Event]]:
+        """Events in order, up to BATCH_EVENTS at a time. Never ends by itself."""
+        while True:
+            await self._arrived.wait()
+            batch = list(islice(self._events, BATCH_EVENTS))
+            for _ in batch:
+                self._events.popleft()
+            if not self._events:
+                self._arrived.clear()
+            if self._paused and len(self._events) < UNREAD_EVENTS // 2 and self._transport is not None:
+                self._paused = False
+                self._transport.resume_reading()
+            if batch:
+                yield batch
+
+    def send(self, peers: Sequence[str], messages: Iterable[bytes]) -> None:
+        """Queues complete BGP messages for each of the peers, strictly first in, first out.
+
+        Peers that are not up get nothing: they are sent everything on PeerUp. Bounded only if the caller
+        awaits `drain` now and then.
+        """
+        targets = tuple(peer for peer in peers if peer in self._peers and self._peers[peer].up)
+        if not targets or self._transport is None:
+            return
+        last = self._blobs[-1] if self._blobs else None
+        for message in messages:
+            if last is None or last.peers != targets or len(last.data) + len(message) > BLOB_OCTETS:
+                last = _Blob(targets, bytearray())
+                self._blobs.append(last)
+            last.data += message
+            self._queued += len(message)
+            for peer in targets:
+                self._peers[peer].waiting += len(message)
+        self._pump()
+
+    async def drain(self, peers: Sequence[str] | None = None) -> None:
+        """Waits until little is queued here, and not too much in ExaBGP for any of `peers` (all when None).
+
+        Returns at once when there is no bridge. A peer that reads nothing at all is ended by the launcher
+        once 64 MiB wait for it, so this ends too.
+        """
+        while self._transport is not None and self._congested(peers):
+            self._progress.clear()
+            try:
+                await asyncio.wait_for(self._progress.wait(), POLL_SECONDS)
+            except TimeoutError:
+                self._ask_backlog()
+
+    def congested(self) -> frozenset[str]:
+        """Peers for which more than PEER_OCTETS wait."""
+        return frozenset(name for name, peer in self._peers.items() if peer.waiting + peer.backlog > PEER_OCTETS)
+
+    def teardown(self, peer: str, subcode: int) -> None:
+        """Ends a session by NOTIFICATION Cease (RFC 4486), behind what is queued. The peer purges what we sent it."""
+        if peer in self._peers and self._peers[peer].up:
+            self.send([peer], [wire.notification(wire.CEASE, subcode)])
+            self._peers[peer].ceased = True
+
+    async def sessions(self) -> tuple[SessionState, ...]:
+        """How ExaBGP sees its sessions now. Raises NotConnected, or TimeoutError after ANSWER_SECONDS. Mode raw."""
+        if self._transport is None:
+            raise NotConnected(f"no bridge at {self.socket_path}")
+        number = self._take_id()
+        answer = self._questions[number] = asyncio.get_running_loop().create_future()
+        self._transport.write(b"show sessions %d\n" % number)
+        try:
+            return await asyncio.wait_for(answer, ANSWER_SECONDS)
+        finally:
+            self._questions.pop(number, None)
+
+    # Outward --------------------------------------------------------------------------------------------------------
+
+    def _take_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    def _congested(self, peers: Sequence[str] | None) -> bool:
+        if self._queued > QUEUED_OCTETS:
+            return True
+        chosen = self._peers.values() if peers is None else [self._peers[name] for name in peers if name in self._peers]
+        return any(peer.waiting + peer.backlog > PEER_OCTETS for peer in chosen)
+
+    def _pump(self) -> None:
+        while self._transport is not None and self._blobs and len(self._in_flight) < LINES_IN_FLIGHT:
+            blob = self._blobs.popleft()
+            number = self._take_id()
+            self._in_flight[number] = blob
+            line = f"announce raw {number} {'+'.join(blob.peers)} {blob.data.hex()}\n"
+            self._transport.write(line.encode("ascii"))
+
+    def _ask_backlog(self) -> None:
+        names = [name for name, peer in self._peers.items() if peer.backlog]
+        if names and self._transport is not None and not self._in_flight:
+            number = self._take_id()
+            self._in_flight[number] = _Blob(tuple(names), bytearray())
+            self._transport.write(f"announce raw {number} {'+'.join(names)}\n".encode("ascii"))
+
+    def _answered(self, line: Line) -> None:
+        blob = self._in_flight.pop(line.id, None)
+        if blob is None:
+            return
+        self._queued -= len(blob.data)
+        for name in blob.peers:
+            peer = self._peers.get(name)
+            if peer is not None:
+                peer.waiting -= len(blob.data)
+                peer.backlog = line.backlog.get(name) or 0
+        self._pump()
+        self._progress.set()
+
+    # Inward ---------------------------------------------------------------------------------------------------------
+
+    def _received(self, lines: list[bytes]) -> None:
+        for data in lines:
+            try:
+                self._understand(parse_line(data))
+            except (msgspec.MsgspecError, OpenUnreadable, ValueError) as error:
+                log.warning("line_from_bridge_unreadable", error=str(error), line=data[:200])
+        if self._events:
+            self._arrived.set()
+        if len(self._events) > UNREAD_EVENTS and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _understand(self, line: Line) -> None:
+        kind = line.type
+        if kind == "update":
+            peer, message = line.neighbor.address.peer, line.neighbor.message
+            if peer in self._peers and self._peers[peer].up and line.neighbor.direction == "receive":
+                self._events.append(UpdateReceived(peer, bytes.fromhex(message.body[2:])))
+        elif kind == "raw":
+            self._answered(line)
+        elif kind == "state":
+            self._state(line)
+        elif kind == "open":
+            self._open(line)
+        elif kind == "route-refresh":
+            self._refresh(line)
+        elif kind == "sessions":
+            self._sessions(line)
+        elif kind == "overflow":
+            self._events.append(Overflow())
+            self._all_down("events were lost: we read too slowly")
+        elif kind == "hello":
+            self.hello = Hello(line.mode, line.pid, line.version)
+            self._events.append(self.hello)
+
+    def _peer(self, name: str) -> _Peer:
+        return self._peers.setdefault(name, _Peer())
+
+    def _open(self, line: Line) -> None:
+        peer, body = self._peer(line.neighbor.address.peer), bytes.fromhex(line.neighbor.message.body[2:])
+        if line.neighbor.direction == "send":
+            peer.sent = body
+        else:
+            peer.received = body
+
+    def _state(self, line: Line) -> None:
+        name, state, reason = line.neighbor.address.peer, line.neighbor.state, line.neighbor.reason
+        if state == "up":
+            self._up(name, resumed=False)
+        elif state == "down":
+            self._down(name, reason)
+
+    def _up(self, name: str, resumed: bool) -> None:
+        peer = self._peer(name)
+        if peer.up:
+            return
+        if peer.sent is None or peer.received is None:  # We came in the middle of it.
+            if self._transport is not None:
+                self._transport.write(b"show sessions 0\n")
+            return
+        ours, theirs = parse_open(peer.sent), parse_open(peer.received)
+        peer.up, peer.ceased, peer.backlog = True, False, 0
+        self._events.append(_peer_up(name, ours, theirs, resumed))
+
+    def _down(self, name: str, reason: str) -> None:
+        peer = self._peer(name)
+        ended = ENDED.search(reason)
+        notified = peer.ceased or (ended is not None and int(ended[1]) != HOLD_TIMER_EXPIRED)
+        self._events.append(PeerDown(name, reason, established=peer.up, notification=peer.up and notified))
+        peer.up, peer.ceased, peer.backlog = False, False, 0
+        peer.sent = peer.received = None
+
+    def _refresh(self, line: Line) -> None:
+        name, body = line.neighbor.address.peer, bytes.fromhex(line.neighbor.message.body[2:])
+        family = wire.FAMILY_OF.get((int.from_bytes(body[:2], "big"), body[3])) if len(body) == 4 else None
+        if family is not None and line.neighbor.direction == "receive" and self._peer(name).up:
+            self._events.append(RefreshReceived(name, family, body[2]))
+
+    def _sessions(self, line: Line) -> None:
+        question = self._questions.get(line.id)
+        if question is not None and not question.done():
+            question.set_result(tuple(map(_session_state, line.sessions)))
+        if line.id == 0:
+            for session in line.sessions:
+                if not session.leaving:
+                    self._found(session)
+
+    def _found(self, session: SessionLine) -> None:
+        peer = self._peer(session.peer)
+        if session.up == peer.up:
+            return
+        if session.sent is not None:
+            peer.sent = bytes.fromhex(session.sent)
+        if session.received is not None:
+            peer.received = bytes.fromhex(session.received)
+        if not session.up:
+            self._down(session.peer, "found down")
+        elif peer.sent is not None and peer.received is not None:
+            self._up(session.peer, resumed=True)
+
+    def _all_down(self, reason: str) -> None:
+        for name, peer in self._peers.items():
+            if peer.up:
+                self._down(name, reason)
+
+    # The connection -------------------------------------------------------------------------------------------------
+
+    async def _stay_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause, longest = RETRY_SECONDS
+        while True:
+            self._lost.clear()
+            try:
+                await loop.create_unix_connection(lambda: _Connection(self), self.socket_path)
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, longest)
+                continue
+            await self._lost.wait()
+            # A bridge that accepts and goes at once must not make us spin.
+            pause = RETRY_SECONDS[0] if self.hello is not None else min(pause * 2, longest)
+            self._gone()
+            await asyncio.sleep(pause)
+
+    def _gone(self) -> None:
+        if self.hello is not None:
+            self._events.append(BridgeGone())
+        self.hello = None
+        self._all_down("the bridge is gone")
+        self._peers.clear()
+        self._blobs.clear()
+        self._in_flight.clear()
+        self._queued = 0
+        for question in self._questions.values():
+            if not question.done():
+                question.set_exception(NotConnected("the bridge is gone"))
+        self._progress.set()
+        if self._events:
+            self._arrived.set()
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, client: BridgeClient) -> None:
+        self.client = client
+        self.rest: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.client._paused = False
+        self.client._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        lines = split_lines(self.rest, data)
+        if lines:
+            self.client._received(lines)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio calls it so
+        self.client._transport = None
+        self.client._lost.set()
+
+
+def _session_state(line: SessionLine) -> SessionState:
+    return SessionState(line.peer, line.description or "", line.up, line.leaving)
+
+
+def _peer_up(name: str, ours: OpenMessage, theirs: OpenMessage, resumed: bool) -> PeerUp:
+    refresh = ours.refresh and theirs.refresh
+    return PeerUp(
+        peer=name,
+        router_id=theirs.router_id,
+        negotiated=negotiate(ours, theirs),
+        graceful_restart=theirs.graceful_restart,
+        refresh=refresh,
+        enhanced_refresh=refresh and ours.enhanced_refresh and theirs.enhanced_refresh,
+        resumed=resumed,
+    )
