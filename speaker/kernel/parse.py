@@ -213,13 +213,14 @@ def _last_is_no_done(buffer: bytes) -> bool:
 class Request:
     """One of our own requests, read back: what a fault is about, and what FakeKernel carries out."""
 
-    __slots__ = ("family", "flags", "nexthop", "route", "type")
+    __slots__ = ("family", "flags", "message", "nexthop", "route", "type")
 
     def __init__(self, message: bytes) -> None:
         """Raises Malformed."""
         ((type_, flags, _, start, end),) = split(message)
         self.type = type_
         self.flags = flags
+        self.message = message
         self.family: Family | None = None
         self.route: RouteRecord | None = None
         self.nexthop: NextHopRecord | None = None

@@ -49,7 +49,7 @@ def open_netlink(groups: int = 0) -> socket.socket:
     return sock
 
 
-class NetlinkKernel:
+class LinuxKernel:
     """The kernel of this process's network namespace. One caller at a time.
 
     Blocks in the kernel with the GIL released. After a KernelError the socket is a new one, so
