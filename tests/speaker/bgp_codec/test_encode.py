@@ -14,7 +14,19 @@ from speaker.bgp.negotiated import Negotiated
 from speaker.bgp.wire import end_of_rib, notification, route_refresh
 from speaker.rib.attributes import AS_SEQUENCE, Attributes
 from speaker.rib.prefix import Family
-from tests.speaker.bgp_codec.build import ADD_PATH, BASE, PLAIN, PREFIX, PREFIX6, body, decode, mp_reach
+from tests.speaker.bgp_codec.build import (
+    ADD_PATH,
+    BASE,
+    PLAIN,
+    PREFIX,
+    PREFIX6,
+    announced_keys,
+    body,
+    decode,
+    mp_reach,
+    mp_unreach,
+    withdrawn_keys,
+)
 
 HOP = bytes((10, 42, 0, 3))
 HOP6 = bytes.fromhex("fd420042000000000000000000000003")
@@ -62,6 +74,20 @@ def test_messages_are_full() -> None:
     sizes = [len(octets) for octets in encode_updates(Family.IPV4, ADD_PATH, [], [(1, ROUTE, keys)])]
     assert max(sizes) <= 4096
     assert min(sizes[:-1]) > 4096 - 8
+
+
+@pytest.mark.parametrize("add_path", [True, False])
+def test_groups_fill_messages_to_the_last_octet_and_no_further(add_path: bool) -> None:
+    """Groups of one prefix each, of all lengths, so that pieces of every size meet the end of a message."""
+    keys = [bytes((number % 33, *bytes(4)[: (number % 33 + 7) // 8])) for number in range(5000)]
+    session = ADD_PATH if add_path else PLAIN
+    for messages in (
+        encode_updates(Family.IPV4, session, [(7, [key]) for key in keys], []),
+        encode_updates(Family.IPV4, session, [], [(7, ROUTE, [key]) for key in keys]),
+    ):
+        assert {len(octets) for octets in messages[:-1]} <= set(range(4088, 4097))
+        updates = [Decoder(session, ibgp=True).decode(octets[19:]) for octets in messages]
+        assert [key for update in updates for key in withdrawn_keys(update) + announced_keys(update)] == keys
 
 
 def test_internal_attributes_stay_inside() -> None:
@@ -148,6 +174,18 @@ def test_the_encoder_is_not_fooled_by_an_id_that_returns() -> None:
     for number in range(10_000):
         octets = attribute_octets(Attributes(next_hop=HOP, local_pref=number), True, True)
         assert octets.endswith(number.to_bytes(4, "big"))
+
+
+def test_an_empty_mp_unreach_beside_attributes_or_prefixes_is_no_end_of_rib() -> None:
+    """RFC 4724 2: the marker has nothing else in it."""
+    for octets in (body([mp_unreach(b"")]), body([mp_unreach(b""), *BASE], b""), body([mp_unreach(b"")], b"", PREFIX)):
+        assert decode(octets).end_of_rib is None
+
+
+def test_repeated_large_communities_are_one() -> None:
+    """RFC 8092 3."""
+    octets = attribute_octets(replace(ROUTE, large_communities=((1, 2, 3), (4, 5, 6), (1, 2, 3))), True, True)
+    assert decode(body([octets])).announced[0][3].large_communities == ((1, 2, 3), (4, 5, 6))
 
 
 @pytest.mark.parametrize("family", Family)
