@@ -125,7 +125,8 @@ class FakeKernel:
             else:
                 self._ask_delete_nexthop(request.nexthop.id)
         else:
-            assert request.route is not None and request.family is not None, f"no request of ours: type {request.type}"
+            assert request.route is not None, f"no request of ours: type {request.type}"
+            assert request.family is not None
             if request.type == m.RTM_NEWROUTE:
                 self._put_route(request.family, request.route, request.flags)
             else:
