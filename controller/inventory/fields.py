@@ -18,7 +18,7 @@ Reader = Callable[[Any], Any]
 
 MAX_TAGS = 32
 MAX_TEXT = 255
-RESERVED_ASNS = {0, 23456, 65535, 2**32 - 1}
+RESERVED_ASNS = (0, 23456, 65535, 2**32 - 1)
 _repr = Repr()
 _repr.maxstring = _repr.maxother = 60
 _repr.maxdict = _repr.maxlist = 3
@@ -108,9 +108,9 @@ def integer(least: int, most: int) -> Reader:
 
 def asn(value: Any) -> int:
     """RFC 7607 (0), RFC 6793 (23456), RFC 7300 (the last ones)."""
-    number: int = integer(0, 2**32 - 1)(value)
-    if number in RESERVED_ASNS:
-        raise Unreadable("asn-reserved", f"AS {number} is reserved: use another, say 64512 or 4200000000")
+    if isinstance(value, int) and not isinstance(value, bool) and value in RESERVED_ASNS:
+        raise Unreadable("asn-reserved", f"AS {value} is reserved: use another, say 64512 or 4200000000")
+    number: int = integer(1, 2**32 - 2)(value)
     return number
 
 

@@ -36,14 +36,14 @@ def martian(network: Network) -> Network | None:
     return next((each for each in MARTIANS if each.version == network.version and each.overlaps(network)), None)
 
 
-def could_not_be_read(inventory: Inventory, kind: str, name: str) -> bool:
-    """Declared, but its own findings come first: who refers to it is not to blame."""
-    return f"{kind} {name}" in inventory.broken or f"{kind} *" in inventory.broken
+def unreadable(inventory: Inventory, kind: str) -> set[str]:
+    """Keys of what was declared and could not be read: who refers to it is not to blame."""
+    return {label.partition(" ")[2] for label in inventory.broken if label.partition(" ")[0] == kind}
 
 
-def any_unreadable(inventory: Inventory, kind: str) -> bool:
-    """Something that could not be read may be what is missed."""
-    return any(label.partition(" ")[0] == kind for label in inventory.broken)
+def nameless(keys: Iterable[str]) -> bool:
+    """One of them could not even be named, or a whole section could not be read: it may be the one that is missed."""
+    return any(key == "*" or key.startswith("#") for key in keys)
 
 
 def suggestions(unknown: Iterable[str], known: Iterable[str]) -> dict[str, str]:
@@ -63,13 +63,13 @@ def members(inventory: Inventory) -> Iterator[tuple[str, Uplink | Client]]:
 
 def no_fabric(inventory: Inventory) -> Iterator[Finding]:
     """Without a segment and an AS number there is nothing to compile."""
-    if inventory.fabric is None and not any_unreadable(inventory, "fabric"):
+    if inventory.fabric is None and not unreadable(inventory, "fabric"):
         yield Finding("fabric", "fabric-missing", "no fabric is declared: add its name, asn and segment")
 
 
 def no_hub(inventory: Inventory) -> Iterator[Finding]:
     """Spokes and clients have sessions with hubs only. A fabric without any of them is merely not begun."""
-    if not (inventory.gateways or inventory.clients) or any_unreadable(inventory, "gateway"):
+    if not (inventory.gateways or inventory.clients) or unreadable(inventory, "gateway"):
         return
     if not any(gateway.role == "hub" for gateway in inventory.gateways):
         message = "no gateway is a hub, so nobody reflects routes: give one of them role hub"
@@ -137,13 +137,15 @@ def unknown(
     inventory: Inventory, users: Iterable[tuple[str, str]], declared: Iterable[str], kind: str, field: str
 ) -> Iterator[Finding]:
     """A finding for each (label, name) that refers to a name that is not declared: KIND-unknown."""
-    known = set(declared)
+    lost = unreadable(inventory, kind)
+    if nameless(lost):
+        return
+    known = {*declared, *lost}
     missing = [(label, name) for label, name in users if name not in known]
     hints = suggestions((name for _, name in missing), known)
     for label, name in missing:
-        if not could_not_be_read(inventory, kind, name):
-            message = f"{kind} {name} is not declared{hints.get(name, '')}"
-            yield Finding(label, f"{kind}-unknown", message, field=field)
+        message = f"{kind} {name} is not declared{hints.get(name, '')}"
+        yield Finding(label, f"{kind}-unknown", message, field=field)
 
 
 def taken(owners: Iterable[tuple[str, Any]], code: str, field: str) -> Iterator[Finding]:

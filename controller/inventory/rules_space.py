@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from controller.inventory.findings import Finding
 from controller.inventory.model import GLOBAL, Allocation, Inventory, Network, Prefix, network_order
-from controller.inventory.rules_members import martian, unknown
+from controller.inventory.rules_members import martian, nameless, unknown, unreadable
 
 
 def _space(inventory: Inventory) -> tuple[Allocation | Prefix, ...]:
@@ -51,7 +51,8 @@ def overlapping_allocations(inventory: Inventory) -> Iterator[Finding]:
     One sweep in address order: `around` holds the allocations that the current one may stand in.
     """
     around: list[Allocation] = []
-    for each in sorted(inventory.allocations, key=lambda each: (each.tenant, network_order(each.prefix), each.site)):
+    routable = [each for each in inventory.allocations if each.prefix.prefixlen > 0]
+    for each in sorted(routable, key=lambda each: (each.tenant, network_order(each.prefix), each.site)):
         while around and not _inside(each, around[-1]):
             around.pop()
         outer = next((other for other in reversed(around) if other.site != each.site), None)
@@ -98,10 +99,11 @@ def prefix_not_allocated(inventory: Inventory) -> Iterator[Finding]:
     spaces: dict[tuple[str, str], _Space] = defaultdict(_Space)
     for each in inventory.allocations:
         spaces[each.site, each.tenant].add(each)
-    lost = {label.partition(" ")[2].partition("/")[0] for label in inventory.broken if label.startswith("allocation ")}
-    nobody_knows = any(site == "*" or site.startswith("#") for site in lost)
+    lost = unreadable(inventory, "allocation")
+    unknown_space = {key.partition("/")[0] for key in lost}
+    known = {site.name for site in inventory.sites} - unknown_space
     for prefix in inventory.prefixes:
-        if prefix.prefix.prefixlen == 0 or nobody_knows or prefix.site in lost:
+        if prefix.prefix.prefixlen == 0 or nameless(lost) or prefix.site not in known:
             continue
         covering = spaces[prefix.site, prefix.tenant].covering(prefix.prefix)
         if not covering:

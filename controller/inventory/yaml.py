@@ -70,6 +70,7 @@ def check_yaml(paths: Iterable[Path]) -> tuple[Inventory | None, list[Finding]]:
         findings = [*parsed.findings, *(_located(each, document, parsed) for each in check(inventory))]
     else:
         findings = [*findings, *parsed.findings]
+    findings.sort(key=lambda finding: (finding.file or "", finding.line or 0))
     return (None if findings else inventory), findings
 
 

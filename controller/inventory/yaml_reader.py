@@ -104,7 +104,7 @@ def _explained(error: MarkedYAMLError) -> str:
 
 
 class _Events(Reader, Scanner, Parser):
-    """ruamel's reader, scanner and parser as one object, as its own loaders were: faster than by YAML(), which asks for its parts by name."""
+    """ruamel's reader, scanner and parser as one object. YAML() asks for its parts by name, for every token."""
 
     processing_version = (1, 2)
     comment_handling = None

@@ -1,0 +1,94 @@
+"""Every code of a finding, and what it means. Codes are for programs: they are never renamed or given another meaning.
+
+docs/findings.md is this table; a test compares the two.
+"""
+
+from __future__ import annotations
+
+CODES: dict[str, dict[str, str]] = {
+    "Files": {
+        "file-unreadable": "The file cannot be opened or read.",
+        "file-too-large": "A file may have 16 MiB.",
+        "no-files": "The directory holds no `*.yml` or `*.yaml`.",
+        "yaml-alias": "An alias without its anchor, or aliases that stand for more than 10,000 nodes.",
+        "yaml-character": "A byte that is no UTF-8, or a character that YAML forbids.",
+        "yaml-key": "A key that is no word.",
+        "yaml-key-twice": "A key stands twice in one mapping; both lines are named.",
+        "yaml-several-documents": "A file holds one document.",
+        "yaml-syntax": "No YAML 1.2.",
+        "yaml-tag": "Tags such as `!!python/name` mean nothing here.",
+        "yaml-too-deep": "Nested deeper than 16.",
+    },
+    "Form of one object": {
+        "address-invalid": "No IPv4 (or IPv6) address, or one with a zone.",
+        "asn-reserved": "AS 0, 23456, 65535 and 4294967295 are reserved.",
+        "bandwidth-invalid": "Not bit/s, and not a number with K, M, G or T.",
+        "declared-twice": "Two objects have one key; both places are named.",
+        "field-missing": "A field that has no default is not there.",
+        "field-type": "Text instead of a number, a mapping instead of a list, and so on.",
+        "field-unknown": "No such field; the closest one is suggested.",
+        "interface-invalid": "No name that Linux gives an interface.",
+        "name-invalid": "Names are 1 to 63 of a-z, 0-9 and '-', beginning with a letter or digit.",
+        "node-id-invalid": "ZeroTier node ids are 10 digits of 0-9 and a-f, in lower case.",
+        "node-id-unquoted": "YAML takes the node id for a number (12345678e9, 1234567890): quote it.",
+        "number-range": "A number outside its range, which the message names.",
+        "prefix-host-bits": "Bits are set behind the length; the message names the prefix that is meant.",
+        "prefix-invalid": "Not ADDRESS/LENGTH, or of the wrong family.",
+        "role-unknown": "Roles are `spoke` and `hub`.",
+        "too-many-objects": "A section may have 50,000 objects.",
+    },
+    "Fabric, gateways, uplinks and clients": {
+        "address-outside-segment": "An overlay address is not in the segment.",
+        "address-reserved": "The network or broadcast address of the segment.",
+        "address-taken": "Two owners of an overlay address, which is a router id too.",
+        "address6-taken": "Two owners of an IPv6 overlay address.",
+        "address6-without-segment6": "An IPv6 overlay address, but no IPv6 segment.",
+        "circuit-class-unknown": "The circuit class is neither built in nor declared.",
+        "community-taken": "Two names have one CRC-32, so would be one large community (see communities.md).",
+        "fabric-missing": "Name, AS number and segment are not declared.",
+        "gateway-unknown": "A prefix names a gateway that is not declared.",
+        "hub-missing": "There are gateways or clients, but no hub.",
+        "interface-taken": "Two uplinks of a gateway use one interface.",
+        "name-taken": "A gateway and a client have one name, or a new name exists already.",
+        "node-id-taken": "Two owners of a ZeroTier node id.",
+        "number-taken": "Two owners of an uplink number (uplinks and clients share them).",
+        "region-unknown": "The region is not declared.",
+        "segment-martian": "The segment touches space that is never routed.",
+        "segment-too-small": "The segment has fewer addresses than there are uplinks and clients.",
+        "site-number-taken": "Two owners of a site number.",
+        "site-unknown": "The site is not declared.",
+        "uplink-missing": "A gateway has at least one uplink.",
+        "uplinks-too-many": "A gateway has at most 8 uplinks.",
+    },
+    "Address space": {
+        "allocation-on-segment": "An allocation overlaps the segment.",
+        "allocation-overlap": "Allocations of two sites overlap. Within one site they may.",
+        "default-route": "0.0.0.0/0 or ::/0 as an allocation or prefix.",
+        "gateway-of-another-site": "A prefix is announced by gateways of its own site only.",
+        "martian": "Loopback, link-local, multicast, 0.0.0.0/8 or reserved space.",
+        "prefix-not-allocated": "The prefix is in no allocation of its site.",
+        "prefix-too-long": "The prefix is longer than its allocation allows (24 or 64 unless `longest` says otherwise).",
+        "prefix6-without-segment6": "An IPv6 prefix, but no IPv6 segment, so no next hop.",
+        "tenant-unknown": "This release has only the tenant `global`.",
+    },
+    "Changes": {
+        "kind-unknown": "`rename` knows no such kind.",
+        "object-unknown": "`rename` finds no object of this name.",
+        "removals-guarded": "More than 10 % of the sites or of the gateways would go; allow it by their number.",
+    },
+}
+"""Group -> code -> meaning."""
+
+
+def table() -> str:
+    """docs/findings.md."""
+    lines = [
+        "# Findings",
+        "",
+        "What `leyline validate`, `leyline apply` and the API say about an inventory. Each finding names the object,",
+        "has one of these codes, and its message ends in the way out. All findings are reported at once.",
+    ]
+    for group, codes in CODES.items():
+        lines += ["", f"## {group}", "", "| code | meaning |", "| --- | --- |"]
+        lines += [f"| `{code}` | {meaning} |" for code, meaning in codes.items()]
+    return "\n".join(lines) + "\n"
