@@ -301,7 +301,8 @@ def _writer() -> None:
 
 
 def _sessions() -> None:
-    run, main, establish, handle_connection = Peer.run, Peer._main, Outgoing.establish, Peer.handle_connection
+    run, main, establish = Peer.run, Peer._main, Outgoing.establish
+    handle_connection, reestablish = Peer.handle_connection, Peer.reestablish
 
     def main_marked(self: Any) -> Iterator[Any]:
         self.proto.leyline_up = True  # The first step of what follows writes the `up` event.
@@ -338,12 +339,20 @@ def _sessions() -> None:
                 self._reset("the peer connected anew")
         return handle_connection(self, connection)
 
+    def reestablish_at_once(self: Any, restart_neighbor: Any = None) -> None:
+        """Without a connection there is nothing to tear down first; a passive peer would keep its old settings."""
+        reestablish(self, restart_neighbor)
+        if restart_neighbor is not None and self.proto is None:
+            self.generator = self._teardown = self._neighbor = None
+            self.neighbor = restart_neighbor
+
     def increase(self: Any) -> None:
         self._time = time.time() + self._next
         self._next = RECONNECT_SECONDS
 
     Peer.run = run_without_spinning
     Peer._main = main_marked
+    Peer.reestablish = reestablish_at_once
     Peer.handle_connection = handle_connection_of_restarted
     Outgoing.establish = establish_bounded
     Delay.increase = increase

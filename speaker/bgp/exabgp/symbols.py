@@ -49,6 +49,8 @@ KNOWN: dict[str, str] = {
     "exabgp.reactor.peer:Peer._reset": "4f709dbfce076cda",
     "exabgp.reactor.peer:Peer._run": "a514d2f5f0bb3364",
     "exabgp.reactor.peer:Peer.handle_connection": "ecb82811d4b5461a",
+    "exabgp.reactor.peer:Peer.reconfigure": "44a64d6efec03466",
+    "exabgp.reactor.peer:Peer.reestablish": "dfb1ac36c5615d53",
     "exabgp.reactor.peer:Peer.resend": "fa66eee93277fb77",
     "exabgp.reactor.peer:Peer.run": "c00bb5613e406b4f",
     "exabgp.reactor.protocol:Protocol.new_notification": "7134b1910504dde9",
