@@ -1,0 +1,166 @@
+"""RFC 4271 9.1.2.2, RFC 4456 9, multipath and tiers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speaker.rib.attributes import AS_SEQUENCE, AS_SET
+from speaker.rib.decision import MAX_TIERS, Decider, decide
+from speaker.rib.path import Member, Path, SourceKind
+from tests.speaker.rib import oracle
+from tests.speaker.rib.given import HUBS, LOCAL, PEERS, bandwidth, hop, path, paths_of, peer
+
+A, B = HUBS
+SEQUENCE = AS_SEQUENCE
+
+
+def best_hops(*paths: Path) -> set[bytes]:
+    return {member.next_hop for member in decide(paths, 8).tiers[0]}
+
+
+STEPS = [
+    ("higher LOCAL_PREF", {"local_pref": 200}, {"local_pref": 100}),
+    ("absent LOCAL_PREF is 100", {}, {"local_pref": 99}),
+    ("LOCAL_PREF before AS_PATH", {"local_pref": 200, "as_path": ((SEQUENCE, (1, 2)),)}, {"local_pref": 100}),
+    ("shorter AS_PATH", {"as_path": ((SEQUENCE, (1,)),)}, {"as_path": ((SEQUENCE, (2, 3)),)}),
+    ("an AS_SET counts once", {"as_path": ((AS_SET, (1, 2, 3)),)}, {"as_path": ((SEQUENCE, (4, 5)),)}),
+    ("AS_PATH before ORIGIN", {"origin": 2}, {"as_path": ((SEQUENCE, (1,)),)}),
+    ("lower ORIGIN", {"origin": 0}, {"origin": 1}),
+    ("ORIGIN before MED", {"origin": 0, "med": 10}, {"origin": 1, "med": 5}),
+    ("lower MED of one AS", {"med": 5}, {"med": 10}),
+    ("absent MED is 0", {}, {"med": 1}),
+]
+
+
+@pytest.mark.parametrize(("better", "worse"), [case[1:] for case in STEPS], ids=[case[0] for case in STEPS])
+def test_a_step_decides(better: dict[str, Any], worse: dict[str, Any]) -> None:
+    # The loser would win every later tie-break.
+    decision = decide((path(B, 9, **better), path(A, 3, **worse)), 8)
+    assert decision.best is not None
+    assert decision.best.attributes.next_hop == hop(9)
+    assert decision.tiers == ((Member(hop(9), 1),), (Member(hop(3), 1),))
+
+
+def test_med_says_nothing_between_two_ases() -> None:
+    one = path(A, 3, med=5, as_path=((SEQUENCE, (65001,)),))
+    other = path(A, 4, med=10, as_path=((SEQUENCE, (65002,)),))
+    assert best_hops(one, other) == {hop(3), hop(4)}
+
+
+def test_med_does_not_depend_on_the_order_of_arrival() -> None:
+    """The classic: pairwise comparison in the order of arrival gives three different results."""
+    paths = [
+        path(A, 5, med=10, as_path=((SEQUENCE, (65001,)),)),
+        path(A, 4, med=0, as_path=((SEQUENCE, (65002,)),)),
+        path(A, 3, med=5, as_path=((SEQUENCE, (65001,)),)),
+    ]
+    for seed in range(6):
+        random.Random(seed).shuffle(paths)
+        assert best_hops(*paths) == {hop(3), hop(4)}
+
+
+TIES = [
+    ("lower router id", path(peer("x", SourceKind.HUB, 31), 9), path(peer("w", SourceKind.HUB, 32), 3)),
+    ("ORIGINATOR_ID is the router id", path(B, 9, originator_id=hop(3)), path(A, 3, originator_id=hop(4))),
+    (
+        "shorter CLUSTER_LIST",
+        path(B, 9, originator_id=hop(3), cluster_list=(hop(1),)),
+        path(A, 3, originator_id=hop(3), cluster_list=(hop(1), hop(2))),
+    ),
+    ("lower peer address", path(A, 9, originator_id=hop(3)), path(B, 3, originator_id=hop(3))),
+    ("lower path id", path(A, 3), path(A, 9)),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), [case[1:] for case in TIES], ids=[case[0] for case in TIES])
+def test_a_tie_is_broken_for_the_best_path_only(first: Path, second: Path) -> None:
+    decision = decide((second, first), 8)
+    assert decision.best == first
+    assert decision.multipath == (first, second)
+    assert len(decision.tiers) == 1
+
+
+def test_copies_from_two_hubs_are_one_member_and_their_weight_is_not_added() -> None:
+    copies = [path(h, 3, originator_id=hop(3), extended_communities=(bandwidth(1e6),)) for h in HUBS]
+    other = path(A, 4, originator_id=hop(4), extended_communities=(bandwidth(2e6),))
+    assert decide((*copies, other), 8).tiers == ((Member(hop(3), 128), Member(hop(4), 255)),)
+
+
+@pytest.mark.parametrize(
+    ("widths", "weights"),
+    [
+        ((1e9, 1e8), (255, 26)),
+        ((1e9, 1.0), (255, 1)),
+        ((1e9, 1e9), (1, 1)),
+        ((1e9, None), (1, 1)),
+        ((1e9, 0.0), (1, 1)),
+        ((1e9, float("inf")), (1, 1)),
+        ((1e9, float("nan")), (1, 1)),
+        ((1e9, -5.0), (1, 1)),
+    ],
+)
+def test_weights_come_from_link_bandwidth_if_every_member_has_it(
+    widths: tuple[float | None, float | None], weights: tuple[int, int]
+) -> None:
+    paths = [
+        path(A, number, extended_communities=() if width is None else (bandwidth(width),))
+        for number, width in zip((3, 4), widths, strict=True)
+    ]
+    assert tuple(member.weight for member in decide(paths, 8).tiers[0]) == weights
+
+
+def test_more_next_hops_than_max_paths_go_to_the_next_tier() -> None:
+    paths = [path(A, number) for number in (6, 5, 4, 3)]
+    assert decide(paths, 3).tiers == (tuple(Member(hop(n), 1) for n in (3, 4, 5)), (Member(hop(6), 1),))
+
+
+def test_tiers_share_no_next_hop_and_are_bounded() -> None:
+    good = [path(A, number, local_pref=1000 - number) for number in range(3, 10)]
+    again = [path(B, number, local_pref=1) for number in range(3, 10)]
+    found = decide([*good, *again], 8).tiers
+    assert found == tuple((Member(hop(n), 1),) for n in (3, 4, 5, 6))
+    assert len(found) == MAX_TIERS
+
+
+def test_our_own_prefix_beats_all_and_has_no_tiers() -> None:
+    own = path(LOCAL, 9, local_pref=0)
+    decision = decide((path(A, 3, local_pref=500), own), 8)
+    assert decision.best == own
+    assert decision.tiers == ()
+
+
+def test_rejected_is_out_stale_is_in() -> None:
+    stale = Path(A, 3, 3, path(A, 3).attributes, stale=True)
+    rejected = Path(B, 4, 4, path(B, 4, local_pref=900).attributes, rejected="as-loop")
+    assert best_hops(stale, rejected) == {hop(3)}
+    assert decide((rejected,), 8).best is None
+    assert decide((), 8).tiers == ()
+
+
+def test_a_withheld_path_may_be_told_but_makes_no_route() -> None:
+    withheld = Path(A, 3, 3, path(A, 3).attributes, withheld="connected")
+    decision = decide((withheld,), 8)
+    assert decision.best == withheld
+    assert decision.tiers == ()
+
+
+@given(paths=paths_of((LOCAL, *PEERS, *HUBS)), max_paths=st.integers(1, 4), seed=st.integers(0, 99))
+def test_agrees_with_the_oracle_in_any_order(paths: list[Path], max_paths: int, seed: int) -> None:
+    shuffled = random.Random(seed).sample(paths, len(paths))
+    decision = decide(shuffled, max_paths)
+    assert decision.best == oracle.best(paths)
+    found = [{member.next_hop: member.weight for member in tier} for tier in decision.tiers]
+    assert found == oracle.tiers(paths, max_paths, MAX_TIERS)
+    assert all(list(tier) == sorted(tier, key=lambda member: member.next_hop) for tier in decision.tiers)
+    assert {p.attributes.next_hop for p in decision.multipath if decision.tiers} == {*(found[0] if found else ())}
+
+
+def test_equal_tiers_are_one_object() -> None:
+    decider = Decider(8)
+    one, two = (path(A, 3),), (path(A, 3, med=7),)
+    assert decider(one).tiers is decider(two).tiers
