@@ -70,5 +70,5 @@ def test_many_prefixes(data: st.DataObject, session: tuple[Family, Negotiated, b
 
 def _key(length: int, number: int) -> Key:
     octets = (length + 7) // 8
-    bits = number % 2**length << (octets * 8 - length)
+    bits: int = number % 2**length << (octets * 8 - length)
     return bytes((length,)) + bits.to_bytes(octets, "big")
