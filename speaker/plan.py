@@ -33,7 +33,7 @@ class PlanStruct(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     """Whole values, compared whole; an unknown field is an error."""
 
 
-class UplinkPlan(PlanStruct):
+class UplinkPlan(PlanStruct, frozen=True):
     """One attachment to the segment. `address` and `address6` are the BGP next hops of this uplink."""
 
     number: Number  # Unique in the fabric: ADD-PATH path id, and 16000 + number is its relay label.
@@ -46,14 +46,14 @@ class UplinkPlan(PlanStruct):
     bandwidth: int  # bit/s; 0 = not declared, no weight.
 
 
-class AnnouncementPlan(PlanStruct):
+class AnnouncementPlan(PlanStruct, frozen=True):
     """Own prefixes that share their attributes. Announced once per uplink, path id = uplink number."""
 
     prefixes: tuple[str, ...]
     large_communities: tuple[str, ...]  # "AS:function:value"
 
 
-class NextHopPlan(PlanStruct):
+class NextHopPlan(PlanStruct, frozen=True):
     """A next hop that a client may announce, and what the hub makes of a path through it."""
 
     number: Number
@@ -64,19 +64,19 @@ class NextHopPlan(PlanStruct):
     bandwidth: int  # bit/s, 0 = none
 
 
-class AllocationPlan(PlanStruct):
+class AllocationPlan(PlanStruct, frozen=True):
     prefix: str
     longest: Annotated[int, Meta(ge=0, le=128)]
 
 
-class ImportPlan(PlanStruct):
+class ImportPlan(PlanStruct, frozen=True):
     """What a hub accepts from one client. Nothing else is accepted (default deny)."""
 
     next_hops: tuple[NextHopPlan, ...]
     allocations: tuple[AllocationPlan, ...]
 
 
-class SessionPlan(PlanStruct):
+class SessionPlan(PlanStruct, frozen=True):
     """One BGP session. `peer_role` says what the peer is to us.
 
     hub     the peer reflects to us (we are its client): what it sends is believed, path ids included
@@ -98,7 +98,7 @@ class SessionPlan(PlanStruct):
     imports: ImportPlan | None  # Only for peer_role == "client".
 
 
-class Plan(PlanStruct):
+class Plan(PlanStruct, frozen=True):
     version: Literal[1]
     gateway: str
     role: Literal["spoke", "hub"]

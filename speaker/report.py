@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -10,6 +10,9 @@ from msgspec import Struct
 REPORT_VERSION = 1
 MAX_REPORT_BYTES = 1 << 20
 MAX_ANSWER_BYTES = 4 << 20
+
+NO_PLAN = msgspec.Raw(b"null")
+"""`Envelope.plan` when the digest did not move."""
 
 
 class ReportUnreadable(ValueError):
@@ -20,7 +23,7 @@ class ReportStruct(Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class SessionReport(ReportStruct):
+class SessionReport(ReportStruct, frozen=True):
     peer: str
     peer_address: str
     state: Literal["up", "down"]
@@ -32,7 +35,7 @@ class SessionReport(ReportStruct):
     stale: dict[str, int]  # family -> of those, kept by graceful restart
 
 
-class UplinkReport(ReportStruct):
+class UplinkReport(ReportStruct, frozen=True):
     number: int
     name: str
     interface: str
@@ -40,7 +43,7 @@ class UplinkReport(ReportStruct):
     detail: str
 
 
-class KernelReport(ReportStruct):
+class KernelReport(ReportStruct, frozen=True):
     routes: dict[str, int]  # family -> our routes in the kernel
     groups: int
     failed: int  # routes that the kernel refused in the last pass
@@ -49,7 +52,7 @@ class KernelReport(ReportStruct):
     sysctls: dict[str, str]  # every one that we changed: name -> "old -> new"
 
 
-class Report(ReportStruct):
+class Report(ReportStruct, frozen=True):
     version: int
     gateway: str
     speaker_version: str
@@ -64,7 +67,7 @@ class Report(ReportStruct):
     kernel: KernelReport
 
 
-class Ask(ReportStruct):
+class Ask(ReportStruct, frozen=True):
     """A question beside the plan. Answered within `expires` (Unix time), never stored."""
 
     id: str
@@ -73,17 +76,17 @@ class Ask(ReportStruct):
     expires: float
 
 
-class Answer(ReportStruct):
+class Answer(ReportStruct, frozen=True):
     id: str
     ok: bool
     body: Any  # JSON; on ok=False {"error": text}
 
 
-class Envelope(ReportStruct):
+class Envelope(ReportStruct, frozen=True):
     """What the gateway's long poll returns: the plan, when it moved, and the asks."""
 
     digest: str
-    plan: msgspec.Raw | None
+    plan: msgspec.Raw  # JSON as it came; `null` when the digest did not move.
     asks: tuple[Ask, ...]
 
 
@@ -106,7 +109,10 @@ def decode_envelope(data: bytes) -> Envelope:
     return _decode(data, Envelope, 1 << 30)
 
 
-def _decode(data: bytes, kind: Any, most: int) -> Any:
+Kind = TypeVar("Kind", bound=ReportStruct)
+
+
+def _decode(data: bytes, kind: type[Kind], most: int) -> Kind:
     if len(data) > most:
         raise ReportUnreadable(f"{len(data)} bytes; at most {most} are accepted")
     try:

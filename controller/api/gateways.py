@@ -30,6 +30,7 @@ from speaker.plan import PLAN_VERSION
 from speaker.report import (
     MAX_ANSWER_BYTES,
     MAX_REPORT_BYTES,
+    NO_PLAN,
     Envelope,
     ReportUnreadable,
     decode_answer,
@@ -111,7 +112,7 @@ async def read_plan(
             _common_version(versions)
             asks = context.board.take_asks(name) if own and not await request.is_disconnected() else ()
             if found.body is not None or asks:
-                plan = None if found.body is None else msgspec.Raw(found.body)
+                plan = NO_PLAN if found.body is None else msgspec.Raw(found.body)
                 return _plan_answer(found, encode(Envelope(found.digest, plan, asks)))
             left = deadline - time.monotonic()
             if left <= 0 or not own or poll.displaced or context.board.closed:

@@ -46,6 +46,18 @@ async def reconfigure(client: BridgeClient, config: Path, text: str) -> None:
         await _put_in_force(client, dict(NEIGHBOR.findall(text)))
 
 
+async def in_force(client: BridgeClient, config: Path, text: str) -> bool:
+    """Whether `text` is what the file says and what a running ExaBGP does: then there is nothing to reconfigure."""
+    try:
+        if await asyncio.to_thread(config.read_text, "ascii") != text:
+            return False
+        return client.hello is None or not await _difference(client, dict(NEIGHBOR.findall(text)))
+    except NotConnected:
+        return True  # It died meanwhile, and starts with the file that is there.
+    except (FileNotFoundError, TimeoutError):
+        return False
+
+
 def _write(file: Path, text: str) -> None:
     """Passwords stand in it: for root only."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

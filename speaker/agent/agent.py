@@ -1,0 +1,142 @@
+"""The agent: holds the plan, and keeps sessions, routing table and kernel as the plan says.
+
+Its parts are tasks on one loop. They share the `Gateway` (what the plan has become on this box);
+events wake them, and only `Router.pump` and `Fib.flush_async` act.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+
+import structlog
+
+from speaker.agent.answers import answer
+from speaker.agent.control import serve
+from speaker.agent.gateway import Gateway
+from speaker.agent.plans import PlanState, PlanStore
+from speaker.agent.poll import ControllerClient
+from speaker.agent.reporting import build_report
+from speaker.agent.settings import AgentSettings
+from speaker.report import Answer, Ask
+
+log = structlog.get_logger()
+
+
+class IdentityChanged(Exception):
+    """The plan changes AS number, router id or the like: the next agent starts with it from a clean sheet."""
+
+
+class Agent:
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._store = PlanStore(settings.state, settings.gateway)
+        self._plans = PlanState()
+        self._plan_moved = asyncio.Event()
+        self._report_due = asyncio.Event()
+        self._gateway: Gateway | None = None
+        self._controller: ControllerClient | None = None
+        self._store_error = ""
+        self._started_at = time.time()
+
+    async def run(self) -> None:
+        """Runs until it is cancelled. Raises what ends it: an unreadable kernel, IdentityChanged, our own bugs."""
+        self._load()
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            control = await serve(self._settings.state.control, self._answer)
+            stack.callback(control.close)
+            if self._settings.access is not None:
+                self._controller = ControllerClient(
+                    self._settings.access, self._take_plan, self._answer, lambda: self._plans.digest
+                )
+                stack.push_async_callback(self._controller.close)
+                tasks.create_task(self._controller.poll_for_ever())
+                tasks.create_task(self._report_for_ever())
+            tasks.create_task(self._carry_out())
+
+    def _load(self) -> None:
+        """The plan to start with: a file that was named, or the last good one."""
+        if self._settings.plan_file is not None:
+            data = self._settings.plan_file.read_bytes()
+            self._plans = PlanState().accept(data, self._settings.gateway)
+        else:
+            self._plans = self._store.load()
+        if self._plans.error:
+            log.error("no plan to start with", error=self._plans.error)
+        if self._plans.plan is not None:
+            self._plan_moved.set()
+
+    async def _take_plan(self, data: bytes) -> None:
+        """A plan from the controller. It is stored first; one that cannot be stored is carried out all the same."""
+        before = self._plans
+        self._plans = before.accept(data, self._settings.gateway)
+        if self._plans.error:
+            log.error("plan", error=self._plans.error)
+        elif self._plans.digest != before.digest:
+            self._store_error = await asyncio.to_thread(self._store.save, data)
+            if self._store_error:
+                log.error("plan", error=self._store_error)
+            self._plan_moved.set()
+        self._report_due.set()
+
+    async def _carry_out(self) -> None:
+        """Makes the gateway of the first plan, then takes it from plan to plan."""
+        await self._plan_moved.wait()
+        plan = self._plans.plan
+        assert plan is not None
+        async with Gateway(self._settings, plan, self._report_due.set) as gateway:
+            self._gateway = gateway
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(gateway.failed())
+                tasks.create_task(self._follow_plans(gateway))
+
+    async def _follow_plans(self, gateway: Gateway) -> None:
+        while True:
+            await self._plan_moved.wait()
+            self._plan_moved.clear()
+            plan = self._plans.plan
+            assert plan is not None
+            if not gateway.takes(plan):
+                raise IdentityChanged(f"plan {self._plans.digest} changes what this gateway is; starting again")
+            if plan != gateway.plan:
+                await gateway.apply(plan)
+            log.info("plan in force", digest=self._plans.digest, sessions=len(plan.sessions))
+            self._report_due.set()
+
+    async def _report_for_ever(self) -> None:
+        """A report every so often, and soon after something moved; a burst of moves is one report."""
+        while True:
+            try:
+                await asyncio.wait_for(self._report_due.wait(), self._settings.report_seconds)
+                await asyncio.sleep(0.3)
+            except TimeoutError:
+                pass
+            self._report_due.clear()
+            retried = await asyncio.to_thread(self._store.retry)
+            if retried is not None:
+                self._store_error = retried
+            if self._controller is not None:
+                await self._controller.report(
+                    build_report(
+                        self._settings.gateway,
+                        self._plans,
+                        self._plans.error or self._store_error,
+                        self._gateway,
+                        self._started_at,
+                    )
+                )
+
+    async def _answer(self, ask: Ask) -> Answer:
+        if ask.kind == "report":
+            report = build_report(
+                self._settings.gateway,
+                self._plans,
+                self._plans.error or self._store_error,
+                self._gateway,
+                self._started_at,
+            )
+            return Answer(ask.id, ok=True, body=report)
+        if self._gateway is None:
+            return Answer(ask.id, ok=False, body={"error": f"no plan yet: {self._plans.error or 'none has arrived'}"})
+        return answer(ask, self._gateway.router.rib, self._gateway.fib)

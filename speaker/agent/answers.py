@@ -1,0 +1,102 @@
+"""Answers to asks: what is in the tables now, bounded, for people who wonder where a packet goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any, Protocol
+
+from speaker.report import Answer, Ask
+from speaker.rib.attributes import Attributes
+from speaker.rib.communities import large_text
+from speaker.rib.path import Path, PathSet
+from speaker.rib.prefix import Family, Key, family_of, key_of, network_of
+from speaker.rib.rib import Rib
+
+DEFAULT_ROUTES, MOST_ROUTES = 1000, 20_000
+
+
+class InstalledView(Protocol):
+    def installed(self, family: Family, key: Key) -> bool: ...
+
+
+class BadAsk(ValueError):
+    """The ask makes no sense; the text says what would."""
+
+
+def answer(ask: Ask, rib: Rib, fib: InstalledView) -> Answer:
+    """The answer to `ask`; one with ok=False when it cannot be answered. Raises nothing."""
+    try:
+        if ask.kind == "routes":
+            return Answer(ask.id, ok=True, body=routes(ask.arguments, rib, fib))
+        raise BadAsk(f"this speaker does not answer {ask.kind!r}; it answers: routes")
+    except BadAsk as error:
+        return Answer(ask.id, ok=False, body={"error": str(error)})
+
+
+def routes(arguments: dict[str, str], rib: Rib, fib: InstalledView) -> dict[str, Any]:
+    """Every path of the prefixes asked for, at most `limit` paths. Raises BadAsk."""
+    limit = _limit(arguments.get("limit", ""))
+    found: list[dict[str, Any]] = []
+    total = 0
+    for family, key, pathset in _rows(arguments, rib):
+        total += len(pathset)
+        if len(found) < limit:
+            found += _paths(family, key, pathset, rib, fib)
+    return {"routes": found[:limit], "total": total, "truncated": total > limit}
+
+
+def _rows(arguments: dict[str, str], rib: Rib) -> Iterator[tuple[Family, Key, PathSet]]:
+    if text := arguments.get("prefix", ""):
+        try:
+            network = ip_network(text)
+        except ValueError as error:
+            raise BadAsk(f"{error}; write it like 10.1.0.0/24") from None
+        family, key = family_of(network), key_of(network)
+        if pathset := rib.lookup(family, key):
+            yield family, key, pathset
+        return
+    wanted = arguments.get("family", "")
+    if wanted not in ("", *(family.value for family in Family)):
+        raise BadAsk(f"{wanted!r} is no family; ipv4 and ipv6 are")
+    for family in Family:
+        if wanted in ("", family.value):
+            for key, pathset in rib.walk(family):
+                yield family, key, pathset
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return DEFAULT_ROUTES
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MOST_ROUTES):
+        raise BadAsk(f"limit {text!r}: a number from 1 to {MOST_ROUTES}")
+    return int(text)
+
+
+def _paths(family: Family, key: Key, pathset: PathSet, rib: Rib, fib: InstalledView) -> Iterator[dict[str, Any]]:
+    decision = rib.decide(pathset)
+    prefix = str(network_of(family, key))
+    for path in pathset:
+        used = path in decision.multipath
+        yield {
+            "prefix": prefix,
+            "family": family.value,
+            "best": used,
+            "next_hop": str(ip_address(path.attributes.next_hop)),
+            "from": path.source.name,
+            "path_id": path.path_id,
+            "local_pref": path.attributes.local_pref,
+            "as_path": _as_path_text(path.attributes),
+            "communities": [large_text(community) for community in path.attributes.large_communities],
+            "stale": path.stale,
+            "rejected": path.rejected or path.withheld,
+            "installed": used and _from_others(path) and fib.installed(family, key),
+        }
+
+
+def _from_others(path: Path) -> bool:
+    return path.source.name != "local"
+
+
+def _as_path_text(attributes: Attributes) -> str:
+    return " ".join(str(asn) for _, asns in attributes.as_path for asn in asns)

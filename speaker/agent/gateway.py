@@ -1,0 +1,259 @@
+"""One plan on this box: kernel, sessions and routing table, from the first plan on until the agent ends."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from speaker.agent.router import Router
+from speaker.agent.settings import AgentSettings
+from speaker.bgp.bridge import SOCKET
+from speaker.bgp.client import BridgeClient
+from speaker.bgp.events import Event, Hello, PeerDown, PeerUp, RefreshReceived, UpdateReceived
+from speaker.bgp.exabgp.config import Unrenderable, render
+from speaker.bgp.exabgp.reconfigure import ReconfigureFailed, in_force, reconfigure
+from speaker.kernel.connected import connected_prefixes
+from speaker.kernel.fib import Fib
+from speaker.kernel.links import LinkWatch
+from speaker.kernel.port import KernelError
+from speaker.kernel.socket import LinuxKernel
+from speaker.kernel.sysctls import apply_sysctls
+from speaker.plan import Plan
+from speaker.rib.facts import RouterFacts, facts_of
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 0.25
+RETRY_SECONDS = 1.0
+
+
+class Gateway:
+    """Context manager: entering adopts what a former agent left in the kernel, leaving touches nothing."""
+
+    def __init__(self, settings: AgentSettings, plan: Plan, moved: Callable[[], None]) -> None:
+        """`moved` is called when something happened that a report should tell soon."""
+        self.plan = plan
+        self.last_error = ""
+        self.sysctls: dict[str, str] = {}
+        self.converged = False
+        self._settings = settings
+        self._moved = moved
+        self._stack = AsyncExitStack()
+        self._fib_wake = asyncio.Event()
+        self._links_moved = asyncio.Event()
+        self._sessions_due = asyncio.Event()
+        self._device = _devices(plan)
+        self._removal_at: float | None = monotonic() + settings.removal_seconds
+
+    async def __aenter__(self) -> Self:
+        self._kernel = LinuxKernel()
+        self._stack.callback(self._kernel.close)
+        self.fib = Fib(self._kernel, self._device_of, segments=self.plan.segments)
+        self._stack.callback(self.fib.close)
+        self._links = LinkWatch(self._interfaces, self._link_changed, self.fib.suspect)
+        self._stack.callback(self._links.close)
+        self._links.start()
+        await self.fib.adopt_async()
+        self._bridge = BridgeClient(self._settings.state.bridge / SOCKET)
+        self.router = Router(
+            await self._facts(),
+            self._bridge,
+            self.fib,
+            self._fib_wake.set,
+            patience=self._settings.patience_seconds,
+            slice_routes=self._settings.slice_routes,
+        )
+        await self.apply(self.plan)
+        await self._stack.enter_async_context(self._bridge)
+        tasks = await self._stack.enter_async_context(_Tasks())
+        for work in (self._events, self._flush, self._tick, self._audit, self._follow_links, self._keep_sessions):
+            tasks.start(work())
+        self.failed = tasks.failed
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def takes(self, plan: Plan) -> bool:
+        """Whether `plan` can follow the present one without a fresh start."""
+        now = self.plan
+        return (plan.asn, plan.router_id, plan.role) == (now.asn, now.router_id, now.role)
+
+    async def apply(self, plan: Plan) -> None:
+        """Carry out `plan`: denials first, then routes, then ExaBGP's configuration."""
+        self.plan = plan
+        self._device = _devices(plan)
+        self._links.watch(self._interfaces)
+        self._set_sysctls()
+        self.fib.configure(self._device_of, plan.segments)
+        self.fib.want_rejects(plan.rejects)
+        await self._apply_facts()
+        await self.router.pump()
+        self._fib_wake.set()
+        self._sessions_due.set()
+
+    @property
+    def links_up(self) -> set[str]:
+        return set(self._links.usable)
+
+    @property
+    def _interfaces(self) -> list[str]:
+        return sorted({uplink.interface for uplink in self.plan.uplinks})
+
+    def _device_of(self, _next_hop: bytes) -> str | None:
+        """Which interface reaches a next hop. One segment: the first uplink that is usable, in the plan's order."""
+        usable = self._links.usable
+        return next((name for name in self._device if name in usable), None)
+
+    async def _facts(self) -> RouterFacts:
+        connected = await asyncio.to_thread(connected_prefixes, self._interfaces)
+        return facts_of(self.plan, connected)
+
+    async def _apply_facts(self) -> None:
+        self.router.apply(self.plan, await self._facts())
+
+    # Tasks
+
+    async def _events(self) -> None:
+        async for events in self._bridge.batches():
+            for event in events:
+                self._handle(event)
+            await self.router.pump()
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, UpdateReceived):
+            self.router.update(event)
+        elif isinstance(event, PeerUp):
+            self.router.peer_up(event)
+            self._moved()
+        elif isinstance(event, PeerDown):
+            self.router.peer_down(event)
+            if event.established:
+                self._moved()
+        elif isinstance(event, RefreshReceived):
+            self.router.refresh(event)
+        elif isinstance(event, Hello):
+            log.info("bridge", mode=event.mode, exabgp_pid=event.pid)
+            self._sessions_due.set()
+
+    async def _flush(self) -> None:
+        """Brings the kernel to the wishes whenever they moved, and again when it did not work."""
+        while True:
+            await self._fib_wake.wait()
+            self._fib_wake.clear()
+            outcome = await self.fib.flush_async()
+            self._note(outcome.faults, outcome.failures)
+            was, self.converged = self.converged, outcome.converged
+            if was != self.converged:
+                self._moved()
+            if not outcome.converged and not self._fib_wake.is_set():
+                await asyncio.sleep(RETRY_SECONDS)
+                self._fib_wake.set()
+
+    def _note(self, faults: list[str], failures: int) -> None:
+        error = faults[0] if faults else f"{failures} routes refused" if failures else ""
+        if error != self.last_error:
+            self.last_error = error
+            if error:
+                log.error("kernel", error=error)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.router.tick()
+            await self.router.pump()
+            if self._removal_at is not None and (self.router.heard_everybody or monotonic() >= self._removal_at):
+                log.info("everybody was heard" if self.router.heard_everybody else "patience is over", removing=True)
+                self._removal_at = None
+                self.fib.set_may_remove(True)
+                self._fib_wake.set()
+
+    async def _audit(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.audit_seconds)
+            try:
+                differences = await self.fib.audit_async()
+            except KernelError as error:
+                log.error("kernel not read", error=str(error))
+                continue
+            if differences:
+                log.warning("kernel differed, put right", differences=differences)
+                self._moved()
+
+    def _link_changed(self, name: str, index: int | None) -> None:
+        """Called in the kernel's order: a flap is down and up, and each loses its routes."""
+        self.fib.set_link(name, index)
+        self._fib_wake.set()
+        self._links_moved.set()
+
+    async def _follow_links(self) -> None:
+        """Slower consequences of a link's change: sysctls of a new interface, connected prefixes, a report."""
+        while True:
+            await self._links_moved.wait()
+            self._links_moved.clear()
+            self._set_sysctls()
+            await self._apply_facts()
+            await self.router.pump()
+            self._moved()
+
+    async def _keep_sessions(self) -> None:
+        """ExaBGP's configuration follows the plan; it is reloaded only when its bytes change."""
+        while True:
+            await self._sessions_due.wait()
+            self._sessions_due.clear()
+            try:
+                text = render(self.plan, str(self._settings.state.bridge), sys.executable)
+                config = self._settings.state.exabgp_config
+                if not await in_force(self._bridge, config, text):
+                    await reconfigure(self._bridge, config, text)
+            except (Unrenderable, ReconfigureFailed, OSError) as error:
+                log.error("sessions", error=str(error))
+                self.last_error = str(error)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._sessions_due.set()
+
+    def _set_sysctls(self) -> None:
+        outcome = apply_sysctls(self._interfaces)
+        for name, change in outcome.changed.items():
+            log.info("sysctl", name=name, change=change)
+        for name, why in outcome.failed.items():
+            log.warning("sysctl not set", name=name, error=why)
+        self.sysctls |= outcome.changed
+
+
+def _devices(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(uplink.interface for uplink in plan.uplinks))
+
+
+class _Tasks:
+    """Tasks that end together. `failed` ends when one of them does, with its error."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def failed(self) -> None:
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,51 @@
+"""The agent's process: starts the parts, stops them, and leaves routes and sessions as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+
+import structlog
+
+from speaker.agent.agent import Agent
+from speaker.agent.settings import AgentSettings
+
+log = structlog.get_logger()
+
+
+def main(settings: AgentSettings) -> None:
+    """Runs until SIGTERM or SIGINT. Stopping changes nothing: the kernel keeps forwarding."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(colors=False)
+            if sys.stderr.isatty()
+            else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    # A million routes are a few large dicts: collecting young objects often only walks them in vain.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    settings.state.pid_file("agent").write_text(f"{os.getpid()}\n")
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: AgentSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    agent = Agent(settings)
+    running = asyncio.create_task(agent.run())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        running.result()  # The agent never ends by itself: this raises what ended it, and the restart is clean.
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    log.info("agent stopped; routes and sessions stay as they are")

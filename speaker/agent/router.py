@@ -1,0 +1,256 @@
+"""Where BGP, routing table and kernel meet: events come in, changes go to peers and to the FIB.
+
+Everything here runs on the event loop. What touches many rows is done in slices by `pump`,
+which is the only place that takes changes out of the RIB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from time import monotonic, time
+from typing import Protocol
+
+import structlog
+
+from speaker.agent.outbound import Outbound, Transport
+from speaker.agent.sessions import Closing, Session, Sessions
+from speaker.bgp.decode import Decoder
+from speaker.bgp.events import PeerDown, PeerUp, RefreshReceived, UpdateReceived
+from speaker.bgp.wire import (
+    REFRESH_BEGIN,
+    REFRESH_END,
+    REFRESH_REQUEST,
+    SessionReset,
+    notification,
+    route_refresh,
+)
+from speaker.plan import Plan
+from speaker.rib.facts import RouterFacts
+from speaker.rib.path import Tiers
+from speaker.rib.policy import import_policy
+from speaker.rib.prefix import Family, Key, network_of
+from speaker.rib.rib import Rib
+
+log = structlog.get_logger()
+
+ADMINISTRATIVE_RESET = 4  # Cease subcode, RFC 4486
+MAX_NAMED_FAULTS = 5
+
+
+class ForwardingTable(Protocol):
+    """The part of the FIB that routes are handed to."""
+
+    def want_many(self, family: Family, keys: Iterable[Key], tiers: Tiers | None) -> list[tuple[Key, str]]: ...
+
+
+class Router:
+    """The BGP side of one gateway. `fib_moved` is called when the FIB has been told something new."""
+
+    def __init__(
+        self,
+        facts: RouterFacts,
+        transport: Transport,
+        fib: ForwardingTable,
+        fib_moved: Callable[[], None],
+        *,
+        patience: float,
+        slice_routes: int,
+    ) -> None:
+        self.rib = Rib(facts)
+        self.sessions = Sessions()
+        self._facts = facts
+        self._transport = transport
+        self._fib = fib
+        self._fib_moved = fib_moved
+        self._outbound = Outbound(self.rib, self.sessions, transport)
+        self._slice = slice_routes
+        self._patient_until = monotonic() + patience
+        self._pumping = asyncio.Lock()
+        self._resends: dict[str, asyncio.Task[None]] = {}
+
+    # The plan
+
+    def apply(self, plan: Plan, facts: RouterFacts) -> None:
+        """Sessions, import policies and own prefixes of `plan`. Denials first: revoked is not down (design)."""
+        gone, _ = self.sessions.set_plan(plan, time())
+        for session in gone:
+            self._stop_resend(session)
+            if session.source is not None:
+                self.rib.forget(session.source)
+        self._facts = facts
+        if self.rib.router_changed(facts):
+            self._tell_kernel_all()
+        for session in self.sessions:
+            if session.source is not None:
+                self.rib.policy_changed(session.source, import_policy(session.plan, facts))
+        self.rib.originate(plan)
+
+    # What the peers say
+
+    def peer_up(self, event: PeerUp) -> None:
+        """A session is established: by the peer just now, or long ago and we have only just (re)started."""
+        session = self.sessions.get(event.peer)
+        if session is None:
+            log.warning("session with a peer that the plan does not name", peer=event.peer)
+            return
+        source = session.source_for(event.router_id)
+        self.rib.set_session(source, import_policy(session.plan, self._facts))
+        resumed = event.resumed
+        session.up, session.since, session.reason = True, time(), ""
+        session.source, session.negotiated = source, event.negotiated
+        session.decoder = Decoder(event.negotiated, ibgp=True)
+        self._stop_resend(session)
+        session.told.clear()
+        session.owed.clear()
+        log.info("session up", peer=session.plan.peer, address=event.peer, resumed=resumed)
+        if not resumed:
+            self._resend(session, session.families, Closing.END_OF_RIB)
+        elif event.enhanced_refresh:
+            for family in session.families:
+                self._transport.send([event.peer], [route_refresh(family, REFRESH_REQUEST)])
+            self._resend(session, session.families, Closing.REFRESH_END)
+        else:
+            # What vanished while we were away cannot be said to a peer without RFC 7313: a wrong route
+            # would stay there for ever. A new session clears it.
+            log.warning("peer has no enhanced route refresh; its session is reset", peer=session.plan.peer)
+            self._transport.teardown(event.peer, ADMINISTRATIVE_RESET)
+
+    def peer_down(self, event: PeerDown) -> None:
+        """TCP was lost: paths stay, stale, for the restart time. A NOTIFICATION means it: they go (RFC 4724)."""
+        session = self.sessions.get(event.peer)
+        if session is None:
+            return
+        self._stop_resend(session)
+        if session.up:
+            session.since = time()
+            log.warning("session down", peer=session.plan.peer, reason=event.reason)
+        session.up, session.reason = False, event.reason
+        session.heard.clear()
+        session.told.clear()
+        session.owed.clear()
+        if session.source is None:
+            return
+        keep = not event.notification and session.plan.restart_time > 0
+        self.rib.session_lost(session.source, keep=keep)
+        if not keep:
+            session.stale_until = None
+        elif session.stale_until is None:
+            session.stale_until = monotonic() + session.plan.restart_time
+
+    def update(self, event: UpdateReceived) -> None:
+        session = self.sessions.get(event.peer)
+        if session is None or session.decoder is None or session.source is None or not session.up:
+            return  # A peer that was revoked: ExaBGP has not been told yet.
+        try:
+            update = session.decoder.decode(event.body)
+        except SessionReset as error:
+            log.error("UPDATE cannot be parsed, session reset", peer=session.plan.peer, error=error.text)
+            self._transport.send([event.peer], [notification(error.code, error.subcode)])
+            return
+        if update.faults:
+            log.warning("UPDATE with faults", peer=session.plan.peer, faults=update.faults[:MAX_NAMED_FAULTS])
+        self.rib.receive(session.source, update)
+        if update.end_of_rib is not None:
+            self._heard(session, update.end_of_rib)
+
+    def refresh(self, event: RefreshReceived) -> None:
+        """ROUTE-REFRESH (RFC 2918), BoRR and EoRR (RFC 7313)."""
+        session = self.sessions.get(event.peer)
+        if session is None or session.source is None or not session.up:
+            return
+        if event.subtype == REFRESH_REQUEST:
+            self._resend(session, [event.family], Closing.REFRESH_END)
+        elif event.subtype == REFRESH_BEGIN:
+            self.rib.refresh_begins(session.source, event.family)
+        elif event.subtype == REFRESH_END:
+            self.rib.refresh_ends(session.source, event.family)
+            self._heard(session, event.family)
+
+    def ask_again(self) -> None:
+        """Events were lost: every peer is asked for all it has."""
+        for session in self.sessions:
+            for family in session.families if session.up else ():
+                self._transport.send([session.address], [route_refresh(family, REFRESH_REQUEST)])
+
+    # Time and work
+
+    def tick(self) -> None:
+        """What only time decides: restart times that are over, and ends that were waited for."""
+        now = monotonic()
+        for session in self.sessions:
+            if session.stale_until is not None and now >= session.stale_until:
+                session.stale_until = None
+                log.warning("restart time is over, stale paths go", peer=session.plan.peer)
+                if session.source is not None:
+                    for family in Family:
+                        self.rib.end_of_rib(session.source, family)
+        self._say_owed_ends()
+
+    @property
+    def heard_everybody(self) -> bool:
+        """Every peer of the plan has said End-of-RIB in each family: what is absent now is really absent."""
+        return self.sessions.all_heard(("hub", "client", "peer"))
+
+    async def pump(self) -> None:
+        """Takes changes out of the RIB until there are none: to the peers and to the FIB."""
+        async with self._pumping:
+            while self.rib.pending or self.rib.changed:
+                self.rib.step()
+                changes = self.rib.take(self._slice)
+                for family, tiers, keys in self.rib.routes(changes):
+                    self._refuse(family, self._fib.want_many(family, keys, tiers))
+                self._outbound.tell(changes)
+                self._fib_moved()
+                await self._transport.drain()
+                await asyncio.sleep(0)
+        self._say_owed_ends()
+
+    def _tell_kernel_all(self) -> None:
+        """Every route's tiers may differ (another number of paths): rare, so not sliced."""
+        for family in Family:
+            for changes in self.rib.everything(family):
+                for _, tiers, keys in self.rib.routes(changes):
+                    self._refuse(family, self._fib.want_many(family, keys, tiers))
+
+    def _refuse(self, family: Family, refused: list[tuple[Key, str]]) -> None:
+        """The FIB's last guard spoke: import policy has let something through that it should not have."""
+        for key, reason in refused[:MAX_NAMED_FAULTS]:
+            log.error("route not installed", prefix=str(network_of(family, key)), reason=reason)
+
+    def _heard(self, session: Session, family: Family) -> None:
+        session.heard.add(family)
+        if set(session.families) <= session.heard:
+            session.stale_until = None
+
+    def _resend(self, session: Session, families: Iterable[Family], closing: Closing) -> None:
+        """Everything to one peer, as a task of its own. A resend that waits already is not asked for twice."""
+        for family in families:
+            if (family, closing) not in session.resends:
+                session.resends.append((family, closing))
+        task = self._resends.get(session.address)
+        if task is None or task.done():
+            self._resends[session.address] = asyncio.create_task(self._outbound.tell_all(session))
+
+    def _stop_resend(self, session: Session) -> None:
+        session.resends.clear()
+        task = self._resends.pop(session.address, None)
+        if task is not None:
+            task.cancel()
+
+    def _say_owed_ends(self) -> None:
+        """The end of a resend is said only when we ourselves have heard what belongs into it.
+
+        A hub that has just started would else tell its clients that all it has not heard yet is gone. No two
+        wait for each other: a client's end depends on nobody, a hub's end to another hub on clients only.
+        """
+        if self.rib.pending or self.rib.changed:
+            return
+        for session in self.sessions:
+            if session.owed and session.up and self._may_end(session):
+                self._outbound.say_ends(session)
+
+    def _may_end(self, session: Session) -> bool:
+        if monotonic() >= self._patient_until or session.plan.peer_role == "hub":
+            return True
+        return self.sessions.all_heard(("client",) if session.plan.peer_role == "peer" else ("client", "peer"))

@@ -1,0 +1,90 @@
+"""The sessions of one gateway: what each peer is to us, what it has told us, and what we still wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import ip_address
+
+from speaker.bgp.decode import Decoder
+from speaker.bgp.negotiated import Negotiated
+from speaker.plan import Plan, SessionPlan
+from speaker.rib.path import Source, SourceKind
+from speaker.rib.prefix import Family
+
+
+class Closing(Enum):
+    """What ends a resend."""
+
+    END_OF_RIB = "End-of-RIB"  # RFC 4724: after a session came up.
+    REFRESH_END = "EoRR"  # RFC 7313: in a session that was up before.
+
+
+KINDS = {"hub": SourceKind.HUB, "client": SourceKind.CLIENT, "peer": SourceKind.PEER}
+
+
+@dataclass(slots=True)
+class Session:
+    """One session of the plan. Times are of the monotonic clock, but `since`, which people read."""
+
+    plan: SessionPlan
+    since: float
+    up: bool = False
+    reason: str = "not yet connected"
+    source: Source | None = None  # Of the present or of the last connection: its paths may be stale, not gone.
+    negotiated: Negotiated | None = None
+    decoder: Decoder | None = None
+    heard: set[Family] = field(default_factory=set)  # End-of-RIB or EoRR came since the agent started.
+    stale_until: float | None = None  # When the peer's restart time is over (RFC 4724).
+    told: set[Family] = field(default_factory=set)  # It gets what changes: its resend has begun, or is done.
+    resends: list[tuple[Family, Closing]] = field(default_factory=list)  # Asked for and not begun; each once.
+    owed: list[tuple[Family, Closing]] = field(default_factory=list)  # Resent, but the end of it is not yet said.
+
+    @property
+    def address(self) -> str:
+        return self.plan.peer_address
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        return tuple(Family(name) for name in self.plan.families)
+
+    def source_for(self, router_id: bytes) -> Source:
+        return Source(
+            name=self.plan.peer,
+            kind=KINDS[self.plan.peer_role],
+            address=ip_address(self.plan.peer_address).packed,
+            router_id=router_id,
+        )
+
+
+class Sessions:
+    """Every session of the plan by the peer's address."""
+
+    def __init__(self) -> None:
+        self._by_address: dict[str, Session] = {}
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._by_address.values())
+
+    def get(self, address: str) -> Session | None:
+        return self._by_address.get(address)
+
+    def set_plan(self, plan: Plan, now: float) -> tuple[list[Session], list[Session]]:
+        """Takes the sessions of `plan`. Returns (gone, changed): changed ones keep their connection's state."""
+        wanted = {session.peer_address: session for session in plan.sessions}
+        gone = [self._by_address.pop(address) for address in list(self._by_address) if address not in wanted]
+        changed = []
+        for address, session_plan in wanted.items():
+            known = self._by_address.get(address)
+            if known is None:
+                self._by_address[address] = Session(session_plan, since=now)
+            elif known.plan != session_plan:
+                known.plan = session_plan
+                changed.append(known)
+        return gone, changed
+
+    def all_heard(self, roles: Iterable[str]) -> bool:
+        """Every peer in one of these roles has said End-of-RIB for each family."""
+        wanted = set(roles)
+        return all(set(s.families) <= s.heard for s in self if s.plan.peer_role in wanted)

@@ -1,0 +1,22 @@
+"""What an agent is started with, and its bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from speaker.agent.poll import ControllerAccess
+from speaker.state import StateDir
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    gateway: str
+    state: StateDir
+    access: ControllerAccess | None = None  # None: the plan comes from `plan_file`, or from the state directory.
+    plan_file: Path | None = None
+    report_seconds: float = 10.0
+    audit_seconds: float = 60.0  # Between two whole comparisons of the kernel with what it should be.
+    patience_seconds: float = 30.0  # After a start a hub waits so long for its clients before it says End-of-RIB.
+    removal_seconds: float = 120.0  # After a start kernel routes that nobody has confirmed stay so long.
+    slice_routes: int = 20_000  # Changed prefixes handled before the loop looks at its sockets again.

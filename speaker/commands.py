@@ -1,0 +1,152 @@
+"""`leyline speaker`: what runs on a gateway, and how to look at it there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+DEFAULT_STATE_DIR = "/var/lib/leyline"
+
+state_option = click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_STATE_DIR,
+    envvar="LEYLINE_STATE_DIR",
+    show_default=True,
+    help="Where the speaker keeps its plan and its sockets.",
+)
+
+
+def agent_options(command: Decorated) -> Decorated:
+    """What the agent must know: who it is, and where its plan comes from."""
+    for option in reversed(
+        (
+            click.option("--gateway", required=True, envvar="LEYLINE_GATEWAY", help="This gateway's name."),
+            click.option("--controller", envvar="LEYLINE_URL", help="URL of the controller."),
+            click.option(
+                "--token-file",
+                type=click.Path(dir_okay=False, path_type=Path),
+                envvar="LEYLINE_TOKEN_FILE",
+                help="File with this gateway's token.",
+            ),
+            click.option(
+                "--cacert", type=click.Path(dir_okay=False), envvar="LEYLINE_CACERT", help="The controller's CA."
+            ),
+            click.option(
+                "--plan",
+                type=click.Path(dir_okay=False, path_type=Path),
+                help="Carry out this plan file; ask no controller.",
+            ),
+            state_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def speaker() -> None:
+    """The speaker: runs on every gateway and carries its plan out.
+
+    \b
+    Example:
+      leyline speaker run --controller https://leyline.example:8642 \\
+          --gateway berlin-1 --token-file /etc/leyline/token
+    """
+
+
+@speaker.command()
+@agent_options
+def run(state_dir: Path, **options: Any) -> None:
+    """Run the whole speaker in the foreground: ExaBGP and the agent, each restarted alone.
+
+    \b
+    Example:
+      leyline speaker run --controller https://leyline.example:8642 \\
+          --gateway berlin-1 --token-file /etc/leyline/token
+    """
+    import asyncio
+
+    from speaker.supervise import ProcessSpec, supervise
+
+    state = _prepared(state_dir)
+    _settings(state_dir, **options)  # A wrong option is said once, here, and not by an agent that dies for ever.
+    arguments = [f"--state-dir={state_dir}"]
+    arguments += [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+    python = (sys.executable, "-m", "controller.cli", "speaker")
+    agent_process = ProcessSpec("agent", (*python, "agent", *arguments))
+    exabgp_process = ProcessSpec("exabgp", (*python, "exabgp", f"--state-dir={state_dir}"), needs=state.exabgp_config)
+    asyncio.run(supervise(state, (agent_process, exabgp_process)))
+
+
+@speaker.command()
+@agent_options
+def agent(**options: Any) -> None:
+    """Run the agent alone: plan, routing table, kernel. Stopping it changes nothing on the wire.
+
+    \b
+    Example:
+      leyline speaker agent --gateway berlin-1 --plan plan.json --state-dir /run/leyline
+    """
+    from speaker.agent.main import main
+
+    _prepared(options["state_dir"])
+    main(_settings(**options))
+
+
+@speaker.command()
+@state_option
+def exabgp(state_dir: Path) -> None:
+    """Run ExaBGP alone, with the configuration that the agent wrote.
+
+    \b
+    Example:
+      leyline speaker exabgp --state-dir /run/leyline
+    """
+    from speaker.bgp.exabgp.launcher import main
+
+    state = _prepared(state_dir)
+    if not state.exabgp_config.exists():
+        raise click.ClickException(f"{state.exabgp_config} is not there yet: start the agent first, it writes it")
+    main([str(state.exabgp_config)])
+
+
+def _prepared(state_dir: Path) -> Any:
+    from speaker.state import StateDir
+
+    state = StateDir(state_dir)
+    try:
+        state.prepare()
+    except OSError as error:
+        raise click.ClickException(
+            f"{state_dir}: {error.strerror}. Name another directory with --state-dir, or run as root."
+        ) from None
+    return state
+
+
+def _settings(state_dir: Path, gateway: str, **options: Any) -> Any:
+    from speaker.agent.poll import ControllerAccess
+    from speaker.agent.settings import AgentSettings
+    from speaker.state import StateDir
+
+    access = None
+    if options["controller"] and not options["plan"]:
+        if options["token_file"] is None:
+            raise click.UsageError("--controller needs --token-file: the file with this gateway's token")
+        try:
+            token = options["token_file"].read_text().strip()
+        except OSError as error:
+            raise click.ClickException(f"{options['token_file']}: {error.strerror}") from None
+        access = ControllerAccess(options["controller"], token, gateway, options["cacert"])
+    elif not options["plan"]:
+        raise click.UsageError("say where the plan comes from: --controller URL, or --plan FILE")
+    return AgentSettings(gateway=gateway, state=StateDir(state_dir), access=access, plan_file=options["plan"])
+
+
+COMMANDS: dict[str, click.Command] = {"speaker": speaker}
