@@ -32,12 +32,14 @@ LENGTH_OCTET = [bytes((length,)) for length in range(129)]
 END_OF_DST = [(length + 7) // 8 for length in range(129)]
 
 # What a dump of routes by next-hop id looks like with nexthop_compat_mode 0; anything else takes the slow path.
-# length, type, flags | dst_len, table, protocol, type | TABLE | DST | PRIORITY | NH_ID
-_FAST_IPV4 = struct.Struct("=IHH8x xBxxBBxB4x I4x I4s II II")
+# length, type | dst_len, table, protocol, type | TABLE | DST | PRIORITY | NH_ID (| IPv6: cache info, preference)
+_FAST = {
+    m.AF_INET: struct.Struct("=IH10x xBxxBBxB4x I4x I4s II II"),
+    m.AF_INET6: struct.Struct("=IH10x xBxxBBxB4x I4x I16s II II 44x"),
+}
 _U32_TABLE = 8 | m.RTA_TABLE << 16
 _U32_PRIORITY = 8 | m.RTA_PRIORITY << 16
 _U32_NH_ID = 8 | m.RTA_NH_ID << 16
-_DST_IPV4 = 8 | m.RTA_DST << 16
 
 
 def split(buffer: bytes) -> Iterator[tuple[int, int, int, int, int]]:
@@ -67,8 +69,9 @@ def attributes(buffer: bytes, start: int, end: int) -> dict[int, bytes]:
 
 def routes(buffer: bytes) -> list[RouteRecord]:
     """Our routes (protocol 76, table main) in one datagram of a dump. Raises Malformed."""
-    if len(buffer) % _FAST_IPV4.size == 0:
-        found = _equal_routes(buffer)
+    fast = _FAST.get(buffer[m.HEADER.size]) if len(buffer) > m.HEADER.size else None
+    if fast is not None and len(buffer) % fast.size == 0:
+        found = _equal_routes(buffer, fast)
         if found is not None:
             return found
     return [
@@ -78,22 +81,23 @@ def routes(buffer: bytes) -> list[RouteRecord]:
     ]
 
 
-def _equal_routes(buffer: bytes) -> list[RouteRecord] | None:
-    """The common case, three times as fast: IPv4 routes of one layout. None when it is another one."""
+def _equal_routes(buffer: bytes, fast: struct.Struct) -> list[RouteRecord] | None:
+    """The common case, three times as fast: routes of one layout. None when it is another one."""
     found: list[RouteRecord] = []
     append = found.append
-    size = _FAST_IPV4.size
+    size = fast.size
+    most = 32 if fast is _FAST[m.AF_INET] else 128
+    dst_header = (4 + most // 8) | m.RTA_DST << 16
     new = tuple.__new__
-    for fields in _FAST_IPV4.iter_unpack(buffer):
-        length, type_, _, bits, table, protocol, kind, at, ad, dst, ap, metric, an, nhid = fields
+    for length, type_, bits, table, protocol, kind, at, ad, dst, ap, metric, an, nhid in fast.iter_unpack(buffer):
         if (
             length != size
             or type_ != m.RTM_NEWROUTE
             or an != _U32_NH_ID
             or ap != _U32_PRIORITY
-            or ad != _DST_IPV4
+            or ad != dst_header
             or at != _U32_TABLE
-            or bits > 32
+            or bits > most
         ):
             return None
         if protocol == PROTO_LEYLINE and table == m.TABLE_MAIN:

@@ -1,0 +1,82 @@
+"""A real kernel for the contract suite: a namespace entered by the test's own thread."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from speaker.kernel.socket import LinuxKernel
+from tests.netns.namespaces import Namespace, veth
+from tests.speaker.kernel.world import World
+
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def inside(name: str) -> Iterator[None]:
+    """This thread, and threads that it starts meanwhile, are in the network namespace `name`."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(os.open(Path("/run/netns") / name, os.O_RDONLY | os.O_CLOEXEC))
+        yield
+    finally:
+        _enter(home)
+
+
+def _enter(descriptor: int) -> None:
+    try:
+        if _libc.setns(descriptor, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+    finally:
+        os.close(descriptor)
+
+
+class LinuxWorld(World):
+    """`near` is this side; `far` holds the other end of eth0, with the gateways' addresses."""
+
+    def __init__(self, near: Namespace, far: Namespace) -> None:
+        self.near = near
+        self.far = far
+        self.kernel = LinuxKernel()
+
+    @property
+    def index(self) -> int:
+        return socket.if_nametoindex("eth0")
+
+    def link_down(self) -> None:
+        self.near.run("ip", "link", "set", "eth0", "down")
+
+    def link_up(self) -> None:
+        self.near.run("ip", "link", "set", "eth0", "up")
+
+    def add_foreign(self, prefix: str, metric: int) -> None:
+        self.near.run("ip", "route", "add", "unreachable", prefix, "metric", str(metric), "proto", "static")
+
+    def foreign(self) -> set[tuple[str, int]]:
+        routes = self.ip("-4", "route", "show", "proto", "static") + self.ip("-6", "route", "show", "proto", "static")
+        return {(str(route["dst"]), int(route["metric"])) for route in routes}
+
+    def ip(self, *arguments: str) -> list[dict[str, Any]]:
+        """What `ip -j` prints: a reader that shares no code with ours."""
+        found: list[dict[str, Any]] = json.loads(self.near.run("ip", "-j", "-N", *arguments) or "[]")
+        return found
+
+
+@contextmanager
+def linux_world(area: str = "kernel") -> Iterator[LinuxWorld]:
+    with Namespace(area, "near") as near, Namespace(area, "far") as far:
+        veth(near, "eth0", ["10.42.0.1/16", "fd42:42::1/64"], far, "eth0", ["10.42.0.2/16", "fd42:42::2/64"])
+        near.run("sysctl", "-qw", "net.ipv4.nexthop_compat_mode=0", "net.ipv6.conf.all.keep_addr_on_down=1")
+        with inside(near.name):
+            world = LinuxWorld(near, far)
+            try:
+                yield world
+            finally:
+                world.kernel.close()
