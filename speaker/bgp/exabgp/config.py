@@ -95,7 +95,7 @@ def _body(plan: Plan, session: SessionPlan) -> list[str]:
         "    family {",
         *(f"        {family} unicast;" for family in session.families),
         "    }",
-        f"    api {PROCESS} {{",
+        f"    api {session.peer_address} {{",  # A section's name may stand in a file once.
         f"        processes [ {PROCESS} ];",
         "        neighbor-changes;",
         "        receive {",
