@@ -213,15 +213,14 @@ class Objects:
 
     def _content(self, tiers: Tiers, active: int) -> Content:
         """Members whose interface is there and which the kernel did not refuse."""
-        found: dict[int, int] = {}
+        return tuple(sorted({hop.id: weight for hop, weight in self._hops_of(tiers, active) if not hop.error}.items()))
+
+    def _hops_of(self, tiers: Tiers, active: int) -> Iterator[tuple[Hop, int]]:
         for member in tiers[active][:MAX_MEMBERS]:
             index = self._links.get(self._device_of(member.next_hop) or "")
-            if index is None:
-                continue
-            hop = self._hop(index, member.next_hop)
-            if hop is not None and not hop.error:
-                found[hop.id] = max(1, min(m.MAX_WEIGHT, member.weight))
-        return tuple(sorted(found.items()))
+            hop = None if index is None else self._hop(index, member.next_hop)
+            if hop is not None:
+                yield hop, max(1, min(m.MAX_WEIGHT, member.weight))
 
     def _hop(self, ifindex: int, gateway: bytes) -> Hop | None:
         hop = self._hops.get((ifindex, gateway))
@@ -328,7 +327,7 @@ class Objects:
         if group.content is not None:
             yield from (member for member, _ in group.content)
         if group.tiers:
-            yield from (member for member, _ in self._content(group.tiers, group.active))
+            yield from (hop.id for hop, _ in self._hops_of(group.tiers, group.active))
 
     # What the kernel has
 

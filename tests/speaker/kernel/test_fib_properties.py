@@ -1,0 +1,218 @@
+"""Whatever happens, once it stops happening the kernel holds what is wanted, and strangers' routes are as they were."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speaker.kernel.fake import FakeKernel, FakeRoute
+from speaker.kernel.fib import Fib
+from speaker.kernel.port import KernelError, NextHopRecord
+from speaker.rib.path import Tiers
+from speaker.rib.prefix import Family, Key
+from tests.speaker.kernel.world import SEGMENTS, name_of, via
+
+PREFIXES = [name_of(p) for p in ("10.1.0.0/16", "10.1.1.0/24", "10.1.1.128/25", "11.0.0.0/8", "2001:db8::/48")]
+# The last octet decides the uplink: odd eth0, even eth1.
+TIERS: list[Tiers] = [
+    via("10.42.0.3"),
+    via("10.42.0.4"),
+    via("10.42.0.3", "10.42.0.4"),
+    via("10.42.0.3", "10.42.0.5", weight=7),
+    (*via("10.42.0.3"), *via("10.42.0.6")),
+]
+TIERS6: list[Tiers] = [via("fd42:42::3"), via("fd42:42::3", "fd42:42::4")]
+LINKS = {"eth0": 1, "eth1": 2}
+
+wishes = st.sampled_from(PREFIXES).flatmap(
+    lambda name: st.tuples(
+        st.just("want"),
+        st.just(name),
+        st.sampled_from([None, (), *(TIERS if name[0] is Family.IPV4 else TIERS6)]),
+    )
+)
+events = st.one_of(
+    wishes,
+    wishes,
+    wishes,
+    st.tuples(st.just("flush")),
+    st.tuples(st.just("audit")),
+    st.tuples(st.just("restart")),
+    st.tuples(st.just("down"), st.sampled_from(sorted(LINKS)), st.booleans()),
+    st.tuples(st.just("up"), st.sampled_from(sorted(LINKS))),
+    st.tuples(st.just("fail"), st.sampled_from(["nexthop", "group", "route", "removal", "submit", "answer", "dump"])),
+    st.tuples(st.just("reject"), st.sets(st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"]))),
+    st.tuples(st.just("absent"), st.integers(0, 20)),
+    st.tuples(st.just("extra"), st.sampled_from(PREFIXES), st.sampled_from([1000, 4999, 5])),
+    st.tuples(st.just("modified"), st.integers(0, 20)),
+    st.tuples(st.just("lost object"), st.integers(0, 20)),
+    st.tuples(st.just("extra object"), st.integers(1, 9)),
+    st.tuples(st.just("foreign"), st.sampled_from(PREFIXES), st.sampled_from([20, 1000])),
+    st.tuples(st.just("may remove"), st.booleans()),
+    st.tuples(st.just("activate"), st.integers(0, 1)),
+)
+
+
+class Story:
+    """A gateway's life, and beside it the plainest oracle: what was wished last."""
+
+    def __init__(self) -> None:
+        self.kernel = FakeKernel({1: True, 2: True})
+        self.wanted: dict[tuple[Family, Key], Tiers | None] = {}
+        self.rejects: set[str] = set()
+        self.links = dict(LINKS)
+        self.active = 0
+        self.fib = self._new_fib()
+
+    def _new_fib(self) -> Fib:
+        fib = Fib(self.kernel, lambda hop: "eth0" if hop[-1] % 2 else "eth1", segments=SEGMENTS)
+        for name, index in self.links.items():
+            fib.set_link(name, index)
+        return fib
+
+    def happen(self, event: tuple[Any, ...]) -> None:
+        getattr(self, "on_" + event[0].replace(" ", "_"))(*event[1:])
+
+    def on_want(self, name: tuple[Family, Key], tiers: Tiers | None) -> None:
+        self.wanted[name] = tiers
+        assert self.fib.want(*name, tiers) == ""
+        self._activate()
+
+    def _activate(self) -> None:
+        self.fib.activate(TIERS[4], self.active)
+
+    def on_activate(self, tier: int) -> None:
+        self.active = tier
+        self._activate()
+
+    def on_flush(self) -> None:
+        self.fib.flush()
+
+    def on_audit(self) -> None:
+        with suppress(KernelError):
+            self.fib.audit()
+
+    def on_restart(self) -> None:
+        self.fib = self._new_fib()
+        with suppress(KernelError):
+            self.fib.adopt()
+        self.fib.want_rejects(self.rejects)
+        for name, tiers in self.wanted.items():
+            self.fib.want(*name, tiers)
+        self._activate()
+
+    def on_down(self, name: str, told: bool) -> None:
+        """With told False the interface is back before anybody looked, and the news is lost."""
+        self.kernel.link_down(LINKS[name])
+        if told:
+            self.links.pop(name, None)
+            self.fib.set_link(name, None)
+        else:
+            self.kernel.link_up(LINKS[name])
+            self.fib.suspect()
+            self.on_up(name)
+
+    def on_up(self, name: str) -> None:
+        self.kernel.link_up(LINKS[name])
+        self.links[name] = LINKS[name]
+        self.fib.set_link(name, LINKS[name])
+
+    def on_fail(self, kind: str) -> None:
+        self.kernel.failures[kind] += 1
+
+    def on_reject(self, prefixes: set[str]) -> None:
+        self.rejects = prefixes
+        self.fib.want_rejects(prefixes)
+
+    def on_absent(self, number: int) -> None:
+        ours = list(self.kernel.ours())
+        if ours:
+            del self.kernel.routes_by_name[ours[number % len(ours)]]
+
+    def on_extra(self, name: tuple[Family, Key], metric: int) -> None:
+        self.kernel.routes_by_name.setdefault((*name, metric), FakeRoute(76, 0, 7))
+
+    def on_modified(self, number: int) -> None:
+        ours = list(self.kernel.ours())
+        groups = [r.id for r in self.kernel.nexthops_by_id.values() if r.group and len(_gateway(self.kernel, r)) == 4]
+        if ours:
+            name = ours[number % len(ours)]
+            nhid = groups[number % len(groups)] if groups and name[0] is Family.IPV4 else 0
+            self.kernel.routes_by_name[name] = FakeRoute(76, nhid, 1 if nhid else 7)
+
+    def on_lost_object(self, number: int) -> None:
+        objects = list(self.kernel.nexthops_by_id)
+        if objects:
+            self.kernel._delete_nexthop(objects[number % len(objects)])
+
+    def on_extra_object(self, number: int) -> None:
+        id_ = 0x4C000000 + number
+        if id_ not in self.kernel.nexthops_by_id and self.kernel.links[1]:
+            self.kernel.nexthops_by_id[id_] = NextHopRecord(id_, 76, 1, bytes([10, 42, 0, number]))
+
+    def on_foreign(self, name: tuple[Family, Key], metric: int) -> None:
+        self.kernel.routes_by_name.setdefault((*name, metric), FakeRoute(4, 0, 7))
+
+    def on_may_remove(self, may_remove: bool) -> None:
+        self.fib.set_may_remove(may_remove)
+
+    def settle(self) -> None:
+        for name in LINKS:
+            self.on_up(name)
+        self.kernel.failures.clear()
+        self.fib.set_may_remove(True)
+        for _ in range(3):
+            self.fib.audit()
+
+    def expected(self) -> dict[tuple[Family, Key, int], dict[bytes, int]]:
+        found: dict[tuple[Family, Key, int], dict[bytes, int]] = {}
+        for (family, key), tiers in self.wanted.items():
+            if tiers is not None:
+                tier = tiers[self.active if tiers == TIERS[4] else 0] if tiers else ()
+                found[family, key, 1000] = {member.next_hop: member.weight for member in tier}
+        for prefix in self.rejects:
+            found[(*name_of(prefix), 4999)] = {}
+        return {name: value for name, value in found.items() if name not in self.kernel.foreign()}
+
+
+def _gateway(kernel: FakeKernel, record: NextHopRecord) -> bytes:
+    return kernel.nexthops_by_id[record.group[0][0]].gateway
+
+
+@settings(max_examples=300)
+@given(story=st.lists(events, max_size=40))
+def test_converges_whatever_happened(story: list[tuple[Any, ...]]) -> None:
+    life = Story()
+    strangers: dict[tuple[Family, Key, int], FakeRoute] = {}
+    for event in story:
+        life.happen(event)
+        strangers |= life.kernel.foreign()
+    life.settle()
+
+    assert {name: life.kernel.gateways(name) for name in life.kernel.ours()} == life.expected()
+    assert life.kernel.foreign() == strangers
+    assert life.fib.audit() == 0
+    used = {route.nhid for route in life.kernel.ours().values() if route.nhid}
+    groups = {record.id for record in life.kernel.nexthops_by_id.values() if record.group}
+    members = {member for id_ in groups for member, _ in life.kernel.nexthops_by_id[id_].group}
+    blocked = {tiers for name, tiers in life.wanted.items() if tiers and (*name, 1000) in strangers}
+    assert groups >= used
+    assert len(groups) <= len(used) + len(blocked), "groups that nothing refers to"
+    assert {r.id for r in life.kernel.nexthops_by_id.values() if not r.group} == members, "unused gateways"
+    assert all(target.routes == 0 or target.nhid in used for target in life.fib._objects.groups_by_id.values())
+
+
+@given(story=st.lists(wishes, max_size=60), splits=st.lists(st.integers(0, 60), max_size=6))
+def test_flushing_in_between_changes_nothing(story: list[tuple[Any, ...]], splits: list[int]) -> None:
+    once, often = Story(), Story()
+    for position, event in enumerate(story):
+        once.happen(event)
+        often.happen(event)
+        if position in splits:
+            often.on_flush()
+    for life in (once, often):
+        life.settle()
+        assert {name: life.kernel.gateways(name) for name in life.kernel.ours()} == life.expected()
