@@ -67,7 +67,7 @@ CODES: dict[str, dict[str, str]] = {
         "gateway-of-another-site": "A prefix is announced by gateways of its own site only.",
         "martian": "Loopback, link-local, multicast, 0.0.0.0/8 or reserved space.",
         "prefix-not-allocated": "The prefix is in no allocation of its site.",
-        "prefix-too-long": "The prefix is longer than its allocation allows (24 or 64 unless `longest` says otherwise).",
+        "prefix-too-long": "The prefix is longer than its allocation allows (24 or 64 without `longest`).",
         "prefix6-without-segment6": "An IPv6 prefix, but no IPv6 segment, so no next hop.",
         "tenant-unknown": "This release has only the tenant `global`.",
     },

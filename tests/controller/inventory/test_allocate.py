@@ -1,0 +1,149 @@
+"""Numbers and addresses: filled in, and never moved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Network
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.inventory.allocate import MemberNumbers, Numbers, allocate, numbers_of
+from controller.inventory.checks import check
+from controller.inventory.document import to_document
+from controller.inventory.merge import rename
+from controller.inventory.model import SECTIONS, Client, Fabric, Inventory, Site
+from tests.controller.inventories import SEGMENT, inventories, shuffled
+
+NUMBERS = settings(max_examples=40)
+
+
+def clients(count: int, segment: str = "10.42.0.0/24", **written: Any) -> Inventory:
+    """c0, c1, ...; `written` goes into the last one."""
+    found = [Client(f"c{n}", "a", "lte") for n in range(count)]
+    found[-1] = replace(found[-1], **written)
+    return Inventory(fabric=Fabric("f", 64512, IPv4Network(segment)), clients=tuple(found))
+
+
+def held(inventory: Inventory) -> list[tuple[int | None, str]]:
+    return [(each.number, str(each.address)) for each in inventory.clients]
+
+
+@NUMBERS
+@given(inventories(), st.integers())
+def test_all_is_filled_in_whatever_the_order_of_rows(inventory: Inventory, seed: int) -> None:
+    full = allocate(inventory)
+    numbers = numbers_of(full)
+    six = inventory.fabric is not None and inventory.fabric.segment6 is not None
+    assert all(each.number and each.address and bool(each.address6) == six for each in numbers.members.values())
+    assert set(numbers.sites) == {site.name for site in inventory.sites}
+    assert to_document(allocate(shuffled(inventory, seed))) == to_document(full)
+
+
+@NUMBERS
+@given(inventories())
+def test_what_is_allocated_once_stays_when_it_is_left_out_again(inventory: Inventory) -> None:
+    full = allocate(inventory)
+    assert allocate(inventory, numbers_of(full)) == full
+    assert allocate(full, numbers_of(full)) == full
+    assert allocate(full) == full
+
+
+@NUMBERS
+@given(inventories(), st.data())
+def test_others_that_come_and_go_move_nothing(inventory: Inventory, data: st.DataObject) -> None:
+    """From a part to the whole and back to another part, as rows are added and removed."""
+    some = allocate(part(inventory, data))
+    whole = allocate(inventory, numbers_of(some))
+    others = allocate(part(inventory, data), numbers_of(whole))
+    unmoved(some, whole, inventory)
+    unmoved(whole, others, inventory)
+
+
+def part(inventory: Inventory, data: st.DataObject) -> Inventory:
+    chosen: dict[str, Any] = {}
+    for section in SECTIONS:
+        rows = getattr(inventory, section)
+        mask = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))
+        chosen[section] = tuple(row for row, wanted in zip(rows, mask, strict=True) if wanted)
+    return replace(inventory, **chosen)
+
+
+def unmoved(old: Inventory, new: Inventory, written: Inventory) -> None:
+    """Who is in both has what he had. What the operator writes for somebody else cannot push him away either."""
+    before, after = numbers_of(old), numbers_of(new)
+    assert all(before.sites[name] == after.sites[name] for name in before.sites.keys() & after.sites.keys())
+    for key in before.members.keys() & after.members.keys():
+        assert before.members[key] == after.members[key]
+    assert written.fabric == new.fabric
+
+
+@NUMBERS
+@given(inventories(), st.data())
+def test_a_rename_keeps_number_and_address(inventory: Inventory, data: st.DataObject) -> None:
+    full = allocate(inventory)
+    kind, key = data.draw(
+        st.sampled_from(
+            [
+                ("site", full.sites[0].name),
+                ("gateway", full.gateways[0].name),
+                ("uplink", f"{full.gateways[0].name}/u0"),
+            ]
+        )
+    )
+    renamed = rename(full, kind, key, "zz-new")
+    assert allocate(renamed, numbers_of(renamed)) == renamed
+    assert sorted(map(repr, numbers_of(renamed).members.values())) == sorted(
+        map(repr, numbers_of(full).members.values())
+    )
+    assert sorted(numbers_of(renamed).sites.values()) == sorted(numbers_of(full).sites.values())
+    assert check(renamed) == []
+
+
+def test_the_address_is_the_segment_plus_the_number() -> None:
+    assert held(allocate(clients(3))) == [(1, "10.42.0.1"), (2, "10.42.0.2"), (3, "10.42.0.3")]
+
+
+def test_what_the_operator_wrote_is_avoided() -> None:
+    assert held(allocate(clients(3, number=1, address=SEGMENT[2]))) == [
+        (2, "10.42.0.1"),  # 10.42.0.2 is taken: the lowest free.
+        (3, "10.42.0.3"),
+        (1, "10.42.0.2"),
+    ]
+
+
+def test_a_freed_number_is_used_again_for_the_new_one_only() -> None:
+    first = allocate(clients(3))
+    without = replace(first, clients=first.clients[1:])
+    again = allocate(replace(without, clients=(*without.clients, Client("x", "a", "lte"))), numbers_of(without))
+    assert held(again) == [(2, "10.42.0.2"), (3, "10.42.0.3"), (1, "10.42.0.1")]
+
+
+def test_a_large_number_wraps_to_the_lowest_free_address() -> None:
+    assert held(allocate(clients(2, number=1000))) == [(1, "10.42.0.1"), (1000, "10.42.0.2")]
+
+
+def test_a_full_segment_leaves_no_address_and_a_finding() -> None:
+    full = allocate(clients(3, "10.42.0.0/30"))
+    assert [str(each.address) for each in full.clients] == ["10.42.0.1", "10.42.0.2", "None"]
+    assert "segment-too-small" in [each.code for each in check(full)]
+
+
+def test_a_stored_number_is_not_given_up_for_one_that_is_written() -> None:
+    stored = Numbers(members={"c0": MemberNumbers(1, SEGMENT[1])})
+    full = allocate(clients(2, number=1), stored)
+    assert [each.number for each in full.clients] == [1, 1]
+    assert "number-taken" in [each.code for each in check(full)]
+
+
+def test_a_wider_segment_moves_nothing_and_another_one_everything() -> None:
+    first = allocate(clients(2))
+    bare = clients(2, "10.42.0.0/16")
+    assert held(allocate(bare, numbers_of(first))) == held(first)
+    assert held(allocate(clients(2, "10.99.0.0/16"), numbers_of(first))) == [(1, "10.99.0.1"), (2, "10.99.0.2")]
+
+
+def test_site_numbers_are_the_lowest_free() -> None:
+    inventory = Inventory(sites=(Site("b", "eu"), Site("a", "eu"), Site("c", "eu", number=1)))
+    assert numbers_of(allocate(inventory)).sites == {"a": 2, "b": 3, "c": 1}

@@ -1,0 +1,158 @@
+"""Merge, prune, the removal guard, diff and rename."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.inventory.allocate import allocate, numbers_of
+from controller.inventory.document import to_document
+from controller.inventory.findings import InventoryRefused
+from controller.inventory.merge import diff, merge, removal_guard, removals, rename
+from controller.inventory.model import Client, Fabric, Gateway, Inventory, Prefix, Region, Site, Uplink, objects
+from tests.controller.inventories import inventories, shuffled
+
+FABRIC = Fabric("f", 64512, IPv4Network("10.42.0.0/16"))
+
+
+def small(sites: int = 2) -> Inventory:
+    uplink = Uplink("main", "a000000001", "zt0", "gold")
+    return Inventory(
+        fabric=FABRIC,
+        regions=(Region("eu"),),
+        sites=tuple(Site(f"s{n}", "eu") for n in range(sites)),
+        prefixes=(Prefix("s0", IPv4Network("10.1.0.0/24"), gateways=("g0", "g1")),),
+        gateways=tuple(Gateway(f"g{n}", f"s{n}", "spoke", (uplink,)) for n in range(sites)),
+        clients=(Client("c0", "s0", "gold"),),
+    )
+
+
+@settings(max_examples=30)
+@given(inventories(), inventories(), st.booleans())
+def test_diff_says_what_merge_did(old: Inventory, new: Inventory, prune: bool) -> None:
+    merged = merge(old, new, prune)
+    changes = diff(old, merged)
+    assert {each["object"] for each in changes if each["action"] == "remove"} == set(removals(old, merged))
+    assert bool(changes) == (to_document(old) != to_document(merged))
+    assert {each.label for each in objects(new)} <= {each.label for each in objects(merged)}
+    if prune:
+        assert to_document(merged) == to_document(new)
+    else:
+        # The fabric has a name of its own in each: that one may be replaced.
+        assert [each for each in removals(old, merged) if not each.startswith("fabric ")] == []
+
+
+@settings(max_examples=30)
+@given(inventories(), st.integers())
+def test_the_same_again_changes_nothing(inventory: Inventory, seed: int) -> None:
+    stored = allocate(inventory)
+    again = allocate(merge(stored, shuffled(inventory, seed)), numbers_of(stored))
+    assert diff(stored, again) == []
+
+
+def test_a_part_without_a_fabric_keeps_the_fabric() -> None:
+    assert merge(small(), Inventory(sites=(Site("new", "eu"),))).fabric == FABRIC
+    assert merge(small(), Inventory(), prune=True).fabric == FABRIC
+
+
+def test_a_declared_object_replaces_the_old_one_whole() -> None:
+    old = replace(small(1), sites=(Site("s0", "eu", 1, "Acme", ("dc",)),))
+    new = merge(old, Inventory(sites=(Site("s0", "us"),)))
+    assert new.sites == (Site("s0", "us"),)
+    assert diff(old, new) == [
+        {
+            "action": "change",
+            "object": "site s0",
+            "fields": {"number": [1, None], "region": ["eu", "us"], "provider": ["Acme", None], "tags": [["dc"], None]},
+        }
+    ]
+
+
+def test_diff_is_in_canonical_order() -> None:
+    changes = diff(small(1), replace(small(3), regions=()))
+    assert [(each["action"], each["object"]) for each in changes] == [
+        ("remove", "region eu"),
+        ("add", "site s1"),
+        ("add", "site s2"),
+        ("add", "gateway g1"),
+        ("add", "gateway g2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sites", "left", "allow", "needed"),
+    [
+        (20, 18, None, None),
+        (20, 17, None, 3),
+        (20, 17, 2, 3),
+        (20, 17, 3, None),
+        (1, 0, 0, 1),
+        (1, 0, 5, None),
+        (0, 0, None, None),
+    ],
+)
+def test_the_guard(sites: int, left: int, allow: int | None, needed: int | None) -> None:
+    finding = removal_guard(small(sites), small(left), allow)
+    assert (None if finding is None else finding.message) == (
+        None
+        if needed is None
+        else f"this removes {needed} of {sites} sites and {needed} of {sites} gateways, more than 10 %:"
+        f" if that is meant, allow it with allow_removals {needed} (--allow-removals {needed})"
+    )
+
+
+def test_the_guard_counts_gateways_alone() -> None:
+    finding = removal_guard(small(5), replace(small(5), gateways=small(4).gateways))
+    assert finding is not None
+    assert finding.message.startswith("this removes 1 of 5 gateways, more")
+
+
+def test_a_rename_is_followed_everywhere() -> None:
+    found = small()
+    for kind, old, new in [
+        ("region", "eu", "emea"),
+        ("site", "s0", "berlin"),
+        ("gateway", "g0", "berlin-1"),
+        ("client", "c0", "frr"),
+        ("uplink", "berlin-1/main", "fibre"),
+        ("fabric", "f", "demo"),
+    ]:
+        found = rename(found, kind, old, new)
+    found = rename(replace(found, circuit_classes=()), "gateway", "g1", "a-1")
+    assert to_document(found) == {
+        "fabric": {
+            "name": "demo",
+            "asn": 64512,
+            "segment": "10.42.0.0/16",
+            "hold_time": 9,
+            "restart_time": 120,
+            "max_paths": 16,
+        },
+        "regions": [{"name": "emea"}],
+        "sites": [{"name": "berlin", "region": "emea"}, {"name": "s1", "region": "emea"}],
+        "prefixes": [{"site": "berlin", "prefix": "10.1.0.0/24", "tenant": "global", "gateways": ["a-1", "berlin-1"]}],
+        "gateways": [
+            {"name": "a-1", "site": "s1", "role": "spoke", "uplinks": [UPLINK | {"name": "main"}]},
+            {"name": "berlin-1", "site": "berlin", "role": "spoke", "uplinks": [UPLINK | {"name": "fibre"}]},
+        ],
+        "clients": [{"name": "frr", "site": "berlin", "circuit_class": "gold"}],
+    }
+
+
+UPLINK = {"name": "", "node_id": "a000000001", "interface": "zt0", "circuit_class": "gold"}
+
+
+@pytest.mark.parametrize(("kind", "old"), [("gateway", "g0"), ("client", "c0")])
+def test_gateways_and_clients_do_not_share_a_name(kind: str, old: str) -> None:
+    other = "c0" if kind == "gateway" else "g0"
+    with pytest.raises(InventoryRefused, match="exists already"):
+        rename(small(), kind, old, other)
+
+
+def test_a_rename_to_no_name() -> None:
+    with pytest.raises(InventoryRefused, match=r"site s0: 'S 0' is no name.* \[name-invalid\]"):
+        rename(small(), "site", "s0", "S 0")
