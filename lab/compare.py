@@ -41,13 +41,13 @@ def _hops(hops: frozenset[str]) -> str:
 
 def wait_for_routes(
     run: Run, name: str, expected: Mapping[str, frozenset[str]], seconds: float, log: Path | None = None,
-    since: float | None = None,
+    since: float | None = None, protocol: str = LEYLINE,
 ) -> float:  # fmt: skip
-    """Seconds until the kernel of `name` holds exactly `expected` from us. Raises Unmet with the difference."""
+    """Seconds until the kernel of `name` holds exactly `expected` of `protocol`. Raises Unmet with the difference."""
     node = run.lab.node(name)
 
     def wrong() -> str:
-        return difference(expected, installed(node))
+        return difference(expected, installed(node, protocol))
 
     def evidence() -> str:
         return f"{wrong()}\n{log.read_text(errors='replace')[-3000:] if log else ''}"

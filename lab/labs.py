@@ -154,6 +154,25 @@ def make_links(topology: Topology, lab: Lab) -> None:
         batch(["-n", lab.node(name).netns], [f"link set dev {interface} up" for interface in interfaces])
 
 
+def unplug(lab: Lab, end: str) -> str:
+    """Take the interface "node:interface" away, and with it the link. Its MAC address, for `plug`."""
+    node, _, interface = end.partition(":")
+    there = lab.node(node)
+    mac = json.loads(there.out(["ip", "-j", "link", "show", "dev", interface]))[0]["address"]
+    there.run(["ip", "link", "del", "dev", interface])
+    return str(mac)
+
+
+def plug(lab: Lab, end: str, far: str, mac: str, mtu: int) -> None:
+    """Make the link anew, both ends up; `end` has its former MAC address. What else stood on them is gone."""
+    (node, _, interface), (far_node, _, far_interface) = end.partition(":"), far.partition(":")
+    ends = (lab.node(node), interface), (lab.node(far_node), far_interface)
+    near, other = (f"name {name} netns {there.netns} mtu {mtu}" for there, name in ends)
+    batch([], [f"link add {near} address {mac} type veth peer {other}"])
+    for there, name in reversed(ends):
+        batch(["-n", there.netns], [f"link set dev {name} up"])
+
+
 def batch(options: list[str], lines: list[str]) -> None:
     result = subprocess.run(
         ["ip", *options, "-batch", "-"], input="\n".join(lines), capture_output=True, text=True, timeout=60, check=False

@@ -26,11 +26,15 @@ class Pings:
     """What a train of pings came to."""
 
     sent: int
-    received: int
+    missing: tuple[int, ...]  # Sequence numbers, from 1, without an answer.
 
     @property
     def lost(self) -> int:
-        return self.sent - self.received
+        return len(self.missing)
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.missing[:20]))
+        return f"{self.lost} of {self.sent} lost{f': number {shown}' if self.missing else ''}"
 
 
 @dataclass(frozen=True)
@@ -165,25 +169,27 @@ class Node:
 
 
 class Flood:
-    """Pings at a fixed distance, counted at the end."""
+    """Pings at a fixed distance, told apart by their sequence numbers."""
+
+    MOST = 65_000  # Then the 16 bits of sequence numbers begin anew.
 
     def __init__(self, node: Node, address: str, interval: float) -> None:
-        self.name = f"ping-{address.replace(':', '_')}"
+        name = f"ping-{address.replace(':', '_')}"
+        node.log(name).unlink(missing_ok=True)
         self.address = address
-        log = node.log(self.name)
-        log.unlink(missing_ok=True)
-        self.process = node.start(["ping", "-n", "-q", "-f", "-i", f"{interval:g}", address], name=self.name)
+        self.process = node.start(["ping", "-n", "-i", f"{interval:g}", address], name=name)
 
     def finish(self) -> Pings:
-        """Raises CommandFailed when ping did not say what it did."""
+        """The very last packet does not count as lost: it may be on its way. Raises CommandFailed when ping broke."""
         self.process.kill(signal.SIGINT)
         if not self.process.wait(15):
             self.process.kill()
         text = self.process.log.read_text()
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
-        if not found:
+        found = re.search(r"(\d+) packets transmitted", text)
+        if not found or int(found[1]) > self.MOST:
             raise CommandFailed(f"ping {self.address} said: {text[-500:]!r}")
-        return Pings(int(found[1]), int(found[2]))
+        answered = {int(number) for number in re.findall(r"bytes from .* icmp_seq=(\d+) ", text)}
+        return Pings(int(found[1]), tuple(sorted(set(range(1, int(found[1]))) - answered)))
 
 
 def split(command: str | Sequence[str]) -> list[str]:
