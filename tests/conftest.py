@@ -18,8 +18,8 @@ ALLOWED_SKIPS = Path(__file__).with_name("allowed-skips.txt")
 def allowed_skips() -> dict[str, str]:
     """test id -> reason, from `tests/allowed-skips.txt` ("ID: reason" a line)."""
     lines = [line.strip() for line in ALLOWED_SKIPS.read_text().splitlines()]
-    pairs = (line.split(": ", 1) for line in lines if line and not line.startswith("#"))
-    return {name: reason for name, reason in pairs}
+    pairs = (line.partition(": ")[::2] for line in lines if line and not line.startswith("#"))
+    return dict(pairs)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
