@@ -37,3 +37,27 @@ def of_path(asn: int, site: Site, site_number: int, circuit_class: str, number: 
         *((5, value) for value in sorted(map(community_value, site.tags))),
     ]
     return tuple(f"{asn}:{function}:{value}" for function, value in values)
+
+
+def table() -> str:
+    """docs/communities.md."""
+    lines = [
+        "# Large communities",
+        "",
+        "`AS:function:value` (RFC 8092); AS is the fabric's. Hubs set them on everything that a client announces, in",
+        "place of what it sent, so no gateway can claim to be another site. Use them in the filters of your own routers.",
+        "",
+        "| function | value |",
+        "| --- | --- |",
+        *(f"| {function} | {value} |" for function, value in FUNCTIONS.items()),
+        "",
+        "Names become numbers by CRC-32 (IEEE 802.3, as zlib has it), so that adding a region moves no other's number:",
+        "",
+        "```console",
+        "$ python3 -c 'import zlib; print(zlib.crc32(b\"eu\"))'",
+        str(community_value("eu")),
+        "```",
+        "",
+        "Two names of one kind with the same CRC-32 are refused (`community-taken`).",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,219 @@
+"""What holds for every fabric."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from ipaddress import IPv4Network, ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.inventory.allocate import allocate
+from controller.inventory.checks import check
+from controller.inventory.model import Allocation, Fabric, Gateway, Inventory, Prefix, Region, Site, Uplink
+from controller.policy.compile import compile_plans
+from controller.policy.fabric import compile_fabric
+from speaker.plan import Plan, SessionPlan, digest, encode
+from tests.controller.inventories import inventories, shuffled
+
+MIRROR = {"hub": "client", "client": "hub", "peer": "peer"}
+some = settings(max_examples=50)
+
+
+def bytes_of(plans: dict[str, Plan]) -> dict[str, bytes]:
+    return {name: encode(plan) for name, plan in plans.items()}
+
+
+@some
+@given(inventories(), st.integers())
+def test_equal_inventories_have_equal_bytes_whatever_the_order_of_rows(inventory: Inventory, seed: int) -> None:
+    plans = bytes_of(compile_plans(allocate(inventory)))
+    assert bytes_of(compile_plans(allocate(shuffled(inventory, seed)))) == plans
+    assert set(plans) == {gateway.name for gateway in inventory.gateways}
+
+
+@some
+@given(inventories())
+def test_every_session_has_two_ends(inventory: Inventory) -> None:
+    plans = compile_plans(allocate(inventory))
+    for name, plan in plans.items():
+        for session in plan.sessions:
+            if session.peer in plans:
+                (other,) = [each for each in plans[session.peer].sessions if each.peer == name]
+                assert_mirrored(session, other)
+
+
+def assert_mirrored(one: SessionPlan, other: SessionPlan) -> None:
+    assert (one.local_address, one.peer_address) == (other.peer_address, other.local_address)
+    assert one.passive != other.passive
+    assert one.peer_role == MIRROR[other.peer_role]
+    for field in ("families", "add_path", "hold_time", "restart_time", "password", "peer_asn"):
+        assert getattr(one, field) == getattr(other, field)
+
+
+@some
+@given(inventories())
+def test_who_talks_to_whom(inventory: Inventory) -> None:
+    full = allocate(inventory)
+    plans = compile_plans(full)
+    hubs = {gateway.name for gateway in full.gateways if gateway.role == "hub"}
+    clients = {client.name for client in full.clients}
+    for name, plan in plans.items():
+        peers = {session.peer: session for session in plan.sessions}
+        assert len(peers) == len(plan.sessions)
+        assert peers.keys() == ((plans.keys() | clients) - {name} if name in hubs else hubs)
+        for peer, session in peers.items():
+            assert session.peer_role == ("hub" if name not in hubs else "peer" if peer in hubs else "client")
+            assert (session.imports is not None) == (session.peer_role == "client")
+            assert session.add_path
+            if session.peer_role == "client":
+                assert session.passive
+            if session.peer_role == "peer":
+                addresses = [IPv4Network(each) for each in (session.local_address, session.peer_address)]
+                assert session.passive == (addresses[0] > addresses[1])
+
+
+@some
+@given(inventories())
+def test_no_plan_mentions_a_stranger(inventory: Inventory) -> None:
+    """A spoke hears of itself and of hubs; of other sites only the space that they own."""
+    full = allocate(inventory)
+    plans = compile_plans(full)
+    for gateway in full.gateways:
+        text = encode(plans[gateway.name]).decode()
+        if gateway.role == "spoke":
+            for other in full.gateways:
+                if other.role == "spoke" and other.name != gateway.name:
+                    assert f'"{other.name}"' not in text
+                    assert all(f'"{uplink.address}"' not in text for uplink in other.uplinks)
+            for prefix in full.prefixes:
+                assert prefix.site == gateway.site or f'"{prefix.prefix}"' not in text
+
+
+@some
+@given(inventories())
+def test_a_hub_accepts_what_its_client_announces_and_nothing_of_others(inventory: Inventory) -> None:
+    full = allocate(inventory)
+    plans = compile_plans(full)
+    for plan in plans.values():
+        for session in plan.sessions:
+            if session.imports is None:
+                continue
+            space = [(ip_network(each.prefix), each.longest) for each in session.imports.allocations]
+            site = next(each.site for each in (*full.gateways, *full.clients) if each.name == session.peer)
+            assert {str(network) for network, _ in space} == {
+                str(each.prefix) for each in full.allocations if each.site == site
+            }
+            if session.peer not in plans:
+                continue
+            spoke = plans[session.peer]
+            for announcement in spoke.announcements:
+                for prefix in map(ip_network, announcement.prefixes):
+                    assert any(
+                        prefix.version == network.version and prefix.subnet_of(network) and prefix.prefixlen <= longest  # type: ignore[arg-type]
+                        for network, longest in space
+                    )
+            hops = {each.number: each for each in session.imports.next_hops}
+            assert len(hops) == len(spoke.uplinks)
+            for uplink in spoke.uplinks:
+                hop = hops[uplink.number]
+                assert (hop.address, hop.address6) == (uplink.address, uplink.address6)
+                assert (hop.preference, hop.bandwidth) == (uplink.preference, uplink.bandwidth)
+
+
+@some
+@given(inventories(), st.data())
+def test_one_changed_gateway_moves_its_own_digest_and_its_peers_only(inventory: Inventory, data: st.DataObject) -> None:
+    full = allocate(inventory)
+    at = data.draw(st.integers(0, len(full.gateways) - 1))
+    gateway = full.gateways[at]
+    changed = replace(gateway, uplinks=(replace(gateway.uplinks[0], preference=4711), *gateway.uplinks[1:]))
+    before = compile_plans(full)
+    after = compile_plans(replace(full, gateways=(*full.gateways[:at], changed, *full.gateways[at + 1 :])))
+    peers = {session.peer for session in before[gateway.name].sessions}
+    moved = {name for name in before if digest(before[name]) != digest(after[name])}
+    assert gateway.name in moved
+    assert moved <= {gateway.name, *peers}
+    if gateway.role == "spoke":
+        assert moved == {gateway.name, *peers}
+
+
+@some
+@given(inventories())
+def test_all_declared_space_is_rejected_beneath_and_nothing_else(inventory: Inventory) -> None:
+    full = allocate(inventory)
+    for plan in compile_plans(full).values():
+        rejects = [ip_network(each) for each in plan.rejects]
+        space = [each.prefix for each in full.allocations] + [ip_network(each) for each in plan.segments]
+        assert all(any(a.version == b.version and b.subnet_of(a) for a in rejects) for b in space)  # type: ignore[arg-type]
+        assert sum(each.num_addresses for each in rejects) == sum(each.num_addresses for each in space)
+        assert rejects == sorted(rejects, key=lambda each: (each.version, each))
+
+
+def test_nothing_declared_has_no_plans() -> None:
+    assert compile_plans(Inventory()) == {}
+    assert compile_plans(Inventory(fabric=Fabric("f", 64512, IPv4Network("10.42.0.0/16")))) == {}
+
+
+def test_what_was_not_allocated_is_refused_by_name() -> None:
+    gateway = Gateway("g", "s", "hub", (Uplink("main", "a000000001", "zt0", "lte"),))
+    inventory = Inventory(Fabric("f", 64512, IPv4Network("10.42.0.0/16")), gateways=(gateway,))
+    with pytest.raises(ValueError, match="gateway g has no overlay address: allocate and check"):
+        compile_plans(inventory)
+
+
+def test_hubs_are_fully_meshed_and_the_lower_address_dials() -> None:
+    """10.42.0.9 is lower than 10.42.0.20, though not as text."""
+    fabric = allocate(large(gateways=4, hubs=3, prefixes=0))
+    renumbered = tuple(
+        replace(gateway, uplinks=(replace(gateway.uplinks[0], address=IPv4Network("10.42.0.0/16")[address]),))
+        for gateway, address in zip(fabric.gateways, (20, 9, 100, 1), strict=True)
+    )
+    mesh = [
+        (each.dialer, each.listener)
+        for each in compile_fabric(replace(fabric, gateways=renumbered)).sessions
+        if each.kind == "mesh"
+    ]
+    assert mesh == [("g1", "g0"), ("g1", "g2"), ("g0", "g2")]
+
+
+def large(gateways: int, hubs: int, prefixes: int, sites: int = 100) -> Inventory:
+    return Inventory(
+        fabric=Fabric("f", 64512, IPv4Network("10.42.0.0/16")),
+        regions=(Region("eu"),),
+        sites=tuple(Site(f"s{n}", "eu") for n in range(sites)),
+        allocations=tuple(Allocation(f"s{n}", IPv4Network(f"10.{100 + n}.0.0/16"), 24) for n in range(sites)),
+        prefixes=tuple(
+            Prefix(f"s{n % sites}", IPv4Network(f"10.{100 + n % sites}.{n // sites}.0/24")) for n in range(prefixes)
+        ),
+        gateways=tuple(
+            Gateway(
+                f"g{n}", f"s{n % sites}", "hub" if n < hubs else "spoke", (Uplink("main", f"{n:010x}", "zt0", "fiber"),)
+            )
+            for n in range(gateways)
+        ),
+    )
+
+
+def best_of_three(work: object) -> float:
+    """Seconds of processor time, so that the rest of the machine does not count."""
+    found = []
+    for _ in range(3):
+        started = time.process_time()
+        assert callable(work)
+        work()
+        found.append(time.process_time() - started)
+    return min(found)
+
+
+def test_200_gateways_and_5000_prefixes_compile_in_half_a_second() -> None:
+    inventory = allocate(large(200, 2, 5000))
+    assert best_of_three(lambda: compile_plans(inventory)) < 0.5
+
+
+def test_2000_gateways_and_5000_prefixes_are_checked_in_300_ms() -> None:
+    inventory = allocate(large(2000, 2, 5000))
+    assert check(inventory) == []
+    assert best_of_three(lambda: check(inventory)) < 0.3
