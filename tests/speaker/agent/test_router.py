@@ -38,7 +38,7 @@ NUMBERS = {HUB: 1, BERLIN: 2, PARIS: 3}
 
 
 class RecordingTransport:
-    """Keeps what each peer was sent: ("announce", path id, prefix), ("withdraw", ...), ("EoR", family), ("BoRR", ...)."""
+    """Keeps what each peer was sent: ("announce", path id, prefix), ("withdraw", ...), ("EoR", family), ..."""
 
     def __init__(self) -> None:
         self.sent: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
