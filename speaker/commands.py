@@ -41,7 +41,7 @@ def agent_options(command: Decorated) -> Decorated:
             click.option(
                 "--plan",
                 type=click.Path(dir_okay=False, path_type=Path),
-                help="Carry out this plan file; ask no controller.",
+                help="Carry out this plan file; ask no controller. SIGHUP reads it again.",
             ),
             state_option,
         )

@@ -7,8 +7,10 @@ events wake them, and only `Router.pump` and `Fib.flush_async` act.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import structlog
 
@@ -56,15 +58,27 @@ class Agent:
             tasks.create_task(self._carry_out())
 
     def _load(self) -> None:
-        """The plan to start with: a file that was named, or the last good one."""
+        """The plan to start with: a file that was named, or the last good one. SIGHUP reads a named file again."""
         if self._settings.plan_file is not None:
-            data = self._settings.plan_file.read_bytes()
-            self._plans = PlanState().accept(data, self._settings.gateway)
-        else:
-            self._plans = self._store.load()
+            self._read_plan_file(self._settings.plan_file)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._read_plan_file, self._settings.plan_file)
+            return
+        self._plans = self._store.load()
         if self._plans.error:
             log.error("no plan to start with", error=self._plans.error)
         if self._plans.plan is not None:
+            self._plan_moved.set()
+
+    def _read_plan_file(self, path: Path) -> None:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            log.error("plan file not read", path=str(path), error=error.strerror)
+            return
+        self._plans = self._plans.accept(data, self._settings.gateway)
+        if self._plans.error:
+            log.error("plan", path=str(path), error=self._plans.error)
+        else:
             self._plan_moved.set()
 
     async def _take_plan(self, data: bytes) -> None:
