@@ -108,7 +108,7 @@ def tiers(paths: Iterable[Path], max_paths: int, most: int) -> list[dict[bytes, 
     rest = [path for path in usable(paths) if not path.withheld]
     if any(path.source.kind is SourceKind.LOCAL for path in rest):
         return []
-    found = []
+    found: list[dict[bytes, int]] = []
     while rest and len(found) < most:
         speakers: dict[bytes, Path] = {}
         for path in in_order(survivors(rest, UP_TO_IGP)):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speaker.rib.attributes import AS_SEQUENCE, AS_SET
+from speaker.rib.attributes import AS_CONFED_SEQUENCE, AS_SEQUENCE, AS_SET
 from speaker.rib.decision import MAX_TIERS, Decider, decide
 from speaker.rib.path import Member, Path, SourceKind
 from tests.speaker.rib import oracle
@@ -64,6 +64,14 @@ def test_med_does_not_depend_on_the_order_of_arrival() -> None:
         assert best_hops(*paths) == {hop(3), hop(4)}
 
 
+def test_the_neighbour_as_is_the_first_outside_our_confederation() -> None:
+    inside = (AS_CONFED_SEQUENCE, (65100,))
+    one = path(A, 3, med=5, as_path=(inside, (SEQUENCE, (65001,))))
+    other = path(A, 4, med=10, as_path=(inside, (SEQUENCE, (65002,))))
+    same = path(A, 5, med=10, as_path=((SEQUENCE, (65001,)),))
+    assert best_hops(one, other, same) == {hop(3), hop(4)}
+
+
 TIES = [
     ("lower router id", path(peer("x", SourceKind.HUB, 31), 9), path(peer("w", SourceKind.HUB, 32), 3)),
     ("ORIGINATOR_ID is the router id", path(B, 9, originator_id=hop(3)), path(A, 3, originator_id=hop(4))),
@@ -87,6 +95,15 @@ def test_a_tie_is_broken_for_the_best_path_only(first: Path, second: Path) -> No
 
 def test_copies_from_two_hubs_are_one_member_and_their_weight_is_not_added() -> None:
     copies = [path(h, 3, originator_id=hop(3), extended_communities=(bandwidth(1e6),)) for h in HUBS]
+    other = path(A, 4, originator_id=hop(4), extended_communities=(bandwidth(2e6),))
+    assert decide((*copies, other), 8).tiers == ((Member(hop(3), 128), Member(hop(4), 255)),)
+
+
+def test_of_two_copies_the_better_one_says_the_bandwidth() -> None:
+    copies = [
+        path(h, 3, originator_id=hop(3), extended_communities=(bandwidth(width),))
+        for h, width in zip(HUBS, (1e6, 9e6), strict=True)
+    ]
     other = path(A, 4, originator_id=hop(4), extended_communities=(bandwidth(2e6),))
     assert decide((*copies, other), 8).tiers == ((Member(hop(3), 128), Member(hop(4), 255)),)
 

@@ -133,7 +133,7 @@ def test_many_prefixes_are_sorted_out_as_each_alone_would_be(policy: ImportPolic
 
 def judged(policy: ImportPolicy, *, path_id: int = 3, verdict: str = "", **attributes: Any) -> Path:
     received = Attributes(**{"next_hop": hop(3)} | attributes)
-    source = {HubImport: CLIENT, PeerImport: PEER}.get(type(policy), HUB)  # type: ignore[call-overload]
+    source = {HubImport: CLIENT, PeerImport: PEER}.get(type(policy), HUB)
     made = policy.path(source, path_id, received, verdict)
     assert made.received is received
     assert made.path_id == path_id

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan
@@ -36,7 +36,11 @@ def client_import(longest: int = 24) -> HubImport:
 
 @cache
 def policy_of(source: Source) -> ImportPolicy:
-    kinds = {SourceKind.CLIENT: client_import(), SourceKind.PEER: PeerImport(FACTS), SourceKind.HUB: SpokeImport(FACTS)}
+    kinds: dict[SourceKind, ImportPolicy] = {
+        SourceKind.CLIENT: client_import(),
+        SourceKind.PEER: PeerImport(FACTS),
+        SourceKind.HUB: SpokeImport(FACTS),
+    }
     return kinds[source.kind]
 
 
@@ -152,6 +156,64 @@ def test_a_second_loss_before_end_of_rib_keeps_what_was_stale() -> None:
         finish(rib)
         rib.set_session(CLIENT, policy_of(CLIENT))
     assert held(rib) == {("client-a", 3): "stale"}
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_what_is_announced_while_a_mark_is_on_its_way_is_fresh(rows: int) -> None:
+    """The pass has not begun, or stands before, behind or at the key."""
+    for fresh in KEYS:
+        rib = rib_with(CLIENT, OTHER_CLIENT)
+        for source, number in ((CLIENT, 3), (CLIENT, 4), (OTHER_CLIENT, 3)):
+            rib.receive(source, announced(list(KEYS), path_id=number))
+        rib.session_lost(CLIENT, keep=True)
+        if rows:
+            rib.step(rows)
+        rib.receive(CLIENT, announced([fresh]))
+        finish(rib)
+        for k in KEYS:
+            state = "" if k == fresh else "stale"
+            assert held(rib, k) == {("client-a", 3): state, ("client-a", 4): "stale", ("client-b", 3): ""}
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_what_is_announced_while_a_purge_is_on_its_way_stays(rows: int) -> None:
+    for fresh in KEYS:
+        rib = rib_with(CLIENT)
+        rib.receive(CLIENT, announced(list(KEYS)))
+        rib.session_lost(CLIENT, keep=False)
+        if rows:
+            rib.step(rows)
+        rib.receive(CLIENT, announced([fresh]))
+        finish(rib)
+        assert [k for k, _ in rib.walk(V4)] == [fresh]
+
+
+@pytest.mark.parametrize("between", [0, 1, 100])
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_second_refresh_counts_from_its_own_beginning(between: int, ended: bool) -> None:
+    rib = rib_with(CLIENT)
+    rib.receive(CLIENT, announced(list(KEYS)))
+    rib.refresh_begins(CLIENT, V4)
+    rib.receive(CLIENT, announced([KEYS[0]]))  # In the first refresh; not repeated in the second.
+    if ended:
+        rib.refresh_ends(CLIENT, V4)
+    if between:
+        rib.step(between)
+    rib.refresh_begins(CLIENT, V4)
+    rib.receive(CLIENT, announced([KEYS[1]]))
+    rib.refresh_ends(CLIENT, V4)
+    finish(rib)
+    assert [k for k, _ in rib.walk(V4)] == [KEYS[1]]
+
+
+def test_many_losses_are_one_pass() -> None:
+    rib = rib_with(*PEERS)
+    for source in PEERS:
+        rib.receive(source, announced(list(KEYS)))
+    for source in PEERS:
+        rib.session_lost(source, keep=False)
+    assert rib.step(len(KEYS)) is False
+    assert rib.size(V4) == 0
 
 
 @pytest.mark.parametrize("way", ["notification", "forget", "another router id"])
@@ -398,6 +460,7 @@ class Listeners:
             }
 
 
+@settings(max_examples=300)
 @given(history=histories, seed=st.integers(0, 1000))
 def test_any_history_ends_as_the_model_says_and_everybody_was_told(history: list[Event], seed: int) -> None:
     """Slices of sweeps and portions of changes fall anywhere between the events."""
