@@ -41,6 +41,8 @@ COMMAND_OCTETS = 4 << 20
 """Commands that wait for ExaBGP; while there are more, the agent is not read."""
 READ_OCTETS = 1 << 20
 SEND_OCTETS = 256 << 10
+OWN = -1
+"""Whose lines, when they are those of the bridge itself."""
 
 
 class Bridge:
@@ -58,7 +60,7 @@ class Bridge:
         self.event_octets = 0
         self.connected = False
         self.question = b"show sessions 0\n" if mode == "raw" else b"show neighbor json\n"
-        self.generation = 0  # Counts agents; 0 is the bridge itself.
+        self.generation = 0  # Counts agents.
         self.owners: deque[int] = deque()  # Mode stock: whose lines ExaBGP has not answered yet.
         self.wake_in, self.wake_out = os.pipe()
         for end in (self.wake_in, self.wake_out):
@@ -148,7 +150,7 @@ class Bridge:
 
     def ask(self) -> None:
         """Lock held. Asks ExaBGP how its sessions stand."""
-        self.commands.append((0, self.question))
+        self.commands.append((OWN, self.question))
         self.command_octets += len(self.question)
         self.work.notify()
 
@@ -346,7 +348,7 @@ def main(arguments: list[str]) -> None:
     bridge = Bridge(arguments[0], source, sink, mode)
     if mode == "stock":  # What a hook before us left half done is forgotten; each line is to be answered.
         os.write(sink, b"reset\nenable-ack\n")
-        bridge.owners.append(0)
+        bridge.owners.append(OWN)
     for target in (bridge.read_exabgp, bridge.write_exabgp):
         threading.Thread(target=target, daemon=True).start()
     bridge.serve()

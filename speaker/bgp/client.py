@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import structlog
@@ -40,6 +40,9 @@ from speaker.bgp.events import (
 )
 from speaker.bgp.lines import Line, SessionLine, parse_line, split_lines
 from speaker.bgp.opens import OpenMessage, OpenUnreadable, negotiate, parse_open
+from speaker.bgp.stock import Stock, peer_up
+from speaker.bgp.text import Unreadable
+from speaker.rib.prefix import Family
 
 log = structlog.get_logger(__name__)
 
@@ -50,11 +53,16 @@ QUEUED_OCTETS = 1 << 20
 """`drain` returns when no more than this waits here."""
 PEER_OCTETS = 8 << 20
 """`drain` returns when no more than this waits, here and in ExaBGP, for any of the peers it was asked about."""
+STOCK_CHANGES = 5_000
+"""Mode stock: `drain` returns when no more changes of prefixes wait."""
+STOCK_HELD = 10_000
+"""Mode stock: lines kept for a session while its capabilities are asked for; then it counts as lost."""
 UNREAD_EVENTS = 20_000
 BATCH_EVENTS = 64
 RETRY_SECONDS = (0.05, 0.5)
 """First and longest pause between attempts to connect."""
 POLL_SECONDS = 0.05
+TICK_SECONDS = 0.005
 ANSWER_SECONDS = 5.0
 ENDED = re.compile(r"notification (?:sent|received) \((\d+),(\d+)\)")
 HOLD_TIMER_EXPIRED = 4
@@ -106,6 +114,9 @@ class BridgeClient:
         self._next_id = 1
         self._questions: dict[int, asyncio.Future[tuple[SessionState, ...]]] = {}
         self._transport: asyncio.Transport | None = None
+        self._stock: Stock | None = None  # Mode stock only.
+        self._held: dict[str, list[bytes]] = {}  # Mode stock: updates of sessions whose capabilities are asked for.
+        self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -149,6 +160,12 @@ class BridgeClient:
         targets = tuple(peer for peer in peers if peer in self._peers and self._peers[peer].up)
         if not targets or self._transport is None:
             return
+        if self._stock is not None:
+            made = list(messages)
+            for peer in targets:
+                self._stock.put(peer, made)
+            self._pump_text()
+            return
         last = self._blobs[-1] if self._blobs else None
         for message in messages:
             if last is None or last.peers != targets or len(last.data) + len(message) > BLOB_OCTETS:
@@ -184,9 +201,9 @@ class BridgeClient:
             self._peers[peer].ceased = True
 
     async def sessions(self) -> tuple[SessionState, ...]:
-        """How ExaBGP sees its sessions now. Raises NotConnected, or TimeoutError after ANSWER_SECONDS. Mode raw."""
-        if self._transport is None:
-            raise NotConnected(f"no bridge at {self.socket_path}")
+        """How ExaBGP sees its sessions now. Raises NotConnected, or TimeoutError after ANSWER_SECONDS."""
+        if self._transport is None or self._stock is not None:
+            raise NotConnected(f"no ExaBGP of ours behind {self.socket_path}")
         number = self._take_id()
         answer = self._questions[number] = asyncio.get_running_loop().create_future()
         self._transport.write(b"show sessions %d\n" % number)
@@ -202,6 +219,8 @@ class BridgeClient:
         return self._next_id
 
     def _congested(self, peers: Sequence[str] | None) -> bool:
+        if self._stock is not None:
+            return self._stock.waiting() > STOCK_CHANGES
         if self._queued > QUEUED_OCTETS:
             return True
         chosen = self._peers.values() if peers is None else [self._peers[name] for name in peers if name in self._peers]
@@ -240,8 +259,8 @@ class BridgeClient:
     def _received(self, lines: list[bytes]) -> None:
         for data in lines:
             try:
-                self._understand(parse_line(data))
-            except (msgspec.MsgspecError, OpenUnreadable, ValueError) as error:
+                self._understand(parse_line(data), data)
+            except (msgspec.MsgspecError, OpenUnreadable, Unreadable, ValueError) as error:
                 log.warning("line_from_bridge_unreadable", error=str(error), line=data[:200])
         if self._events:
             self._arrived.set()
@@ -249,8 +268,10 @@ class BridgeClient:
             self._paused = True
             self._transport.pause_reading()
 
-    def _understand(self, line: Line) -> None:
+    def _understand(self, line: Line, data: bytes) -> None:
         kind = line.type
+        if self._stock is not None and self._understand_stock(self._stock, line, data):
+            return
         if kind == "update":
             peer, message = line.neighbor.address.peer, line.neighbor.message
             if peer in self._peers and self._peers[peer].up and line.neighbor.direction == "receive":
@@ -270,6 +291,7 @@ class BridgeClient:
             self._all_down("events were lost: we read too slowly")
         elif kind == "hello":
             self.hello = Hello(line.mode, line.pid, line.version)
+            self._stock = Stock() if line.mode == "stock" else None
             self._events.append(self.hello)
 
     def _peer(self, name: str) -> _Peer:
@@ -308,6 +330,8 @@ class BridgeClient:
         self._events.append(PeerDown(name, reason, established=peer.up, notification=peer.up and notified))
         peer.up, peer.ceased, peer.backlog = False, False, 0
         peer.sent = peer.received = None
+        if self._stock is not None:
+            self._stock.down(name)
 
     def _refresh(self, line: Line) -> None:
         name, body = line.neighbor.address.peer, bytes.fromhex(line.neighbor.message.body[2:])
@@ -342,6 +366,74 @@ class BridgeClient:
             if peer.up:
                 self._down(name, reason)
 
+    # Mode stock -----------------------------------------------------------------------------------------------------
+
+    def _understand_stock(self, stock: Stock, line: Line, data: bytes) -> bool:
+        """What differs from our launcher's lines. False: nothing does."""
+        now = asyncio.get_running_loop().time()
+        name = line.neighbor.address.peer
+        if data in (b"done", b"error"):
+            stock.answered(data == b"done", now)
+            self._pump_text()
+            self._progress.set()
+        elif data.startswith(b"["):
+            for said in msgspec.json.decode(data):
+                self._found_stock(stock, said)
+        elif line.type == "state" and line.neighbor.state == "up":
+            self._held[name] = []
+            stock.say("show neighbor json\n")
+            self._pump_text()
+        elif line.type == "state" and line.neighbor.state == "down":
+            self._held.pop(name, None)
+            return False
+        elif line.type == "update" and name in self._held:
+            if len(self._held[name]) < STOCK_HELD:
+                self._held[name].append(data)
+        elif line.type == "update" and not line.neighbor.message.body:
+            if self._peer(name).up and line.neighbor.direction == "receive":
+                message = msgspec.json.decode(data)["neighbor"]["message"]
+                self._events.extend(UpdateReceived(name, body) for body in stock.bodies(name, message))
+        elif line.type == "refresh":
+            self._refresh_stock(name, msgspec.json.decode(data)["neighbor"])
+        else:
+            return line.type == "open"
+        return True
+
+    def _found_stock(self, stock: Stock, said: dict[str, Any]) -> None:
+        name = said["peer"]["address"]
+        event = peer_up(said, resumed=name not in self._held)
+        if event is None or self._peer(name).up:
+            return
+        peer = self._peer(name)
+        peer.up, peer.ceased = True, False
+        stock.up(event)
+        self._events.append(event)
+        for data in self._held.pop(name, []):
+            self._understand(parse_line(data), data)
+
+    def _refresh_stock(self, name: str, said: dict[str, Any]) -> None:
+        refresh = said["route-refresh"]
+        subtype = ("query", "begin", "end").index(refresh["subtype"])
+        if self._peer(name).up and said["direction"] == "receive" and refresh["safi"] == "unicast":
+            self._events.append(RefreshReceived(name, Family(refresh["afi"]), subtype))
+
+    def _pump_text(self) -> None:
+        """Writes what may be said, and comes back when more may."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._stock is None or self._transport is None:
+            return
+        loop = asyncio.get_running_loop()
+        text = self._stock.pump(loop.time())
+        if text:
+            self._transport.write(text.encode("ascii"))
+        for fault in self._stock.faults():
+            log.warning("not_said_to_exabgp", fault=fault)
+        wake_at = self._stock.wake_at()
+        if wake_at is not None:
+            self._timer = loop.call_at(max(wake_at, loop.time()) + TICK_SECONDS, self._pump_text)
+
     # The connection -------------------------------------------------------------------------------------------------
 
     async def _stay_connected(self) -> None:
@@ -370,6 +462,8 @@ class BridgeClient:
         self._blobs.clear()
         self._in_flight.clear()
         self._queued = 0
+        self._stock = None
+        self._held.clear()
         for question in self._questions.values():
             if not question.done():
                 question.set_exception(NotConnected("the bridge is gone"))

@@ -7,7 +7,6 @@ from typing import Literal
 
 from speaker.bgp.negotiated import Negotiated
 from speaker.bgp.opens import GracefulRestart
-from speaker.rib.path import Update
 from speaker.rib.prefix import Family
 
 Mode = Literal["raw", "stock"]
@@ -58,18 +57,13 @@ class PeerDown:
 
 @dataclass(frozen=True, slots=True)
 class UpdateReceived:
-    """The body of an UPDATE, as it was on the wire. Only between PeerUp and PeerDown of its peer."""
+    """The body of an UPDATE, as it was on the wire (mode stock: made again from what ExaBGP decoded).
+
+    Only between PeerUp and PeerDown of its peer.
+    """
 
     peer: str
     body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedReceived:
-    """Mode stock: an UPDATE that ExaBGP has decoded."""
-
-    peer: str
-    update: Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +85,4 @@ class BridgeGone:
     """The bridge, or ExaBGP with it, is gone; PeerDown for every session follows. The client goes on trying."""
 
 
-Event = Hello | PeerUp | PeerDown | UpdateReceived | DecodedReceived | RefreshReceived | Overflow | BridgeGone
+Event = Hello | PeerUp | PeerDown | UpdateReceived | RefreshReceived | Overflow | BridgeGone

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -241,6 +242,16 @@ def routes_in(body: bytes) -> int:
     withdrawn = int.from_bytes(body[:2], "big")
     attributes = int.from_bytes(body[2 + withdrawn : 4 + withdrawn], "big")
     return (len(body) - 4 - withdrawn - attributes) // 8
+
+
+def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """A coroutine as a test, in an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        asyncio.run(test(*arguments, **named))
+
+    return run
 
 
 async def until(predicate: Callable[[], bool], timeout: float, evidence: Callable[[], str] | str = "") -> float:
