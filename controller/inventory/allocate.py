@@ -56,7 +56,7 @@ def allocate(inventory: Inventory, stored: Numbers | None = None) -> Inventory:
     free = _Free(inventory, stored)
     sites = {site.name: free.site(site, stored.sites.get(site.name)) for site in sorted(inventory.sites, key=_name)}
     members: dict[str, Any] = {}
-    for key, member in sorted(_members(inventory)):
+    for key, member in _members(inventory):
         members[key] = free.member(member, stored.members.get(key, MemberNumbers()))
     return replace(
         inventory,
@@ -78,10 +78,11 @@ def _held(member: Uplink | Client) -> MemberNumbers:
 
 
 def _members(inventory: Inventory) -> Iterable[tuple[str, Uplink | Client]]:
-    for gateway in inventory.gateways:
+    """In the order in which they are served: gateways by name, their uplinks as they stand, then clients by name."""
+    for gateway in sorted(inventory.gateways, key=_name):
         for uplink in gateway.uplinks:
             yield uplink_key(gateway, uplink), uplink
-    for client in inventory.clients:
+    for client in sorted(inventory.clients, key=_name):
         yield client.name, client
 
 

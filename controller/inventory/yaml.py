@@ -74,6 +74,12 @@ def check_yaml(paths: Iterable[Path]) -> tuple[Inventory | None, list[Finding]]:
     return (None if findings else inventory), findings
 
 
+def locate(findings: Iterable[Finding], paths: Iterable[Path]) -> list[Finding]:
+    """`findings` that the controller had about what these files declare, now with file and line."""
+    document, parsed, _ = _load(paths)
+    return [_located(each, document, parsed) for each in findings]
+
+
 def _located(finding: Finding, document: _Merged, parsed: Parsed) -> Finding:
     where = parsed.where.get(finding.object)
     place = document.locate((*where, finding.field)) if where is not None else None

@@ -45,7 +45,7 @@ def table() -> str:
         "# Large communities",
         "",
         "`AS:function:value` (RFC 8092); AS is the fabric's. Hubs set them on everything that a client announces, in",
-        "place of what it sent, so no gateway can claim to be another site. Use them in the filters of your own routers.",
+        "place of what it sent, so no gateway can claim to be another site. Filters of your own routers may use them.",
         "",
         "| function | value |",
         "| --- | --- |",

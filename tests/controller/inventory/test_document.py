@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from controller.inventory.allocate import allocate
 from controller.inventory.checks import check
 from controller.inventory.document import SPECS, parse_document, parse_object, plain, to_document
 from controller.inventory.model import SECTIONS, Inventory, Site
+from controller.inventory.yaml_reader import read_yaml
 from tests.controller.inventories import inventories, shuffled
 
 junk = st.recursive(
@@ -26,6 +28,7 @@ junk = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
+DOC = Path(__file__).parents[3] / "docs" / "inventory.md"
 FIELDS = sorted({field for spec in SPECS.values() for field in spec.readers})
 objects = st.dictionaries(st.sampled_from(FIELDS), junk, max_size=6)
 documents = st.dictionaries(
@@ -112,3 +115,24 @@ def test_prefixes_are_sorted_by_address_not_by_text(kind: Any) -> None:
     document = {"prefixes": [{"site": "a", "prefix": each} for each in reversed(networks)]}
     inventory, _ = parse_document(document)
     assert [each["prefix"] for each in to_document(inventory)["prefixes"]] == networks
+
+
+def test_every_field_is_documented() -> None:
+    rows = [line.split("|") for line in DOC.read_text().splitlines() if line.startswith("| ")]
+    documented: dict[str, list[str]] = {}
+    kind = ""
+    for _, first, field, default, *_ in rows[2:]:
+        kind = first.strip().replace(" ", "-") or kind
+        documented.setdefault(kind, []).append(field.strip().strip("`") + ("!" if default.strip() == "-" else ""))
+    assert documented == {
+        kind: [field + ("!" if field in spec.required else "") for field in spec.readers]
+        for kind, spec in SPECS.items()
+    }
+
+
+def test_the_documented_example_is_sound_but_for_its_hub() -> None:
+    text = DOC.read_text().partition("```yaml\n")[2].partition("```")[0]
+    data, _ = read_yaml(text, "x")
+    inventory, findings = parse_document(data)
+    assert findings == []
+    assert [each.code for each in check(allocate(inventory))] == ["hub-missing"]
