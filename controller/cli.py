@@ -9,11 +9,12 @@ compares it with the commands themselves); others are found by the entry-point g
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
-from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 DISTRIBUTION = "leyline-sdwan"
 ENTRY_POINTS = "leyline.commands"
@@ -44,8 +45,7 @@ Examples:
 """
 
 
-@dataclass(frozen=True)
-class Builtin:
+class Builtin(NamedTuple):
     """A subcommand of ours: where it is, its one-line help, and the extra that it needs."""
 
     module: str
@@ -150,8 +150,10 @@ def load_builtin(name: str) -> click.Command:
     return command
 
 
-def strangers() -> dict[str, metadata.EntryPoint]:
+def strangers() -> dict[str, EntryPoint]:
     """Entry points of other distributions by command name. The name of a built-in command cannot be taken over."""
+    from importlib import metadata  # Half of the time that --help takes, and our own commands do without.
+
     points = metadata.entry_points(group=ENTRY_POINTS)
     return {point.name: point for point in points if point.name not in BUILTINS and not _is_ours(point)}
 
@@ -176,7 +178,7 @@ def load_stranger(name: str) -> click.Command | None:
     return command
 
 
-def _is_ours(point: metadata.EntryPoint) -> bool:
+def _is_ours(point: EntryPoint) -> bool:
     return point.dist is not None and point.dist.name.lower() == DISTRIBUTION
 
 
@@ -190,11 +192,14 @@ def _part_missing(command: str, error: ModuleNotFoundError) -> PartMissing | Non
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
+        from importlib import metadata
+
         click.echo(f"leyline {metadata.version(DISTRIBUTION)}")
         ctx.exit()
 
 
 @click.command(
+    "leyline",
     cls=LazyGroup,
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.client.documents import FILES, FilesRefused, check_files, document_of, show_findings, summary
-from controller.client.errors import CommandFailed
+from controller.client.documents import FILES, FilesRefused, check_files, document_of, located, show_findings, summary
+from controller.client.errors import CommandFailed, Refused
 from controller.client.files import write_whole
 from controller.client.options import confirm, json_option, talks
 from controller.client.tables import counts, print_json, print_table, working
@@ -82,10 +82,13 @@ def apply(
     document = document_of(paths, as_json=as_json)
     query = {"prune": prune, "allow_removals": allow_removals}
     if_match = ""
-    if prune and not dry_run:
-        if_match = _agree_to_removals(controller, document, query, yes=yes)
-    with working(f"The controller checks and compiles {summary(document)}"):
-        answer = controller.post("apply", document, if_match=if_match, dry_run=dry_run, **query)
+    try:
+        if prune and not dry_run:
+            if_match = _agree_to_removals(controller, document, query, yes=yes)
+        with working(f"The controller checks and compiles {summary(document)}"):
+            answer = controller.post("apply", document, if_match=if_match, dry_run=dry_run, **query)
+    except Refused as error:
+        raise located(error, paths) from None
     if as_json:
         print_json(answer)
     else:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.client.errors import CommandFailed
+from controller.client.errors import CommandFailed, Refused
 from controller.client.tables import counts, print_findings, print_json
 
 if TYPE_CHECKING:
@@ -37,27 +37,23 @@ class Files:
     findings: list[Finding]
 
 
-def read_files(paths: Iterable[Path]) -> Files:
+def read_files(paths: Sequence[Path]) -> Files:
     """All files and directories, merged. Form only: see `check_files` for what the objects mean together."""
     from controller.inventory.yaml import load_yaml
 
-    inventory, findings = load_yaml(list(paths))
+    inventory, findings = load_yaml(paths)
     return Files(inventory, findings)
 
 
-def check_files(paths: Iterable[Path]) -> Files:
+def check_files(paths: Sequence[Path]) -> Files:
     """The files as a whole fabric, as the controller would check it."""
-    from controller.inventory.allocate import allocate
-    from controller.inventory.checks import check
+    from controller.inventory.yaml import check_yaml
 
-    files = read_files(paths)
-    if files.inventory is None:
-        return files
-    inventory = allocate(files.inventory)
-    return Files(inventory, check(inventory))
+    inventory, findings = check_yaml(paths)
+    return Files(inventory, findings)
 
 
-def document_of(paths: Iterable[Path], *, as_json: bool) -> dict[str, Any]:
+def document_of(paths: Sequence[Path], *, as_json: bool) -> dict[str, Any]:
     """The document to send. Prints the findings and raises FilesRefused when there are any."""
     from controller.inventory.document import to_document
 
@@ -66,6 +62,18 @@ def document_of(paths: Iterable[Path], *, as_json: bool) -> dict[str, Any]:
         show_findings(files.findings, as_json=as_json)
         raise FilesRefused(f"{counts(len(files.findings), 'finding')} in the files; nothing was sent")
     return to_document(files.inventory)
+
+
+def located(error: Refused, paths: Sequence[Path]) -> Refused:
+    """The controller's refusal, its findings with the files and lines that they are about."""
+    from controller.inventory.findings import Finding
+    from controller.inventory.yaml import locate
+
+    findings = [
+        Finding(str(each["object"]), str(each["code"]), str(each["message"]), field=str(each.get("field", "")))
+        for each in error.findings
+    ]
+    return Refused(error.message, {**error.problem, "findings": list(map(plain_finding, locate(findings, paths)))})
 
 
 def show_findings(findings: Iterable[Finding], *, as_json: bool) -> None:

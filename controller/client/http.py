@@ -152,7 +152,7 @@ class Controller:
             )
         if status == 504:
             return NoAnswer(text)
-        if status >= 500:
+        if status >= 500 and status != 502:  # 502 is the gateway's own "no", passed on.
             return NoController(f"the controller at {url} failed ({status}): {text}; its log says more")
         return Refused(text, problem)
 

@@ -29,11 +29,10 @@ MAX_TOKEN = 4096
     "ca_file",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, resolve_path=True),
-    default="",
     help="Trust only the CAs in this PEM file; its path is stored.",
 )
 @json_option
-def login(url: str | None, token_stdin: bool, name: str, ca_file: str, as_json: bool) -> None:
+def login(url: str | None, token_stdin: bool, name: str, ca_file: str | None, as_json: bool) -> None:
     """Store a controller's URL and your token.
 
     Asks for what is missing; the token is never shown. Nothing is stored unless the controller accepts it.
@@ -49,12 +48,12 @@ def login(url: str | None, token_stdin: bool, name: str, ca_file: str, as_json: 
         config = load_config(path)
         config.with_context(name, StoredContext("", ""))  # A bad name is said before anybody types a token.
         address = clean_url(url or _ask_url(config, name))
-        target = Target(address, _read_token(token_stdin), ca_file, "--url", name)
+        target = Target(address, _read_token(token_stdin), ca_file or "", "--url", name)
     except (ConfigUnusable, NoTarget) as error:
         raise click.UsageError(str(error)) from None
     with connect(target) as controller:
         who = controller.get("whoami")
-    stored = StoredContext(target.url, target.token, ca_file)
+    stored = StoredContext(target.url, target.token, target.ca_file)
     _save(config.with_context(name, stored))
     if as_json:
         print_json({"context": name, "url": target.url, "whoami": who})

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.client.errors import CommandFailed
 from controller.client.options import json_option, talks
 from controller.client.tables import age, ago, counts, print_json, print_table, unix, working
 
@@ -176,10 +175,7 @@ def routes(controller: Controller, gateway: str, prefix: str, family: str | None
     """
     arguments = {"family": family or "", "prefix": network(prefix), "limit": str(limit)}
     with working(f"{gateway} is asked"):
-        reply = controller.post(f"gateways/{gateway}/asks", {"kind": "routes", "arguments": arguments})
-    answer = reply["body"]
-    if not reply["ok"]:
-        raise CommandFailed(f"{gateway} cannot answer: {answer.get('error', answer)}")
+        answer = controller.post(f"gateways/{gateway}/asks", {"kind": "routes", "arguments": arguments})
     if as_json:
         print_json(answer)
         return

@@ -14,7 +14,7 @@ from controller.client.config import Config, ConfigUnusable, StoredContext, conf
 from controller.client.target import Flags, NoTarget, clean_url, is_loopback, resolve
 
 PROD = StoredContext("https://prod.example", "prod-token", "/ca/prod.pem")
-LAB = StoredContext("http://127.0.0.1:8420", "lab-token")
+LAB = StoredContext("http://127.0.0.1:8642", "lab-token")
 STORED = Config({"prod": PROD, "lab": LAB}, current="lab")
 
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -176,7 +176,7 @@ def test_nothing_says_which_controller() -> None:
     [
         ("https://a.example", "https://a.example"),
         ("https://a.example/", "https://a.example"),
-        (" http://[::1]:8420/api/v1/ ", "http://[::1]:8420"),
+        (" http://[::1]:8642/api/v1/ ", "http://[::1]:8642"),
         ("https://a.example/leyline/", "https://a.example/leyline"),
     ],
 )
