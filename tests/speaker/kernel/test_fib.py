@@ -255,8 +255,20 @@ def test_extra_route_of_ours_goes(world: FakeWorld, settled: Fib, metric: int) -
 def test_extra_route_of_ours_stays_while_nothing_may_be_removed(world: FakeWorld, settled: Fib) -> None:
     settled.set_may_remove(False)
     world.kernel.routes_by_name[route_name("10.66.0.0/16")] = FakeRoute(76, 0, 7)
+    world.kernel.nexthops_by_id[0x4C000777] = NextHopRecord(0x4C000777, 76, 1, bytes([10, 42, 0, 77]))
+    world.kernel.nexthops_by_id[0x4C800777] = NextHopRecord(0x4C800777, 76, group=((0x4C000777, 1),))
     settled.audit()
     assert ("10.66.0.0/16", 1000) in world.routes()
+    assert {0x4C000777, 0x4C800777} <= world.kernel.nexthops_by_id.keys()
+
+
+def test_route_that_somebody_removed_is_no_failure(world: FakeWorld, settled: Fib) -> None:
+    del world.kernel.routes_by_name[route_name("10.1.1.0/24")]
+    del world.kernel.routes_by_name[route_name("10.1.2.0/24")]
+    want(settled, "10.1.1.0/24", B)
+    want(settled, "10.1.2.0/24", None)
+    assert settled.flush().converged
+    assert ("10.1.1.0/24", 1000) in world.routes()
 
 
 @pytest.mark.parametrize("route", [FakeRoute(76, 0, 7), FakeRoute(76, 0, 1), FakeRoute(76, 12, 1)])
@@ -512,7 +524,7 @@ def test_wishes_that_change_during_a_flush(world: FakeWorld, fib: Fib) -> None:
     async def scenario() -> None:
         fib.want_many(Family.IPV4, keys, A)
         flush = asyncio.create_task(fib.flush_async())
-        while len(world.kernel.ours()) < 3000:
+        while len(world.kernel.log) < 3000:
             await asyncio.sleep(0)
         fib.want_many(Family.IPV4, keys[:4000], None)
         fib.want_many(Family.IPV4, keys[4000:8000], B)
@@ -533,7 +545,7 @@ def test_interface_lost_during_a_flush(world: FakeWorld, fib: Fib) -> None:
     async def scenario() -> None:
         fib.want_many(Family.IPV4, keys, A)
         flush = asyncio.create_task(fib.flush_async())
-        while len(world.kernel.ours()) < 3000:
+        while len(world.kernel.log) < 3000:
             await asyncio.sleep(0)
         world.kernel.links[1] = False
         fib.set_link("eth0", None)
@@ -556,7 +568,7 @@ def test_cancelled_flush_loses_nothing(world: FakeWorld, fib: Fib) -> None:
     async def scenario() -> None:
         fib.want_many(Family.IPV4, keys, A)
         flush = asyncio.create_task(fib.flush_async())
-        while not world.kernel.ours():
+        while not world.kernel.log:
             await asyncio.sleep(0)
         flush.cancel()
         with pytest.raises(asyncio.CancelledError):
