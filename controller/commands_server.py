@@ -38,7 +38,12 @@ def url_of(database: str | None) -> str:
 
 @click.group("controller")
 def controller_group() -> None:
-    """Run the controller; migrate its database."""
+    """Run the controller; migrate its database.
+
+    \b
+    Example:
+      leyline controller serve
+    """
 
 
 @controller_group.command()
@@ -60,6 +65,11 @@ def serve(
 
     A SQLite database is made and migrated on the way; PostgreSQL needs `leyline controller migrate` first. The
     first start prints an admin token on stdout, once.
+
+    \b
+    Example:
+      leyline controller serve --database postgresql://leyline@db/leyline \\
+          --host 0.0.0.0 --tls-certificate chain.pem --tls-key key.pem
     """
     with plain_errors():
         from controller.api.settings import Settings
@@ -80,7 +90,12 @@ def serve(
 @controller_group.command()
 @database_option
 def migrate(database: str | None) -> None:
-    """Bring the database to the schema of this release, in one transaction."""
+    """Bring the database to the schema of this release, in one transaction.
+
+    \b
+    Example:
+      leyline controller migrate --database postgresql://leyline@db/leyline
+    """
     with plain_errors():
         from controller.store.engine import Database
         from controller.store.migrate import migrate as run
@@ -96,7 +111,12 @@ def migrate(database: str | None) -> None:
 
 @controller_group.group()
 def token() -> None:
-    """Make tokens with the database at hand, when there is no token to ask the API with."""
+    """Make tokens with the database at hand, when there is no token to ask the API with.
+
+    \b
+    Example:
+      leyline controller token create
+    """
 
 
 @token.command("create")
@@ -105,7 +125,12 @@ def token() -> None:
 @click.option("--note", default="", help="What it is for.")
 @click.option("--days", type=click.IntRange(1, 3660), help="It expires after so many days; else never.")
 def create_token(database: str | None, role: Any, note: str, days: int | None) -> None:
-    """Print a new token, and nothing else, on stdout."""
+    """Print a new token, and nothing else, on stdout.
+
+    \b
+    Example:
+      leyline controller token create --role operator --note ci --days 90
+    """
     with plain_errors():
         from controller.service import Controller
         from controller.store.engine import Database

@@ -7,14 +7,24 @@ import click
 
 @click.group()
 def lab() -> None:
-    """Build a containerlab topology on this machine, without Docker, and run scenarios in it (root)."""
+    """Build a containerlab topology on this machine, without Docker, and run scenarios in it (root).
+
+    \b
+    Example:
+      sudo leyline lab run demo
+    """
 
 
 @lab.command()
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option("--name", default="", help="Another name for the lab than the file says.")
 def up(file: str, name: str) -> None:
-    """Build the topology in FILE: namespaces, links, and what its `exec` says."""
+    """Build the topology in FILE: namespaces, links, and what its `exec` says.
+
+    \b
+    Example:
+      sudo leyline lab up lab/scenarios/fabric/fabric.clab.yml
+    """
     import os
     import time
     from pathlib import Path
@@ -38,7 +48,12 @@ def up(file: str, name: str) -> None:
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every lab on this machine, crashed ones too.")
 def down(names: tuple[str, ...], everything: bool) -> None:
-    """Remove labs, by their names or topology files, with every process in them."""
+    """Remove labs, by their names or topology files, with every process in them.
+
+    \b
+    Example:
+      sudo leyline lab down --all
+    """
     import os
     from pathlib import Path
 
@@ -59,7 +74,12 @@ def down(names: tuple[str, ...], everything: bool) -> None:
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(name: str, node: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND in NODE; its exit code is ours."""
+    """Run COMMAND in NODE; its exit code is ours.
+
+    \b
+    Example:
+      sudo leyline lab exec berlin-1 ip route show proto 76
+    """
     import os
 
     from lab import labs
@@ -73,7 +93,12 @@ def execute(name: str, node: str, command: tuple[str, ...]) -> None:
 @lab.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout.")
 def ps(as_json: bool) -> None:
-    """Labs on this machine, their nodes, and how many processes each has."""
+    """Labs on this machine, their nodes, and how many processes each has.
+
+    \b
+    Example:
+      leyline lab ps
+    """
     import json
     from collections import Counter
 
@@ -102,7 +127,12 @@ def ps(as_json: bool) -> None:
 @click.argument("node")
 @click.argument("process", default="")
 def logs(name: str, node: str, process: str) -> None:
-    """What the processes of NODE have printed; only PROCESS if named."""
+    """What the processes of NODE have printed; only PROCESS if named.
+
+    \b
+    Example:
+      leyline lab logs berlin-1
+    """
     from lab import labs
 
     with _plain_errors():
@@ -124,6 +154,11 @@ def run(names: tuple[str, ...], everything: bool, runs: int, as_json: bool, keep
     """Run scenarios, from lab/scenarios: build, act, expect, measure, remove.
 
     Exit code 0 only if every expectation held, in every run.
+
+    \b
+    Examples:
+      sudo leyline lab run demo
+      sudo leyline lab run --all --runs 10 --json
     """
     import sys
 
