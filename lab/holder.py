@@ -88,6 +88,24 @@ def furnish(node: dict[str, Any]) -> None:
     linux.mount("sysfs", "/sys", "sysfs", linux.MS_NOSUID | linux.MS_NODEV)
     for bind in node["binds"]:
         attach(sources[bind["target"]], bind["target"], bind["read_only"])
+    name_files(node["name"], taken=set(sources))
+
+
+def name_files(name: str, taken: set[str]) -> None:
+    """As a container has them: a node knows its own name without asking anybody, and has nobody to ask."""
+    os.makedirs("/run/.lab", exist_ok=True)
+    files = {
+        "/etc/hosts": f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {name}\n",
+        "/etc/resolv.conf": "# A lab has no name server.\n",
+    }
+    for path, text in files.items():
+        if path in taken:
+            continue
+        own = Path("/run/.lab", Path(path).name)
+        own.write_text(text)
+        target = os.path.realpath(path)  # resolv.conf may be a link into /run, which is the node's own by now.
+        make_target(target, directory=False)
+        linux.mount(str(own), target, "none", linux.MS_BIND)
 
 
 def attach(source: int, target: str, read_only: bool) -> None:

@@ -64,7 +64,7 @@ class Stack:
         return True
 
     def apply(self, *paths: Path) -> str:
-        """`leyline apply`, on the controller's node. What it printed. Raises CommandFailed."""
+        """`leyline apply` on the controller's node, of paths as seen there; what it printed. Raises CommandFailed."""
         env = {"LEYLINE_URL": f"http://127.0.0.1:{PORT}", "LEYLINE_TOKEN": self.rest.token}
         command = [*leyline(), "apply", *(str(path) for path in paths)]
         return self.controller.run(command, env=env, seconds=120).stdout
@@ -73,7 +73,7 @@ class Stack:
         """Ask for the gateway's token, and start `leyline speaker run` there."""
         node = self.run.lab.node(gateway)
         answer = self.rest.post(f"/gateways/{gateway}/token")
-        node.run(["sh", "-c", f"umask 077; cat > {TOKEN_FILE}"], stdin=str(answer["token"]))
+        node.write(TOKEN_FILE, str(answer["token"]))
         self.speakers[gateway] = node.start(
             [*leyline(), "speaker", "run", "--controller", f"http://{self.address}:{PORT}",
              "--token-file", TOKEN_FILE, "--state-dir", STATE_DIR, "--gateway", gateway],

@@ -67,6 +67,8 @@ def test_nodes_are_apart_in_host_name_environment_files_and_processes(plain: lab
     assert east.run(["sh", "-c", "echo x > /etc/lab/motd"], check=False).returncode != 0
     assert west.run("test -e /etc/lab/motd", check=False).returncode == 1
     assert not Path("/etc/lab").exists()
+    assert east.out("cat /etc/hosts").splitlines()[-1] == "127.0.1.1 east"
+    assert "nameserver" not in east.out("cat /etc/resolv.conf")
     assert "SIDE=left" in west.out("env").splitlines()
     east.run("touch /run/only-here")
     assert west.run("test -e /run/only-here", check=False).returncode == 1
@@ -105,7 +107,7 @@ def test_a_flood_counts_what_is_lost(plain: labs.Lab) -> None:
     counter.run(["ip", "route", "del", "blackhole", "10.9.1.2/32"])
     assert host.reaches("10.9.2.2")
     pings = flood.finish()
-    assert pings.sent > 40
+    assert pings.sent > 10
     assert 0 < pings.lost < pings.sent
 
 

@@ -208,7 +208,8 @@ def zebra_beside(world: World) -> None:
     run, node = world.run, world.node("lima-1")
     run.step("FRR with zebra on lima-1: it and Leyline leave each other alone")
     node.run("install -d -o frr -g frr /run/frr")
-    node.run(["sh", "-c", "cat > /run/frr/zebra.conf"], stdin=ZEBRA)
+    node.write("/run/frr/zebra.conf", ZEBRA)
+    node.run("chown frr /run/frr/zebra.conf")
     zebra = node.start("/usr/lib/frr/zebra -f /run/frr/zebra.conf", name="zebra")
     node.start("/usr/lib/frr/staticd -f /run/frr/zebra.conf", name="staticd")
     run.wait_until(

@@ -20,6 +20,7 @@ from lab.watch import RouteEvent, RouteWatch
 
 HERE = Path(__file__).parent
 INVENTORY = HERE / "inventory.yml"
+GENERATED = "/run/prefixes.yml"
 CLIENTS = {"frr1": "186", "bird1": "12"}
 """Routers that are not ours -> the protocol number of their routes in the kernel."""
 CLIENT_PREFIXES = {
@@ -96,10 +97,9 @@ class World:
         run, stack = self.run, self.stack
         run.step("start the controller, apply the inventory, start a speaker on every gateway")
         stack.start_controller()
-        generated = run.lab.state / "prefixes.yml"
-        generated.write_text(json.dumps(self.generated))
+        stack.controller.write(GENERATED, json.dumps(self.generated))
         begun = time.monotonic()
-        stack.apply(INVENTORY, generated)
+        stack.apply(INVENTORY, Path(GENERATED))
         run.figure("apply_seconds", time.monotonic() - begun)
         begun = time.monotonic()
         stack.start_speakers(self.gateways)
