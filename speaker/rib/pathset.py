@@ -25,14 +25,6 @@ def order(path: Path) -> tuple[bytes, str, int]:
     return path.source.address, path.source.name, path.path_id
 
 
-def find(pathset: PathSet, source: Source, path_id: int) -> Path | None:
-    """The path of `pathset` that `source` announced under `path_id`."""
-    for path in pathset:
-        if path.path_id == path_id and (path.source is source or path.source == source):
-            return path
-    return None
-
-
 class PathSets:
     """The interned path sets of one RIB."""
 

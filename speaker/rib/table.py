@@ -47,7 +47,7 @@ class Table:
     else. So changes are logged by the batch; a key is looked up again only when its change is taken.
     """
 
-    def __init__(self, family: Family, sets: PathSets) -> None:
+    def __init__(self, family: Family, sets: PathSets, log_limit: int = LOG_LIMIT) -> None:
         self.family = family
         self.sets = sets
         self.rows: dict[Key, PathSet] = {}
@@ -57,7 +57,7 @@ class Table:
         self._log: deque[tuple[PathSet, PathSet, list[Key]]] = deque()
         # Keys that were told about while a later change of theirs was in the log already: what was told.
         self._told: dict[Key, PathSet] = {}
-        self._log_limit = LOG_LIMIT
+        self._least_log_limit = self._log_limit = log_limit
 
     def announce(self, keys: Collection[Key], path: Path) -> None:
         """`path` is now what its source announces for `keys` under its path id."""
@@ -141,7 +141,7 @@ class Table:
         for _, old, new, keys in self.take(self.changed):
             self._log.append((old, new, keys))
             self.changed += len(keys)
-        self._log_limit = max(LOG_LIMIT, 2 * self.changed)
+        self._log_limit = max(self._least_log_limit, 2 * self.changed)
 
     def _settle(self, old: PathSet, then: PathSet, keys: list[Key], changes: dict[tuple[int, int], Change]) -> None:
         """Add to `changes` what `keys`, which went from `old` to `then`, are now."""

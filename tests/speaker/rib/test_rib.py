@@ -17,10 +17,11 @@ from speaker.rib.attributes import Attributes
 from speaker.rib.decision import MAX_TIERS
 from speaker.rib.export import ExportGroup
 from speaker.rib.path import Path, PathSet, Source, SourceKind, Tiers, Update
+from speaker.rib.pathset import PathSets
 from speaker.rib.policy import PREFIX_NOT_ALLOCATED, DenyImport, HubImport, ImportPolicy, PeerImport, SpokeImport
 from speaker.rib.prefix import Family, Key
 from speaker.rib.rib import Rib
-from speaker.rib.table import Counts
+from speaker.rib.table import Counts, Table
 from tests.speaker.rib import oracle
 from tests.speaker.rib.given import FACTS, HUBS, KEYS, KEYS6, OWN_ID, PEERS, hop, key
 
@@ -321,6 +322,18 @@ def test_changes_come_oldest_first_and_in_portions() -> None:
     assert rib.changes(3) == []
 
 
+def test_a_portion_may_end_within_an_update() -> None:
+    rib = rib_with(CLIENT)
+    rib.receive(CLIENT, announced(list(KEYS[:3])))
+    rib.receive(CLIENT, announced([KEYS[3], KEYS[2]], med=1))
+    assert [[(k, len(old)) for _, k, old, _ in rib.changes(2)] for _ in range(4)] == [
+        [(KEYS[0], 0), (KEYS[1], 0)],
+        [(KEYS[2], 0), (KEYS[3], 0)],
+        [],  # KEYS[2] again: told already as it is.
+        [],
+    ]
+
+
 def test_a_change_that_was_undone_is_not_told() -> None:
     rib = rib_with(CLIENT)
     rib.receive(CLIENT, announced([KEYS[0]]))
@@ -460,12 +473,16 @@ class Listeners:
             }
 
 
-@settings(max_examples=300)
-@given(history=histories, seed=st.integers(0, 1000))
-def test_any_history_ends_as_the_model_says_and_everybody_was_told(history: list[Event], seed: int) -> None:
-    """Slices of sweeps and portions of changes fall anywhere between the events."""
+@settings(max_examples=150)
+@given(history=histories, seed=st.integers(0, 1000), tight=st.booleans())
+def test_any_history_ends_as_the_model_says_and_everybody_was_told(
+    history: list[Event], seed: int, tight: bool
+) -> None:
+    """Slices of sweeps and portions of changes fall anywhere between the events; memos and log may be tiny."""
     chance = Random(seed)
     rib, model = rib_with(*PEERS), oracle.Model()
+    if tight:
+        rib._tables[V4] = Table(V4, PathSets(limit=2), log_limit=5)
     listeners = Listeners(rib)
     for event in history:
         happen(rib, event)
@@ -556,6 +573,18 @@ def test_sweeps_that_wait_are_bounded() -> None:
     assert len(waiting) <= 5
     finish(rib)
     assert rib.size(V4) == 0
+
+
+def test_a_log_that_nobody_reads_is_compacted_to_one_change_a_key() -> None:
+    rib = rib_with(CLIENT)
+    rib._tables[V4] = Table(V4, PathSets(), log_limit=10)
+    for number in range(100):
+        rib.receive(CLIENT, announced([KEYS[0]], med=number))
+        rib.receive(CLIENT, announced([KEYS[1]], med=number))
+        rib.receive(CLIENT, withdrawn([KEYS[1]]))
+    assert len(rib._tables[V4]._log) <= 11
+    ((_, k, old, (path,)),) = rib.changes(1000)
+    assert (k, old, path.attributes.med) == (KEYS[0], (), 99)
 
 
 def test_rejected_paths_are_shown_with_their_reason() -> None:

@@ -1,0 +1,138 @@
+"""Our own announcements, from plan to table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speaker.plan import AnnouncementPlan, Plan, UplinkPlan
+from speaker.rib.attributes import Attributes
+from speaker.rib.export import ExportGroup
+from speaker.rib.facts import facts_of
+from speaker.rib.path import SourceKind, Update
+from speaker.rib.policy import SpokeImport
+from speaker.rib.prefix import Family
+from speaker.rib.rib import Rib
+from tests.speaker.rib.given import ASN, FACTS, HUBS, bandwidth, hop, key
+
+FIBER = UplinkPlan(3, "fiber", "zt0", "10.42.0.3", "fd42:42::3", "fiber", 200, 1_000_000_000)
+LTE = UplinkPlan(4, "lte", "zt1", "10.42.0.4", None, "lte", 100, 0)
+LARGE = (f"{ASN}:1:7",)
+
+
+def plan(*announcements: AnnouncementPlan, uplinks: tuple[UplinkPlan, ...] = (FIBER, LTE), **other: Any) -> Plan:
+    values: dict[str, Any] = {
+        "version": 1,
+        "gateway": "berlin-1",
+        "role": "spoke",
+        "asn": ASN,
+        "router_id": "10.42.0.3",
+        "segments": ("10.42.0.0/16",),
+        "uplinks": uplinks,
+        "announcements": announcements,
+        "sessions": (),
+        "rejects": (),
+        "max_paths": 8,
+    }
+    return Plan(**values | other)
+
+
+def told(rib: Rib) -> dict[tuple[Family, bytes, int], Attributes]:
+    """What a hub hears that has heard nothing yet."""
+    changes = [change for family in Family for piece in rib.everything(family) for change in piece]
+    batches = rib.batches(ExportGroup(SourceKind.HUB), changes)
+    assert all(not batch.withdrawn for batch in batches)
+    return {(b.family, k, path_id): sent for b in batches for path_id, sent, keys in b.announced for k in keys}
+
+
+def rib_of(first: Plan) -> Rib:
+    rib = Rib(facts_of(first))
+    rib.originate(first)
+    return rib
+
+
+def test_each_prefix_goes_out_once_per_uplink_that_has_its_family() -> None:
+    rib = rib_of(plan(AnnouncementPlan(("10.1.1.0/24", "2001:db8:1::/64"), LARGE)))
+    large = ((ASN, 1, 7),)
+    width = (bandwidth(125_000_000),)
+    assert told(rib) == {
+        (Family.IPV4, key("10.1.1.0/24"), 3): Attributes(
+            hop(3), local_pref=200, large_communities=large, extended_communities=width
+        ),
+        (Family.IPV4, key("10.1.1.0/24"), 4): Attributes(hop(4), local_pref=100, large_communities=large),
+        (Family.IPV6, key("2001:db8:1::/64"), 3): Attributes(
+            ip_address("fd42:42::3").packed, local_pref=200, large_communities=large, extended_communities=width
+        ),
+    }
+
+
+def test_a_spoke_tells_its_hubs_only_its_own() -> None:
+    first = plan(AnnouncementPlan(("10.1.1.0/24",), ()))
+    rib = rib_of(first)
+    rib.set_session(HUBS[0], SpokeImport(FACTS))
+    rib.receive(HUBS[0], Update(announced=[(Family.IPV4, 9, [key("10.2.0.0/24"), key("10.1.1.0/24")], _from_hub())]))
+    assert {k for _, k, _ in told(rib)} == {key("10.1.1.0/24")}
+    assert rib.desired(Family.IPV4, key("10.1.1.0/24")) is None  # Ours beats all.
+    assert rib.desired(Family.IPV4, key("10.2.0.0/24")) is not None
+
+
+def _from_hub() -> Attributes:
+    return Attributes(hop(9), local_pref=900, originator_id=hop(9))
+
+
+def test_the_same_plan_again_changes_nothing() -> None:
+    first = plan(AnnouncementPlan(("10.1.1.0/24",), LARGE))
+    rib = rib_of(first)
+    rib.take(100)
+    rib.originate(first)
+    assert rib.take(100) == []
+
+
+def test_only_the_difference_of_two_plans_is_told() -> None:
+    rib = rib_of(plan(AnnouncementPlan(("10.1.1.0/24", "10.1.2.0/24", "10.1.3.0/24"), ())))
+    rib.take(100)
+    rib.originate(plan(AnnouncementPlan(("10.1.1.0/24", "10.1.4.0/24"), ()), AnnouncementPlan(("10.1.2.0/24",), LARGE)))
+    changed = {k: (len(old), len(new)) for _, k, old, new in rib.changes(100)}
+    assert changed == {key("10.1.2.0/24"): (2, 2), key("10.1.3.0/24"): (2, 0), key("10.1.4.0/24"): (0, 2)}
+
+
+def test_an_uplink_that_goes_takes_its_paths_along() -> None:
+    announcement = AnnouncementPlan(("10.1.1.0/24",), ())
+    rib = rib_of(plan(announcement))
+    rib.originate(plan(announcement, uplinks=(FIBER,)))
+    assert {path_id for _, _, path_id in told(rib)} == {3}
+
+
+def test_facts_follow_from_the_plan() -> None:
+    assert facts_of(plan()) == replace(
+        FACTS,
+        router_id=hop(3),
+        cluster_id=hop(3),
+        own_next_hops=frozenset({hop(3), hop(4), ip_address("fd42:42::3").packed}),
+        segments=frozenset(n for n in FACTS.segments if n.version == 4),
+        connected=frozenset(),
+    )
+
+
+announcements = st.lists(
+    st.builds(
+        AnnouncementPlan,
+        prefixes=st.lists(st.sampled_from(("10.1.1.0/24", "10.1.2.0/24", "2001:db8::/64")), unique=True).map(tuple),
+        large_communities=st.sampled_from(((), LARGE)),
+    ),
+    max_size=2,
+)
+uplinks = st.sampled_from(((FIBER,), (LTE,), (FIBER, LTE)))
+plans = st.builds(lambda each, over: plan(*each, uplinks=over), announcements, uplinks)
+
+
+@given(history=st.lists(plans, min_size=1, max_size=4))
+def test_after_any_plans_the_table_is_as_if_only_the_last_had_been(history: list[Plan]) -> None:
+    rib = rib_of(history[0])
+    for later in history[1:]:
+        rib.originate(later)
+    assert told(rib) == told(rib_of(history[-1]))
