@@ -140,7 +140,9 @@ def _fields(fields: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True, help="Of the text."
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to FILE.")
 @talks
 def export(controller: Controller, form: str, output: Path | None) -> None:

@@ -71,8 +71,10 @@ class Controller:
         cursor = None
         while True:
             page = self.get(path, limit=PAGE, cursor=cursor, **query)
+            if not isinstance(page, dict) or not isinstance(page.get("items"), list):
+                raise NoController(f"{self.target.url}{API}/{path} answers no list: is this client of another release?")
             yield from page["items"]
-            if page["next"] is None:
+            if page.get("next") is None:
                 return
             if page["next"] == cursor:
                 raise NoController(

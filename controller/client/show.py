@@ -159,7 +159,9 @@ def sessions(controller: Controller, gateway: str | None, as_json: bool) -> None
 @click.option("--gateway", metavar="NAME", required=True, help="The gateway to ask.")
 @click.argument("prefix", default="")
 @click.option("--family", type=click.Choice(["ipv4", "ipv6"]), help="Only routes of this family.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, metavar="N")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, metavar="N", help="At most N paths."
+)
 @json_option
 @talks
 def routes(controller: Controller, gateway: str, prefix: str, family: str | None, limit: int, as_json: bool) -> None:

@@ -188,6 +188,13 @@ def test_a_list_that_does_not_end_is_given_up(server: Answers, controller: Contr
         list(controller.items("prefixes"))
 
 
+@pytest.mark.parametrize("answer", [[], {}, {"items": 7}, None])
+def test_a_list_that_is_none_is_said(server: Answers, controller: Controller, answer: Any) -> None:
+    server.script = [(200, "application/json", answer)]
+    with pytest.raises(NoController, match="answers no list"):
+        list(controller.items("prefixes"))
+
+
 def test_a_token_that_is_none_is_said_before_it_is_sent() -> None:
     with pytest.raises(NoController, match="copy it again, whole"):
         Controller(Target("http://127.0.0.1:1", "two words"))
