@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +19,9 @@ from controller.inventory.model import SECTIONS, Inventory
 from controller.inventory.yaml_reader import YamlList, YamlMapping, read_yaml
 
 MAX_FILE_BYTES = 16 << 20
-_PLAIN = re.compile(r"(?!(?:null|true|false)$)[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+){3}(?:/[0-9]+)?")
+_PLAIN = re.compile(
+    r"(?!(?i:null|true|false|yes|no|on|off|y|n)$)[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+){3}(?:/[0-9]+)?"
+)
 """Text that needs no quotes in any YAML; IPv4 addresses and prefixes among it."""
 
 
@@ -101,15 +104,25 @@ def _load(paths: Iterable[Path]) -> tuple[_Merged, Parsed, list[Finding]]:
 def _files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Path]:
     seen = set()
     for path in paths:
-        files = [path]
-        if path.is_dir():
-            files = sorted(each for each in path.iterdir() if each.suffix in (".yml", ".yaml") and each.name[0] != ".")
-            if not files:
-                findings.append(Finding("document", "no-files", "holds no *.yml or *.yaml", str(path)))
-        for each in files:
-            if (real := each.resolve()) not in seen:
+        for each in _listed(path, findings) if path.is_dir() else [path]:
+            if (real := os.path.realpath(each)) not in seen:
                 seen.add(real)
                 yield each
+
+
+def _listed(folder: Path, findings: list[Finding]) -> list[Path]:
+    try:
+        found = sorted(each for each in folder.iterdir() if each.suffix in (".yml", ".yaml") and each.name[0] != ".")
+    except OSError as error:
+        findings.append(_unreadable(folder, error))
+        return []
+    if not found:
+        findings.append(Finding("document", "no-files", "holds no *.yml or *.yaml", str(folder)))
+    return found
+
+
+def _unreadable(path: Path, error: OSError) -> Finding:
+    return Finding("document", "file-unreadable", f"cannot be read: {error.strerror}", str(path))
 
 
 def _read(path: Path) -> tuple[Any, list[Finding]]:
@@ -118,7 +131,7 @@ def _read(path: Path) -> tuple[Any, list[Finding]]:
         with path.open("rb") as stream:
             raw = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        return None, [Finding("document", "file-unreadable", f"cannot be read: {error.strerror}", file)]
+        return None, [_unreadable(path, error)]
     if len(raw) > MAX_FILE_BYTES:
         message = f"is larger than {MAX_FILE_BYTES >> 20} MiB: split it"
         return None, [Finding("document", "file-too-large", message, file)]

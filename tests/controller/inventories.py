@@ -16,8 +16,10 @@ from controller.inventory.model import (
     Fabric,
     Gateway,
     Inventory,
+    Network,
     Prefix,
     Region,
+    Role,
     Site,
     Uplink,
 )
@@ -29,16 +31,20 @@ CLASSES = ("fiber", "broadband", "lte", "gold")
 
 @st.composite
 def inventories(draw: st.DrawFn, clients: int = 3) -> Inventory:
-    """Not allocated; without findings once it is."""
-    sites = draw(st.integers(1, 5))
-    six = draw(st.booleans())
-    gateways = [f"g{n}" for n in range(draw(st.integers(1, 6)))]
-    built = [gateway(draw, n, name, n == 0 or draw(st.booleans()), sites) for n, name in enumerate(gateways)]
+    """Not allocated; without findings once it is. Hypothesis draws (and shrinks) the sizes; chance does the rest,
+    for a draw for each field takes longer than all that is tested with it."""
+    sites, gateways, count = draw(st.integers(1, 5)), draw(st.integers(1, 6)), draw(st.integers(0, clients))
+    return sound_inventory(random.Random(draw(st.integers(0, 10_000))), sites, gateways, count)
+
+
+def sound_inventory(chance: random.Random, sites: int, gateways: int, clients: int) -> Inventory:
+    six = chance.random() < 0.5
+    built = tuple(gateway(chance, n, sites) for n in range(gateways))
     return Inventory(
-        fabric=Fabric("demo", draw(st.sampled_from([64512, 4200000000])), SEGMENT, SEGMENT6 if six else None),
+        fabric=Fabric("demo", chance.choice([64512, 4200000000]), SEGMENT, SEGMENT6 if six else None),
         regions=(Region("eu"), Region("us")),
         circuit_classes=(CircuitClass("gold", 300),),
-        sites=tuple(site(draw, n) for n in range(sites)),
+        sites=tuple(site(chance, n) for n in range(sites)),
         allocations=tuple(
             Allocation(f"s{n}", network, longest)
             for n in range(sites)
@@ -47,50 +53,50 @@ def inventories(draw: st.DrawFn, clients: int = 3) -> Inventory:
                 (IPv6Network((f"fd00:{n}::", 32)), 64),
             ]
         ),
-        prefixes=tuple(each for n in range(sites) for each in prefixes(draw, n, six, built)),
-        gateways=tuple(built),
-        clients=tuple(client(draw, n, sites) for n in range(draw(st.integers(0, clients)))),
+        prefixes=tuple(each for n in range(sites) for each in prefixes(chance, n, six, built)),
+        gateways=built,
+        clients=tuple(client(chance, n, sites) for n in range(clients)),
     )
 
 
-def site(draw: st.DrawFn, n: int) -> Site:
-    tags = draw(st.lists(st.sampled_from(["dc", "branch", "lab"]), unique=True))
-    number = draw(st.sampled_from([None, 1000 + n]))
-    return Site(
-        f"s{n}", draw(st.sampled_from(["eu", "us"])), number, draw(st.sampled_from(["", "Acme"])), tuple(sorted(tags))
-    )
+def site(chance: random.Random, n: int) -> Site:
+    tags = tuple(tag for tag in ("branch", "dc", "lab") if chance.random() < 0.3)
+    number = chance.choice([None, 1000 + n])
+    return Site(f"s{n}", chance.choice(["eu", "us"]), number, chance.choice(["", "Acme"]), tags)
 
 
-def gateway(draw: st.DrawFn, n: int, name: str, hub: bool, sites: int) -> Gateway:
+def gateway(chance: random.Random, n: int, sites: int) -> Gateway:
+    """The first one is a hub."""
     uplinks = tuple(
         Uplink(
             f"u{k}",
             f"{n * 8 + k:010x}",
             f"zt{k}",
-            draw(st.sampled_from(CLASSES)),
-            number=draw(st.sampled_from([None, None, 100 + n * 8 + k])),
-            preference=draw(st.sampled_from([None, 7])),
-            bandwidth=draw(st.sampled_from([0, 10**9])),
+            chance.choice(CLASSES),
+            number=chance.choice([None, None, 100 + n * 8 + k]),
+            preference=chance.choice([None, 7]),
+            bandwidth=chance.choice([0, 10**9]),
         )
-        for k in range(draw(st.integers(1, 3)))
+        for k in range(chance.randint(1, 3))
     )
-    return Gateway(name, f"s{draw(st.integers(0, sites - 1))}", "hub" if hub else "spoke", uplinks)
+    role: Role = "hub" if n == 0 or chance.random() < 0.4 else "spoke"
+    return Gateway(f"g{n}", f"s{chance.randrange(sites)}", role, uplinks)
 
 
-def client(draw: st.DrawFn, n: int, sites: int) -> Client:
-    name = f"c{n}"
-    address = draw(st.sampled_from([None, SEGMENT[240 + n]]))
-    return Client(name, f"s{draw(st.integers(0, sites - 1))}", draw(st.sampled_from(CLASSES)), address=address)
+def client(chance: random.Random, n: int, sites: int) -> Client:
+    address = chance.choice([None, SEGMENT[240 + n]])
+    return Client(f"c{n}", f"s{chance.randrange(sites)}", chance.choice(CLASSES), address=address)
 
 
-def prefixes(draw: st.DrawFn, n: int, six: bool, gateways: list[Gateway]) -> list[Prefix]:
+def prefixes(chance: random.Random, n: int, six: bool, gateways: tuple[Gateway, ...]) -> list[Prefix]:
     local = [each.name for each in gateways if each.site == f"s{n}"]
-    networks = [IPv4Network((f"10.{100 + n}.{k}.0", 24)) for k in range(draw(st.integers(0, 3)))]
-    found: list[Prefix] = []
-    for network in [*networks, *([IPv6Network((f"fd00:{n}::", 64))] if six else [])]:
-        chosen = draw(st.lists(st.sampled_from(local), unique=True)) if local else []
-        found.append(Prefix(f"s{n}", network, gateways=tuple(sorted(chosen))))
-    return found
+    networks: list[Network] = [IPv4Network((f"10.{100 + n}.{k}.0", 24)) for k in range(chance.randrange(4))]
+    if six:
+        networks.append(IPv6Network((f"fd00:{n}::", 64)))
+    return [
+        Prefix(f"s{n}", network, gateways=tuple(name for name in local if chance.random() < 0.4))
+        for network in networks
+    ]
 
 
 def shuffled(inventory: Inventory, seed: int) -> Inventory:

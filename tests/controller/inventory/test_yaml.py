@@ -48,7 +48,7 @@ def test_node_ids_are_dumped_in_quotes(node_id: str) -> None:
     assert read_yaml(text, "x")[0] == {"clients": [client]}
 
 
-@pytest.mark.parametrize("provider", ["true", "null", "1e3", "a: b", "#1", 'say "hi"', "é", "-", "", " x"])
+@pytest.mark.parametrize("provider", ["true", "null", "No", "1e3", "a: b", "#1", 'say "hi"', "é", "-", "", " x"])
 def test_text_that_looks_like_something_else_round_trips(provider: str) -> None:
     document = {"sites": [{"name": "a", "region": "eu", "provider": provider}]}
     assert read_yaml(dump_yaml(document), "x")[0] == document
@@ -100,6 +100,12 @@ def test_every_file_is_read_though_one_is_broken(tmp_path: Path) -> None:
         ("b.yml", 2, "name-invalid"),
         ("c.yml", 1, "field-missing"),
     ]
+
+
+def test_a_link_that_points_at_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").symlink_to("a.yml")
+    _, findings = load_yaml([tmp_path])
+    assert [each.message for each in findings] == ["cannot be read: Too many levels of symbolic links"]
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
