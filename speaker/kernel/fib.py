@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 MAX_REPORTED = 1000
 CHUNK = 20_000
+ATTEMPTS = 3
+"""Of one flush: the kernel answers that it is not as we believe, is read, and the rest is tried again."""
 SUSPICIOUS = {errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EINVAL}
 """What the kernel says when it is not as we believe: read it whole before going on."""
 
@@ -194,14 +196,18 @@ class Fib:
 
     def flush(self) -> Outcome:
         """Bring the kernel to the wishes. Blocks; see `flush_async`. Never raises for what the kernel refuses."""
-        self._begin()
-        try:
-            if self._suspect:
-                self.repaired += self._read()
-            while (batch := self._next(idle=True)) is not None:
-                self._apply(batch, self._kernel.submit(_data(batch)))
-        except KernelError as error:
-            self._broken(error)
+        self._outcome = Outcome()
+        for attempt in range(ATTEMPTS):
+            self._begin(attempt)
+            try:
+                if self._suspect:
+                    self.repaired += self._read()
+                while (batch := self._next(idle=True)) is not None:
+                    self._apply(batch, self._kernel.submit(_data(batch)))
+            except KernelError as error:
+                self._broken(error)
+            if not self._suspect:
+                break
         return self._end()
 
     async def flush_async(self) -> Outcome:
@@ -210,23 +216,30 @@ class Fib:
         The loop is held for a few milliseconds a batch. Group changes overtake routes.
         """
         async with self._lock:
-            self._begin()
-            pending: tuple[Batch, asyncio.Future[list[Fault]]] | None = None
-            try:
-                if self._suspect:
-                    self.repaired += await self._read_async()
-                while (batch := self._next(idle=pending is None)) is not None or pending is not None:
-                    finishing = pending
-                    pending = None if batch is None else (batch, self._in_writer(self._kernel.submit, _data(batch)))
-                    if finishing is not None:
-                        self._apply(finishing[0], await finishing[1])
-            except (KernelError, asyncio.CancelledError) as error:
-                self._broken(error)
-                if pending is not None:
-                    await asyncio.gather(pending[1], return_exceptions=True)
-                if isinstance(error, asyncio.CancelledError):
-                    raise
+            self._outcome = Outcome()
+            for attempt in range(ATTEMPTS):
+                self._begin(attempt)
+                await self._attempt_async()
+                if not self._suspect:
+                    break
             return self._end()
+
+    async def _attempt_async(self) -> None:
+        pending: tuple[Batch, asyncio.Future[list[Fault]]] | None = None
+        try:
+            if self._suspect:
+                self.repaired += await self._read_async()
+            while (batch := self._next(idle=pending is None)) is not None or pending is not None:
+                finishing = pending
+                pending = None if batch is None else (batch, self._in_writer(self._kernel.submit, _data(batch)))
+                if finishing is not None:
+                    self._apply(finishing[0], await finishing[1])
+        except (KernelError, asyncio.CancelledError) as error:
+            self._broken(error)
+            if pending is not None:
+                await asyncio.gather(pending[1], return_exceptions=True)
+            if isinstance(error, asyncio.CancelledError):
+                raise
 
     def adopt(self) -> None:
         """Take over what a former process left: next hops, groups, routes. Raises KernelError."""
@@ -263,8 +276,10 @@ class Fib:
 
     # Inside a flush
 
-    def _begin(self) -> None:
-        self._outcome = Outcome()
+    def _begin(self, attempt: int) -> None:
+        if attempt:  # What was refused is tried again, and counted again.
+            self._outcome.failures = 0
+            self._outcome.failed = []
 
     def _next(self, idle: bool) -> Batch | None:
         """The next batch. While another is under way (not idle) only routes may go: the rest builds on its outcome."""
@@ -304,6 +319,8 @@ class Fib:
                 table.wake()
         else:
             self._outcome.removed += sum(1 for _ in parse.split(batch)) - len(faults)
+            # Of two routes beside each other the kernel may have taken ours.
+            self._suspect = True
 
     def _apply_routes(self, batch: RouteBatch, faults: list[Fault]) -> None:
         removal = bool(batch.targets) and batch.targets[0] is None

@@ -348,7 +348,6 @@ def test_foreign_route_in_the_way_is_reported_and_the_rest_goes_on(world: FakeWo
     assert not fib.installed(*name_of("10.1.1.0/24"))
     assert fib.installed(*name_of("10.1.2.0/24"))
     # The kernel was read once to be sure, found as we thought, and is not read for ever.
-    fib.flush()
     world.kernel.failures["dump"] = 1
     assert fib.flush().faults == []
     world.kernel.failures.clear()
@@ -400,7 +399,6 @@ def test_a_flap_that_nobody_told_us_of(world: FakeWorld, fib: Fib) -> None:
     world.link_down()
     world.link_up()
     want(fib, "10.1.2.0/24", A)
-    assert not fib.flush().converged
     assert fib.flush().converged  # The refusal made it read the kernel.
     assert set(world.routes()) == {("10.1.1.0/24", 1000), ("10.1.2.0/24", 1000)}
 
