@@ -169,13 +169,12 @@ class Engine:
     def config(self) -> Path:
         return self.directory / "exabgp.conf"
 
-    def write(self, plan: Plan) -> None:
-        self.plan = plan
-        self.config.write_text(render(plan, self.sockets, sys.executable))
+    def text(self, plan: Plan) -> str:
+        return render(plan, self.sockets, sys.executable)
 
     def start(self) -> None:
         self.directory.mkdir(exist_ok=True)
-        self.write(self.plan)
+        self.config.write_text(self.text(self.plan))
         with (self.directory / "exabgp.log").open("ab") as log:
             self.process = self.namespace.start(
                 sys.executable,
@@ -201,9 +200,6 @@ class Engine:
     def kill_bridge(self) -> None:
         os.kill(self.bridge_pid(), signal.SIGKILL)
 
-    def restart_count(self) -> int:
-        return self.evidence().count("launched")
-
 
 Wanted = TypeVar("Wanted", bound=Event)
 
@@ -214,7 +210,6 @@ class Ears:
     def __init__(self, client: BridgeClient) -> None:
         self.client = client
         self.events: list[Event] = []
-        self.routes: dict[bytes, int] = {}
         self.received = 0
         self._task: asyncio.Task[None] | None = None
 

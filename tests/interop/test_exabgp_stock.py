@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from speaker.bgp import bridge
 from speaker.bgp.client import BridgeClient
@@ -17,6 +18,7 @@ from speaker.bgp.encode import encode_updates
 from speaker.bgp.events import PeerDown, PeerUp, UpdateReceived
 from speaker.bgp.negotiated import Negotiated
 from speaker.bgp.wire import end_of_rib
+from speaker.plan import SessionPlan
 from speaker.rib.attributes import AS_SEQUENCE, AS_SET, Attributes
 from speaker.rib.prefix import Family
 from tests.interop.exabgp_support import (
@@ -127,9 +129,7 @@ def test_churn_by_text_ends_as_by_raw(tmp_path: Path, add_path: bool) -> None:
     asynchronous(by_raw)()
 
 
-def _without_add_path() -> object:
-    from msgspec.structs import replace
-
+def _without_add_path() -> SessionPlan:
     return replace(SESSION, add_path=False)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 import sys
 import time
@@ -38,7 +39,7 @@ from exabgp.rib.outgoing import OutgoingRIB
 
 from speaker.bgp.exabgp.listen import listen_address
 
-MOST_QUEUED_OCTETS = 64 << 20
+MOST_QUEUED_OCTETS = int(os.environ.get("LEYLINE_PEER_QUEUE") or 64 << 20)
 """Per peer. A peer that leaves more than that unread is told Cease, Out of Resources (RFC 4486), and starts again."""
 
 CONNECT_SECONDS = 1.5
@@ -116,11 +117,12 @@ class _Raw:
 class _Queue:
     """What waits for one peer, on its OutgoingRIB: that object survives a reload of the configuration."""
 
-    __slots__ = ("blobs", "octets")
+    __slots__ = ("blobs", "full", "octets")
 
     def __init__(self) -> None:
         self.blobs: deque[bytes] = deque()
         self.octets = 0
+        self.full = False  # The session is being ended because of it; nothing more is taken.
 
 
 def _queue_of(rib: Any) -> _Queue:
@@ -131,7 +133,7 @@ def _queue_of(rib: Any) -> _Queue:
 
 
 def _queue() -> None:
-    pending, updates, clear = OutgoingRIB.pending, OutgoingRIB.updates, OutgoingRIB.clear
+    pending, updates, reset, clear = OutgoingRIB.pending, OutgoingRIB.updates, OutgoingRIB.reset, OutgoingRIB.clear
 
     def pending_too(self: Any) -> bool:
         return bool(_queue_of(self).blobs) or pending(self)
@@ -144,6 +146,10 @@ def _queue() -> None:
             queue.octets -= len(blob)
             yield _Raw(blob)
 
+    def reset_queue(self: Any) -> None:
+        reset(self)  # Runs through `updates`: the queue is empty now.
+        _queue_of(self).full = False
+
     def clear_but_queue(self: Any) -> None:
         """A reload clears every RIB, and clearing runs through `updates`: what waits here must survive it."""
         queue = _queue_of(self)
@@ -153,6 +159,7 @@ def _queue() -> None:
 
     OutgoingRIB.pending = pending_too
     OutgoingRIB.updates = updates_too
+    OutgoingRIB.reset = reset_queue
     OutgoingRIB.clear = clear_but_queue
     # An answer to ROUTE-REFRESH out of ExaBGP's own, empty table would make the peer purge what we sent it.
     Peer.resend = lambda self, enhanced, family=None: None
@@ -177,9 +184,12 @@ def _established(reactor: Any) -> dict[str, Any]:
 
 def _queue_raw(peer: Any, data: bytes) -> None:
     queue = _queue_of(peer.neighbor.rib.outgoing)
+    if queue.full:
+        return
     if queue.octets + len(data) > MOST_QUEUED_OCTETS:
         queue.blobs.clear()
         queue.octets = 0
+        queue.full = True
         data = CEASE_OUT_OF_RESOURCES
     queue.blobs.append(data)
     queue.octets += len(data)
@@ -204,7 +214,7 @@ def _announce_raw(self: Any, reactor: Any, service: str, line: str, use_json: bo
         peer = peers.get(name)
         if peer is not None and data:
             _queue_raw(peer, data)
-        backlog[name] = None if peer is None else _backlog(peer)
+        backlog[name] = None if peer is None or _queue_of(peer.neighbor.rib.outgoing).full else _backlog(peer)
     answer = json.dumps({"type": "raw", "id": number, "backlog": backlog}, separators=(",", ":"))
     reactor.processes.write(service, answer)
     return True
