@@ -68,6 +68,7 @@ class Sweeps:
 
     def reimport(self, source: Source, policy: ImportPolicy) -> None:
         """All paths of `source` are judged again, from the attributes as received."""
+        self._running_policies.pop(source, None)  # It would judge by the former policy what came under this one.
         if source in self._table.counts:
             self._waiting_policies[source] = policy
 

@@ -255,6 +255,19 @@ def test_a_new_policy_judges_what_was_sent_before() -> None:
     assert rib.counts(CLIENT, V4) == Counts(received=4, rejected=0, stale=4)
 
 
+def test_a_policy_that_was_replaced_judges_nothing_any_more() -> None:
+    rib = rib_with(CLIENT)
+    rib.receive(CLIENT, announced(list(KEYS)))
+    rib.policy_changed(CLIENT, client_import(longest=25))
+    rib.step(1)
+    rib.policy_changed(CLIENT, DenyImport(FACTS))
+    rib.receive(CLIENT, announced([KEYS[3]]))
+    for _ in range(10):
+        rib.step(1)
+        assert held(rib, KEYS[3]) == {("client-a", 3): "denied"}
+    assert rib.counts(CLIENT, V4) == Counts(received=4, rejected=4)
+
+
 def test_a_revoked_peer_loses_everything_by_policy_before_its_session_ends() -> None:
     rib = rib_with(CLIENT)
     rib.receive(CLIENT, announced(list(KEYS)))
