@@ -117,6 +117,39 @@ def exabgp(state_dir: Path) -> None:
     main([str(state.exabgp_config)])
 
 
+@speaker.command()
+@click.argument("what", type=click.Choice(["status", "routes"]), default="status")
+@click.argument("prefix", default="")
+@click.option("--family", type=click.Choice(["ipv4", "ipv6"]), help="Only routes of this family.")
+@click.option("--limit", type=click.IntRange(1, 20_000), default=1000, show_default=True, help="Paths at most.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@state_option
+def show(what: str, prefix: str, family: str | None, limit: int, as_json: bool, state_dir: Path) -> None:
+    """Show this gateway's sessions, uplinks and kernel, or its routes, as its agent sees them now.
+
+    \b
+    Examples:
+      leyline speaker show
+      leyline speaker show routes 10.1.0.0/16 --json
+    """
+    import json
+
+    from rich.console import Console
+
+    from speaker.show import NoAnswer, fetch, print_report, print_routes
+    from speaker.state import StateDir
+
+    kind = "report" if what == "status" else "routes"
+    try:
+        body = fetch(StateDir(state_dir).control, kind, {"prefix": prefix, "family": family or "", "limit": str(limit)})
+    except NoAnswer as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(body))
+        return
+    (print_report if what == "status" else print_routes)(body, Console(soft_wrap=not sys.stdout.isatty()))
+
+
 def _prepared(state_dir: Path) -> Any:
     from speaker.state import StateDir
 
