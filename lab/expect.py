@@ -67,17 +67,17 @@ class Run:
             raise Unmet(what)
 
     def wait_until(
-        self,
-        what: str,
-        condition: Callable[[], object],
-        seconds: float,
-        evidence: object = "",
-        since: float | None = None,
-    ) -> float:
-        """Seconds until `condition` held, from now or from `since` (time.monotonic). Raises Unmet after `seconds`."""
+        self, what: str, condition: Callable[[], object], seconds: float, evidence: object = "",
+        since: float | None = None, patience: float = 0.0,
+    ) -> float:  # fmt: skip
+        """Seconds until `condition` held, from now or from `since` (time.monotonic); expected are at most `seconds`.
+
+        `patience` (at least `seconds`): so long is waited, because what follows needs the condition however late.
+        Raises Unmet after that.
+        """
         start = time.monotonic() if since is None else since
         while not condition():
-            if time.monotonic() - start > seconds:
+            if time.monotonic() - start > max(seconds, patience):
                 self.require(f"{what} (within {seconds:g} s)", False, evidence)
             time.sleep(PAUSE_SECONDS)
         taken = time.monotonic() - start

@@ -85,23 +85,30 @@ def remove(lab: str) -> int:
         alive = {process.pid for process in processes if process.inner} or {process.pid for process in processes}
         if time.monotonic() > deadline:
             raise Survivors(f"lab {lab}: alive after SIGKILL: {', '.join(_describe(pid) for pid in sorted(alive))}")
+        for process in processes:
+            _close(_signal(process.pid, signal.SIGCONT))  # A stopped parent reaps nobody.
         killed |= alive
-        for death in [_kill(pid) for pid in alive]:
+        for death in [_signal(pid, signal.SIGKILL) for pid in alive]:
             _await(death, deadline)
     for name in namespaces(lab, scan()):
         linux.forget_netns(name)
     return len(killed)
 
 
-def _kill(pid: int) -> int | None:
-    """A pidfd of the process that was killed; None when it was gone."""
+def _signal(pid: int, number: int) -> int | None:
+    """A pidfd of the process that has been signalled; None when it was gone."""
     try:
         fd = os.pidfd_open(pid)
     except OSError:
         return None
     with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        signal.pidfd_send_signal(fd, number)
     return fd
+
+
+def _close(fd: int | None) -> None:
+    if fd is not None:
+        os.close(fd)
 
 
 def _await(death: int | None, deadline: float) -> None:

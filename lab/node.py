@@ -149,10 +149,11 @@ class Node:
         try:
             if os.stat(entry / "ns/pid").st_ino != os.stat(f"/proc/{self.pid}/ns/pid").st_ino:
                 return False
-            inner = re.search(r"^NSpid:.*\s(\d+)$", (entry / "status").read_text(), re.M)
+            status = (entry / "status").read_text()
         except OSError:
             return False
-        return inner is not None and int(inner[1]) == pid
+        inner = re.search(r"^NSpid:.*\s(\d+)$", status, re.M)
+        return inner is not None and int(inner[1]) == pid and "State:\tZ" not in status
 
     def log(self, name: str) -> Path:
         return self.state / "logs" / f"{self.name}.{name}.log"

@@ -100,12 +100,13 @@ def test_a_started_process_can_be_watched_and_killed(plain: labs.Lab) -> None:
 
 def test_a_flood_counts_what_is_lost(plain: labs.Lab) -> None:
     flood = plain.node("host-east").pings("10.9.2.2")
-    counter = plain.node("west")
+    counter, host = plain.node("west"), plain.node("host-east")
+    wait_until("pings are answered", lambda: "bytes from" in flood.process.log.read_text())
     counter.run(["ip", "route", "add", "blackhole", "10.9.1.2/32"])
-    host = plain.node("host-east")
     wait_until("the far host is silent", lambda: not host.reaches("10.9.2.2", count=1, seconds=0.3))
     counter.run(["ip", "route", "del", "blackhole", "10.9.1.2/32"])
-    assert host.reaches("10.9.2.2")
+    answers = flood.process.log.read_text().count("bytes from")
+    wait_until("pings are answered again", lambda: flood.process.log.read_text().count("bytes from") > answers)
     pings = flood.finish()
     assert pings.sent > 10
     assert 0 < pings.lost < pings.sent
@@ -157,6 +158,16 @@ def test_down_takes_along_who_was_put_into_a_namespace_by_hand(plain: labs.Lab) 
     wait_until("it is inside", lambda: os.stat(f"/proc/{stranger.pid}/ns/net").st_ino == inode)
     labs.down(plain.name)
     assert stranger.wait(timeout=5) == -signal.SIGKILL
+    assert nothing_left(plain.name) == ""
+
+
+def test_down_takes_along_what_is_stopped(plain: labs.Lab) -> None:
+    """Its nsenter stops with it, and would never reap it."""
+    process = plain.node("east").start("sleep 1000")
+    process.kill(signal.SIGSTOP)
+    stat = Path(f"/proc/{process.pid}/stat")
+    wait_until("it is stopped", lambda: stat.read_text().split()[2] == "T")
+    labs.down(plain.name)
     assert nothing_left(plain.name) == ""
 
 

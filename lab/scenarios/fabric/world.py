@@ -51,6 +51,7 @@ class World:
         self.stack = Stack(run, "172.20.0.2")
         self.generated: dict[str, Any] = {"prefixes": prefixes()}
         self.facts = inventory.facts([*inventory.read_documents([INVENTORY]), self.generated])
+        self._declared = {router: self.facts.expected(router) for router in self.routers}
         self.changed: dict[str, str] = {}
         """Prefixes declared since the start: prefix -> site, or "" for one that was taken away."""
 
@@ -74,7 +75,7 @@ class World:
 
     def expected(self, router: str) -> dict[str, frozenset[str]]:
         """prefix -> next hops in the kernel of a gateway or client, as things are declared now."""
-        wanted = dict(self.facts.expected(router))
+        wanted = dict(self._declared[router])
         own = "" if router in CLIENTS else self.facts.gateway(router).site
         for client, announced in CLIENT_PREFIXES.items():
             if client != router:
@@ -114,6 +115,23 @@ class World:
         problems = {router: self.wrong(router) for router in self.routers}
         bad = {router: problem for router, problem in problems.items() if problem}
         self.run.expect(f"{when}: all {len(problems)} kernels hold exactly the declared routes", not bad, _text(bad))
+
+    def has(self, router: str, prefix: str) -> bool:
+        """Is exactly this prefix in the router's main table, from Leyline (or from the client's own daemon)?"""
+        command = [
+            "ip",
+            f"-{inventory.version(prefix)}",
+            "route",
+            "show",
+            "exact",
+            prefix,
+            "proto",
+            CLIENTS.get(router, "76"),
+        ]
+        return bool(self.node(router).out(command).strip())
+
+    def who_has(self, prefix: str) -> str:
+        return ", ".join(router for router in self.routers if self.has(router, prefix))
 
     def tables(self) -> dict[str, Routes]:
         """What FRR's and BIRD's own tables hold."""
