@@ -40,7 +40,7 @@ def allocation_on_segment(inventory: Inventory) -> Iterator[Finding]:
         if each.prefix.prefixlen == 0:
             continue  # Said already.
         for segment in segments:
-            if segment.version == each.prefix.version and segment.overlaps(each.prefix):
+            if segment.overlaps(each.prefix):
                 message = f"{each.prefix} overlaps the segment {segment}: sites need other space than the uplinks"
                 yield Finding(each.label, "allocation-on-segment", message, field="prefix")
 

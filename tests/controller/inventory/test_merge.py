@@ -13,7 +13,18 @@ from controller.inventory.allocate import allocate, numbers_of
 from controller.inventory.document import to_document
 from controller.inventory.findings import InventoryRefused
 from controller.inventory.merge import diff, merge, removal_guard, removals, rename
-from controller.inventory.model import Client, Fabric, Gateway, Inventory, Prefix, Region, Site, Uplink, objects
+from controller.inventory.model import (
+    CircuitClass,
+    Client,
+    Fabric,
+    Gateway,
+    Inventory,
+    Prefix,
+    Region,
+    Site,
+    Uplink,
+    objects,
+)
 from tests.controller.inventories import inventories, shuffled
 
 FABRIC = Fabric("f", 64512, IPv4Network("10.42.0.0/16"))
@@ -24,6 +35,7 @@ def small(sites: int = 2) -> Inventory:
     return Inventory(
         fabric=FABRIC,
         regions=(Region("eu"),),
+        circuit_classes=(CircuitClass("gold", 300),),
         sites=tuple(Site(f"s{n}", "eu") for n in range(sites)),
         prefixes=(Prefix("s0", IPv4Network("10.1.0.0/24"), gateways=("g0", "g1")),),
         gateways=tuple(Gateway(f"g{n}", f"s{n}", "spoke", (uplink,)) for n in range(sites)),
@@ -120,9 +132,10 @@ def test_a_rename_is_followed_everywhere() -> None:
         ("client", "c0", "frr"),
         ("uplink", "berlin-1/main", "fibre"),
         ("fabric", "f", "demo"),
+        ("circuit-class", "gold", "best"),
+        ("gateway", "g1", "a-1"),
     ]:
         found = rename(found, kind, old, new)
-    found = rename(replace(found, circuit_classes=()), "gateway", "g1", "a-1")
     assert to_document(found) == {
         "fabric": {
             "name": "demo",
@@ -133,17 +146,18 @@ def test_a_rename_is_followed_everywhere() -> None:
             "max_paths": 16,
         },
         "regions": [{"name": "emea"}],
+        "circuit_classes": [{"name": "best", "preference": 300}],
         "sites": [{"name": "berlin", "region": "emea"}, {"name": "s1", "region": "emea"}],
         "prefixes": [{"site": "berlin", "prefix": "10.1.0.0/24", "tenant": "global", "gateways": ["a-1", "berlin-1"]}],
         "gateways": [
             {"name": "a-1", "site": "s1", "role": "spoke", "uplinks": [UPLINK | {"name": "main"}]},
             {"name": "berlin-1", "site": "berlin", "role": "spoke", "uplinks": [UPLINK | {"name": "fibre"}]},
         ],
-        "clients": [{"name": "frr", "site": "berlin", "circuit_class": "gold"}],
+        "clients": [{"name": "frr", "site": "berlin", "circuit_class": "best"}],
     }
 
 
-UPLINK = {"name": "", "node_id": "a000000001", "interface": "zt0", "circuit_class": "gold"}
+UPLINK = {"name": "", "node_id": "a000000001", "interface": "zt0", "circuit_class": "best"}
 
 
 @pytest.mark.parametrize(("kind", "old"), [("gateway", "g0"), ("client", "c0")])
