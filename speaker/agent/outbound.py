@@ -89,10 +89,14 @@ class Outbound:
             session.owed.append((family, closing))
 
     def say_ends(self, session: Session) -> None:
-        """That was everything: what is owed is said."""
+        """That was everything: what is owed is said.
+
+        End-of-RIB follows EoRR too: BIRD heeds BoRR only after it, and the agent before us may have died without it.
+        """
         for family, closing in session.owed:
-            last = end_of_rib(family) if closing is Closing.END_OF_RIB else route_refresh(family, REFRESH_END)
-            self._transport.send([session.address], [last])
+            if closing is Closing.REFRESH_END:
+                self._transport.send([session.address], [route_refresh(family, REFRESH_END)])
+            self._transport.send([session.address], [end_of_rib(family)])
         session.owed.clear()
 
     def _groups(self) -> dict[OutGroup, list[str]]:

@@ -37,6 +37,10 @@ HUB, BERLIN, PARIS = "10.42.0.1", "10.42.0.2", "10.42.0.3"
 NUMBERS = {HUB: 1, BERLIN: 2, PARIS: 3}
 
 
+CLOSED = [("EoRR", "ipv4"), ("EoR", "ipv4")]
+"""What ends a resend inside a session: EoRR, and End-of-RIB for those who wait for one (BIRD)."""
+
+
 class RecordingTransport:
     """Keeps what each peer was sent: ("announce", path id, prefix), ("withdraw", ...), ("EoR", family), ..."""
 
@@ -282,6 +286,7 @@ def test_a_resumed_session_is_asked_and_told_between_borr_and_eorr() -> None:
             ("BoRR", "ipv4"),
             ("announce", 2, "10.1.1.0/24"),
             ("EoRR", "ipv4"),
+            ("EoR", "ipv4"),
         ]
         assert not spoke.router.heard_everybody
         spoke.router.refresh(RefreshReceived(HUB, Family.IPV4, 1))
@@ -311,7 +316,7 @@ def test_a_request_for_refresh_is_answered_whole() -> None:
         hub.heard(PARIS)
         hub.router.refresh(RefreshReceived(PARIS, Family.IPV4, 0))
         await hub.settle()
-        assert hub.heard(PARIS) == [("BoRR", "ipv4"), ("announce", 2, "10.1.1.0/24"), ("EoRR", "ipv4")]
+        assert hub.heard(PARIS) == [("BoRR", "ipv4"), ("announce", 2, "10.1.1.0/24"), *CLOSED]
 
     run(story())
 
