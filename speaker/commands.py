@@ -118,6 +118,29 @@ def exabgp(state_dir: Path) -> None:
 
 
 @speaker.command()
+@state_option
+def hook(state_dir: Path) -> None:
+    """Be the process hook of an ExaBGP that is not ours: slower, over its documented text API.
+
+    ExaBGP starts it; the agent of the same --state-dir finds it there. It needs `encoder json`, and per neighbour
+    `api { processes [ leyline ]; neighbor-changes; receive { parsed; update; refresh; } }`.
+
+    \b
+    Example, in exabgp.conf:
+      process leyline {
+          run /opt/leyline/bin/leyline speaker hook --state-dir /var/lib/leyline;
+          encoder json;
+      }
+    """
+    import os
+
+    from speaker.bgp import bridge
+
+    state = _prepared(state_dir)
+    os.execv(sys.executable, [sys.executable, "-I", str(Path(bridge.__file__).resolve()), str(state.bridge)])
+
+
+@speaker.command()
 @click.argument("what", type=click.Choice(["status", "routes"]), default="status")
 @click.argument("prefix", default="")
 @click.option("--family", type=click.Choice(["ipv4", "ipv6"]), help="Only routes of this family.")

@@ -210,6 +210,9 @@ class Gateway:
         while True:
             await self._sessions_due.wait()
             self._sessions_due.clear()
+            hello = self._bridge.hello
+            if hello is not None and hello.mode == "stock":
+                continue  # Somebody else's ExaBGP, somebody else's configuration.
             try:
                 text = render(self.plan, str(self._settings.state.bridge), sys.executable)
                 config = self._settings.state.exabgp_config
