@@ -47,6 +47,8 @@ gateways:
 """
 ROOT = Path(__file__).resolve().parents[3]
 
+Answer = str | Callable[[], str]
+
 
 @dataclass
 class Leyline:
@@ -60,8 +62,11 @@ class Leyline:
         environment: dict[str, str | None] = {name: None for name in os.environ if name.startswith("LEYLINE_")}
         return CliRunner().invoke(cli, arguments, input=stdin, env={**environment, **self.environ, **environ})
 
-    def on_terminal(self, *arguments: str, answers: Mapping[str, str]) -> tuple[int, str]:
-        """In a process with a terminal: (exit code, what the user saw). `answers`: prompt -> what is typed then."""
+    def on_terminal(self, *arguments: str, answers: Mapping[str, Answer]) -> tuple[int, str]:
+        """In a process with a terminal: (exit code, what the user saw). `answers`: prompt -> what is typed then.
+
+        A function is called when its prompt is there, and returns what is typed.
+        """
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LEYLINE_")}
         code = "from controller.cli import main; main()"
         ours, theirs = pty.openpty()
@@ -91,14 +96,15 @@ class Leyline:
         return str(path)
 
 
-def _converse(terminal: int, answers: dict[str, str]) -> str:
+def _converse(terminal: int, answers: dict[str, Answer]) -> str:
     """Types each answer once its prompt is there, until the far end closes; returns all that was shown."""
     seen = ""
     try:
         while data := os.read(terminal, 65536):
             seen += data.decode(errors="replace")
             for prompt in [prompt for prompt in answers if prompt in seen]:
-                os.write(terminal, answers.pop(prompt).encode() + b"\n")
+                answer = answers.pop(prompt)
+                os.write(terminal, (answer if isinstance(answer, str) else answer()).encode() + b"\n")
     except OSError:  # Linux says EIO when the other end is closed.
         pass
     assert answers == {}, f"never asked; shown was:\n{seen}"

@@ -179,6 +179,21 @@ def test_prune_asks_on_a_terminal_and_no_changes_nothing(declared: Leyline) -> N
     assert "10.2.1.0/24" not in declared("export").stdout
 
 
+def test_prune_removes_only_what_was_agreed_to(declared: Leyline) -> None:
+    path = declared.write("i.yml", WITHOUT_A_PREFIX)
+    other = declared.write("other.yml", "prefixes:\n  - {site: berlin, prefix: 10.1.9.0/24}\n")
+
+    def yes_but_somebody_was_quicker() -> str:
+        assert declared("apply", other).exit_code == 0
+        return "y"
+
+    code, seen = declared.on_terminal("apply", "--prune", path, answers={"[y/N]:": yes_but_somebody_was_quicker})
+    assert code == 1
+    assert "read it again, and decide again" in seen
+    assert "10.1.9.0/24" in declared("export").stdout
+    assert "10.2.1.0/24" in declared("export").stdout
+
+
 def test_many_removals_need_to_be_allowed(declared: Leyline) -> None:
     path = declared.write("i.yml", WITHOUT_BERLIN)
     refused = declared("apply", "--prune", "--yes", path)

@@ -148,6 +148,7 @@ def test_other_packages_add_commands(stranger: Path) -> None:
 def test_other_packages_cannot_take_over_a_command(stranger: Path) -> None:
     done = leyline("apply", "--help", path=stranger)
     assert "Merge inventory files" in done.stdout
+    assert leyline("--help", path=stranger).stdout.count("\n  apply ") == 1
 
 
 @pytest.mark.parametrize(

@@ -160,9 +160,9 @@ def test_sessions(declared: Leyline, berlin: Speaker) -> None:
 
 def test_a_silent_gateway_is_marked(declared: Leyline, berlin: Speaker, running: RunningController) -> None:
     berlin.report()
-    running.age_reports(45)
+    running.age_reports(5 * 60 + 5)
     assert "silent" in declared("show", "gateways").stdout
-    assert "45 s, silent" in declared("show", "sessions").stdout
+    assert "5 min, silent" in declared("show", "sessions").stdout
     assert json.loads(declared("show", "sessions", "--json").stdout)[0]["silent"] is True
 
 
