@@ -150,3 +150,8 @@ def test_a_wider_segment_moves_nothing_and_another_one_everything() -> None:
 def test_site_numbers_are_the_lowest_free() -> None:
     inventory = Inventory(sites=(Site("b", "eu"), Site("a", "eu"), Site("c", "eu", number=1)))
     assert numbers_of(allocate(inventory)).sites == {"a": 2, "b": 3, "c": 1}
+
+
+def test_a_stored_address_is_taken_before_a_new_one_is_given_out() -> None:
+    stored = Numbers(members={"c1": MemberNumbers(2, SEGMENT[1])})
+    assert held(allocate(clients(2), stored)) == [(1, "10.42.0.2"), (2, "10.42.0.1")]

@@ -136,3 +136,9 @@ def test_the_documented_example_is_sound_but_for_its_hub() -> None:
     inventory, findings = parse_document(data)
     assert findings == []
     assert [each.code for each in check(allocate(inventory))] == ["hub-missing"]
+
+
+@pytest.mark.parametrize("field", ["number", "preference", "bandwidth"])
+def test_true_is_no_number(field: str) -> None:
+    _, findings = parse_object("client", {"name": "c", "site": "a", "circuit_class": "lte", field: True})
+    assert [each.code for each in findings] == ["bandwidth-invalid" if field == "bandwidth" else "field-type"]
