@@ -136,8 +136,8 @@ class FakeKernel:
         assert record.protocol == PROTO_LEYLINE, "a next hop that would not be ours"
         self._log(f"put {'group' if record.group else 'nexthop'}")
         before = self.nexthops_by_id.get(record.id)
-        assert before is None or before.protocol == PROTO_LEYLINE, f"overwrote next hop {record.id:#x} of somebody else"
         self._check_flags(flags, before is not None, "Nexthop")
+        assert before is None or before.protocol == PROTO_LEYLINE, f"overwrote next hop {record.id:#x} of somebody else"
         if record.group:
             for member, weight in record.group:
                 assert 1 <= weight <= m.MAX_WEIGHT

@@ -4,8 +4,8 @@ Everything here runs in one thread (the agent's loop); only the kernel's calls o
 and `audit_async` run in a writer thread, with finished bytes. So `want` may be called at any
 time, also between the batches of a flush, and nothing needs a lock.
 
-Order is data: gateways, groups, rejects, routes; then removals; then unused objects. Nothing is
-removed until `set_may_remove(True)`, and stopping removes nothing.
+Order is data: gateways, groups, rejects, routes; then removals; unused objects at the second audit
+that finds them so. Nothing is removed until `set_may_remove(True)`, and stopping removes nothing.
 
 While an interface is missing its routes are not in the kernel (Linux dropped them). What keeps
 their traffic from the default route are the plan's `rejects`: declared space is `unreachable`
@@ -86,6 +86,7 @@ class Fib:
         self._may_remove = False
         self._suspect = False
         self._doubted: set[tuple[Family, Key]] = set()  # Faults that one reading of the kernel did not explain.
+        self._sweeping = False  # This flush may delete objects that have been unused for a while.
         self._epoch = 0  # Counts the times the kernel dropped routes by itself.
         self._outcome = Outcome()
         self._lock = asyncio.Lock()
@@ -154,7 +155,6 @@ class Fib:
     def set_may_remove(self, may_remove: bool) -> None:
         """Whether a route that nobody wants may go. False until everything has been heard."""
         self._may_remove = may_remove
-        self._objects.swept = False
 
     def set_link(self, name: str, index: int | None) -> None:
         """The interface is usable under `index`; None = down, without carrier, or gone.
@@ -252,11 +252,13 @@ class Fib:
     def audit(self) -> int:
         """Read the kernel whole, repair what differs, return how many absent, extra or modified things there were.
 
-        What was refused is tried again. Raises KernelError; then nothing was lost and the next flush reads again.
+        What was refused is tried again; next hops and groups that were unused at the audit before, too, are deleted.
+        Raises KernelError; then nothing was lost and the next flush reads again.
         """
         self.flush()
         differences = self._read()
         self.repaired += differences
+        self._sweeping = True
         self.flush()
         return differences
 
@@ -265,6 +267,7 @@ class Fib:
         async with self._lock:
             differences = await self._read_async()
         self.repaired += differences
+        self._sweeping = True
         await self.flush_async()
         return differences
 
@@ -304,8 +307,9 @@ class Fib:
         return self._sweep(idle)
 
     def _sweep(self, idle: bool) -> ObjectBatch | None:
-        if not idle or self._suspect or self._objects.swept:
+        if not (idle and self._sweeping) or self._suspect:
             return None
+        self._sweeping = False
         in_use = {target for table in self._routes.values() for target in table.in_use()}
         return self._objects.sweep(in_use, self._may_remove)
 
@@ -314,7 +318,7 @@ class Fib:
             self._apply_routes(batch, faults)
         elif isinstance(batch, ObjectBatch):
             for number, _ in self._objects.apply(batch, faults):
-                self._suspect = self._suspect or number in (errno.EEXIST, errno.ENOENT)
+                self._suspect = self._suspect or number in (errno.EINVAL, errno.ENOENT)
             for table in self._routes.values():
                 table.wake()
         else:
@@ -328,8 +332,6 @@ class Fib:
             self._outcome.removed += len(batch.keys) - len(faults)
         else:
             self._outcome.installed += len(batch.keys) - len(faults)
-        if any(before is not None and before.routes == 0 for before in set(batch.befores)):
-            self._objects.swept = False
         if not faults:
             return
         family = batch.table.family

@@ -7,6 +7,7 @@ Pure: no socket, no clock.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -80,6 +81,12 @@ class Group(Target):
         self.content = content
         self.ready = content is not None
 
+    def renumber(self, nhid: int) -> None:
+        """A new id, which the kernel does not have yet."""
+        self.nhid = nhid
+        self.frames = Frames(METRIC_ROUTE, nhid)
+        self.holds(None)
+
 
 @dataclass(slots=True)
 class Hop:
@@ -119,7 +126,8 @@ class Objects:
         self._next_hop_id = HOP_IDS.start
         self._next_group_id = GROUP_IDS.start
         self._recent: dict[int, tuple[Tiers, Group]] = {}  # id(tiers) -> : hashing tiers costs a microsecond a time.
-        self.swept = True  # Nothing is known to be unused.
+        self._unused: set[Target] = set()  # Groups that nothing referred to at the last sweep.
+        self._unused_hops: set[int] = set()
 
     # What is wanted
 
@@ -197,7 +205,6 @@ class Objects:
             group.holds(kept or None)
             if not kept:
                 dropped.append(group)
-        self.swept = False
         return dropped
 
     def _adopted(self, tiers: Tiers, current: Target | None) -> Group | None:
@@ -234,6 +241,19 @@ class Objects:
         if self._hops.get((hop.ifindex, hop.gateway)) is hop:
             del self._hops[hop.ifindex, hop.gateway]
 
+    def _renumber_hop(self, hop: Hop) -> None:
+        """Somebody took its id: it gets another."""
+        del self._hops_by_id[hop.id]
+        hop.id = self._free_hop_id()
+        hop.actual = None
+        self._hops_by_id[hop.id] = hop
+
+    def _renumber_group(self, group: Group) -> None:
+        del self.groups_by_id[group.nhid]
+        group.renumber(self._free_group_id())
+        self.groups_by_id[group.nhid] = group
+        self._dirty[group] = None
+
     def _free_hop_id(self) -> int:
         self._next_hop_id = _free(HOP_IDS, self._next_hop_id, self._hops_by_id, self._foreign)
         return self._next_hop_id
@@ -269,23 +289,33 @@ class Objects:
             return None
         flags = [m.CREATE if group.content is None else m.REPLACE for group, _ in changed]
         parts = [m.put_group(g.nhid, content, flag) for (g, content), flag in zip(changed, flags, strict=True)]
-        self.swept = False
         return ObjectBatch(b"".join(parts), groups=changed)
 
     def apply(self, batch: ObjectBatch, faults: Iterable[Fault]) -> list[tuple[int, str]]:
-        """Note what went through. Returns (errno, text) of what did not."""
+        """Note what went through. Returns (errno, text) of what did not; a taken id is simply exchanged."""
         refused = dict(_by_object(faults))
+        taken = {id_ for id_, fault in refused.items() if fault.errno == errno.EEXIST}
         for hop in batch.hops:
-            if hop.id in refused:
+            if hop.id in taken:
+                self._foreign.add(hop.id)
+                self._renumber_hop(hop)
+            elif hop.id in refused:
                 hop.error = refused[hop.id].text
             else:
                 hop.actual = (hop.ifindex, hop.gateway)
         for group, content in batch.groups:
-            if group.nhid in refused:
+            if group.nhid in taken:
+                self._foreign.add(group.nhid)
+                self._renumber_group(group)
+            elif group.nhid in refused:
                 group.error = refused[group.nhid].text
-            else:
+            elif all(member in self._hops_by_id for member, _ in content):
                 group.holds(content)
-        return [(f.errno, self._describe(id_, f.text)) for id_, f in refused.items() if id_ not in batch.deleted]
+            else:  # An interface went while this was under way: nobody knows what is left of it.
+                group.holds(None)
+                self._dirty[group] = None
+        ignored = taken.union(batch.deleted)
+        return [(f.errno, self._describe(id_, f.text)) for id_, f in refused.items() if id_ not in ignored]
 
     def _describe(self, id_: int, text: str) -> str:
         hop = self._hops_by_id.get(id_)
@@ -295,32 +325,32 @@ class Objects:
         return f"next hop {ip_address(hop.gateway)} on {device}: {text}"
 
     def sweep(self, in_use: set[Target], may_remove: bool) -> ObjectBatch | None:
-        """Delete what nothing refers to: groups first, then the gateways that only they had.
+        """Delete what nothing refers to, now and at the sweep before: groups first, then gateways.
 
-        Never a group with routes in it (the kernel would delete them too).
+        Never a group with routes in it (the kernel would delete them too). Never at once: FRR's zebra, which
+        follows all this, makes an object anew, as its own, when that goes before its routes have sunk in.
         """
-        if self.swept:
-            return None
-        self.swept = True
-        unused = [
+        unused: set[Target] = {
             group
             for group in self.groups_by_id.values()
             if group.routes == 0 and group not in in_use and (may_remove or group.tiers is not None)
-        ]
-        present = [group.nhid for group in unused if group.content is not None]
-        for group in unused:
+        }
+        going = [group for group in self.groups_by_id.values() if group in unused and group in self._unused]
+        self._unused = unused.difference(going)
+        for group in going:
             del self.groups_by_id[group.nhid]
             self._dirty.pop(group, None)
             if group.tiers is not None:
                 del self._groups[group.tiers]
         self._recent.clear()
         needed = {id_ for group in self.groups_by_id.values() for id_ in self._members(group)}
-        stale = [hop for hop in self._hops_by_id.values() if hop.id not in needed]
-        if not may_remove:
-            stale = [hop for hop in stale if hop.actual is None]
+        idle = {id_ for id_, hop in self._hops_by_id.items() if id_ not in needed and (may_remove or not hop.actual)}
+        stale = [self._hops_by_id[id_] for id_ in sorted(idle & self._unused_hops)]
+        self._unused_hops = idle
         for hop in stale:
             self._forget(hop)
-        deleted = present + [hop.id for hop in stale if hop.actual is not None]
+        deleted = [group.nhid for group in going if group.content is not None]
+        deleted += [hop.id for hop in stale if hop.actual is not None]
         return ObjectBatch(b"".join(map(m.delete_nexthop, deleted)), deleted=deleted) if deleted else None
 
     def _members(self, group: Group) -> Iterator[int]:
@@ -338,10 +368,13 @@ class Objects:
         """
         found = {record.id: record for record in records if record.id in NEXTHOP_IDS}
         self._foreign = {id_ for id_, record in found.items() if record.protocol != PROTO_LEYLINE}
+        for id_ in self._foreign & self._hops_by_id.keys():
+            self._renumber_hop(self._hops_by_id[id_])
+        for id_ in self._foreign & self.groups_by_id.keys():
+            self._renumber_group(self.groups_by_id[id_])
         ours = {id_: record for id_, record in found.items() if id_ not in self._foreign}
         differences = self._read_hops({id_: r for id_, r in ours.items() if not r.group})
         differences += self._read_groups({id_: r for id_, r in ours.items() if r.group})
-        self.swept = False
         self.retry()
         return differences
 

@@ -65,8 +65,40 @@ def test_a_route_that_moves_is_made_before_the_old_group_goes(world: FakeWorld, 
     world.kernel.log.clear()
     want(fib, "10.1.1.0/24", via("10.42.0.3"))
     fib.flush()
-    assert world.kernel.log == ["put nexthop", "put group", "put route", "delete group", "delete nexthop"]
+    assert world.kernel.log == ["put nexthop", "put group", "put route"]
     assert world.routes() == {("10.1.1.0/24", 1000): {"10.42.0.3": 1}}
+
+
+def test_unused_objects_go_at_the_second_audit_that_finds_them_so(world: FakeWorld, fib: Fib) -> None:
+    """Not at once: zebra would make them anew, as its own (tests/netns/test_kernel_zebra.py)."""
+    tiers = (*A, *via("10.42.0.7"))
+    want(fib, "10.1.1.0/24", A)
+    want(fib, "10.1.2.0/24", tiers)
+    fib.flush()
+    want(fib, "10.1.1.0/24", via("10.42.0.3"))
+    fib.activate(tiers, 1)
+    fib.flush()
+    world.kernel.log.clear()
+    assert fib.audit() == 0
+    assert world.kernel.log == []
+    assert fib.audit() == 0
+    assert world.kernel.log == ["delete group"]
+    assert fib.audit() == 0
+    assert world.kernel.log == ["delete group", "delete nexthop"]
+    assert [fib.audit(), len(world.kernel.log)] == [0, 2]
+    assert len(world.kernel.nexthops_by_id) == 4
+
+
+def test_an_unused_group_that_is_wanted_again_stays(world: FakeWorld, fib: Fib) -> None:
+    want(fib, "10.1.1.0/24", A)
+    fib.flush()
+    want(fib, "10.1.1.0/24", None)
+    fib.flush()
+    fib.audit()
+    want(fib, "10.1.1.0/24", A)
+    world.kernel.log.clear()
+    assert [fib.audit(), fib.audit(), fib.audit()] == [0, 0, 0]
+    assert world.kernel.log == ["put route"]
 
 
 def test_routes_go_in_before_others_come_out(world: FakeWorld, fib: Fib) -> None:
@@ -117,6 +149,8 @@ def test_many_routes_go_in_batches_and_all_arrive(world: FakeWorld, fib: Fib) ->
     assert {key for _, key, _ in world.kernel.ours()} == set(keys)
     assert fib.want_many(Family.IPV4, keys, None) == []
     assert fib.flush().removed == 6000
+    for _ in range(3):
+        fib.audit()
     assert (world.kernel.ours(), world.kernel.nexthops_by_id) == ({}, {})
 
 
@@ -136,7 +170,7 @@ def test_activate_moves_a_group_and_no_route(world: FakeWorld, fib: Fib) -> None
     world.kernel.log.clear()
     assert fib.activate(tiers, 1)
     fib.flush()
-    assert world.kernel.log == ["put nexthop", "put group", "delete nexthop"]
+    assert world.kernel.log == ["put nexthop", "put group"]
     assert world.routes() == {("10.1.1.0/24", 1000): {"10.42.0.9": 1}}
     assert not fib.activate(B, 0)
     with pytest.raises(ValueError, match="tier 2 of 2"):
@@ -165,6 +199,8 @@ def test_nothing_is_removed_before_it_may_be(world: FakeWorld) -> None:
     after.set_may_remove(True)
     after.flush()
     assert world.routes() == {("10.1.1.0/24", 1000): {"10.42.0.2": 1}}
+    for _ in range(3):
+        after.audit()
     assert world.kernel.log == ["delete route"] * 2 + ["delete group", "delete nexthop"]
 
 
@@ -293,6 +329,7 @@ def test_extra_objects_of_ours_go(world: FakeWorld, settled: Fib) -> None:
     world.kernel.nexthops_by_id[0x4C000778] = NextHopRecord(0x4C000778, 76, blackhole=True)
     world.kernel.nexthops_by_id[0x4C800777] = NextHopRecord(0x4C800777, 76, group=((0x4C000777, 1),))
     assert_repaired(world, settled, 3)
+    settled.audit()
     assert not {0x4C000777, 0x4C000778, 0x4C800777} & world.kernel.nexthops_by_id.keys()
 
 
@@ -336,6 +373,31 @@ def test_ids_that_somebody_took_are_left_out(world: FakeWorld) -> None:
     want(fib, "10.1.1.0/24", A)
     assert fib.flush().converged
     assert world.routes() == {("10.1.1.0/24", 1000): {"10.42.0.2": 1}}
+
+
+def test_ids_that_somebody_takes_later_are_exchanged(world: FakeWorld, settled: Fib) -> None:
+    """As zebra does with ids that go: a gateway becomes its group, and ours must not touch it any more."""
+    world.link_down()
+    settled.set_link("eth0", None)
+    world.link_up()
+    world.kernel.nexthops_by_id[9] = NextHopRecord(9, 11, 1, bytes([10, 42, 0, 2]))
+    for id_ in (0x4C000000, 0x4C000003, 0x4C800000, 0x4C800001):
+        world.kernel.nexthops_by_id[id_] = NextHopRecord(id_, 11, group=((9, 1),))
+    world.kernel.log.clear()
+    settled.set_link("eth0", 1)
+    assert settled.flush().converged
+    assert world.kernel.log.count("put route") == 3
+    assert_repaired(world, settled, 0)
+
+
+def test_ids_that_somebody_overwrote_are_exchanged(world: FakeWorld, settled: Fib) -> None:
+    world.kernel.nexthops_by_id[9] = NextHopRecord(9, 11, 1, bytes([10, 42, 0, 2]))
+    id_ = world.kernel.ours()[route_name("10.1.2.0/24")].nhid
+    world.kernel.nexthops_by_id[id_] = NextHopRecord(id_, 11, group=((9, 1),))
+    assert settled.audit() > 0
+    assert world.kernel.ours()[route_name("10.1.2.0/24")].nhid != id_
+    assert settled.audit() == 0
+    assert id_ in world.kernel.nexthops_by_id
 
 
 def test_foreign_route_in_the_way_is_reported_and_the_rest_goes_on(world: FakeWorld, fib: Fib) -> None:

@@ -50,6 +50,7 @@ events = st.one_of(
     st.tuples(st.just("modified"), st.integers(0, 20)),
     st.tuples(st.just("lost object"), st.integers(0, 20)),
     st.tuples(st.just("extra object"), st.integers(1, 9)),
+    st.tuples(st.just("stolen object"), st.integers(0, 20)),
     st.tuples(st.just("foreign"), st.sampled_from(PREFIXES), st.sampled_from([20, 1000])),
     st.tuples(st.just("may remove"), st.booleans()),
     st.tuples(st.just("activate"), st.integers(0, 1)),
@@ -148,6 +149,14 @@ class Story:
         if objects:
             self.kernel._delete_nexthop(objects[number % len(objects)])
 
+    def on_stolen_object(self, number: int) -> None:
+        """Somebody takes an id of ours: one in use, or one that has just gone."""
+        objects = [id_ for id_, r in self.kernel.nexthops_by_id.items() if r.group and r.protocol == 76]
+        if objects and self.kernel.links[1]:
+            id_ = objects[number % len(objects)]
+            self.kernel.nexthops_by_id[9] = NextHopRecord(9, 11, 1, bytes([10, 42, 0, 3]))
+            self.kernel.nexthops_by_id[id_] = NextHopRecord(id_, 11, group=((9, 1),))
+
     def on_extra_object(self, number: int) -> None:
         id_ = 0x4C000000 + number
         if id_ not in self.kernel.nexthops_by_id and self.kernel.links[1]:
@@ -164,7 +173,7 @@ class Story:
             self.on_up(name)
         self.kernel.failures.clear()
         self.fib.set_may_remove(True)
-        for _ in range(3):
+        for _ in range(5):
             self.fib.audit()
 
     def expected(self) -> dict[tuple[Family, Key, int], dict[bytes, int]]:
@@ -196,12 +205,13 @@ def test_converges_whatever_happened(story: list[tuple[Any, ...]]) -> None:
     assert life.kernel.foreign() == strangers
     assert life.fib.audit() == 0
     used = {route.nhid for route in life.kernel.ours().values() if route.nhid}
-    groups = {record.id for record in life.kernel.nexthops_by_id.values() if record.group}
+    ours = [record for record in life.kernel.nexthops_by_id.values() if record.protocol == 76]
+    groups = {record.id for record in ours if record.group}
     members = {member for id_ in groups for member, _ in life.kernel.nexthops_by_id[id_].group}
     blocked = {tiers for name, tiers in life.wanted.items() if tiers and (*name, 1000) in strangers}
     assert groups >= used
     assert len(groups) <= len(used) + len(blocked), "groups that nothing refers to"
-    assert {r.id for r in life.kernel.nexthops_by_id.values() if not r.group} == members, "unused gateways"
+    assert {r.id for r in ours if not r.group} == members, "unused gateways"
     assert all(target.routes == 0 or target.nhid in used for target in life.fib._objects.groups_by_id.values())
 
 

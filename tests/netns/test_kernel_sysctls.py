@@ -1,0 +1,44 @@
+"""Knobs of a real kernel, in a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from speaker.kernel.sysctls import apply_sysctls, knobs, path_of
+from tests.netns.kernel_world import LinuxWorld, linux_world
+from tests.netns.namespaces import veth
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def world() -> Iterator[LinuxWorld]:
+    with linux_world() as world:
+        yield world
+
+
+def test_all_are_set_and_what_is_missing_is_told(world: LinuxWorld) -> None:
+    veth(world.near, "eth1", [], world.far, "eth1", [])
+    world.near.run("sysctl", "-qw", "net.ipv4.nexthop_compat_mode=1")
+    outcome = apply_sysctls(["eth0", "eth1"])
+    assert outcome.failed == {}
+    # The neighbour table's limits belong to the first namespace only.
+    assert set(outcome.missing) <= {"net.ipv4.neigh.default.gc_thresh3", "net.ipv6.neigh.default.gc_thresh3"}
+    assert outcome.changed["net.ipv4.ip_forward"] == "0 -> 1"
+    assert outcome.changed["net.ipv4.nexthop_compat_mode"] == "1 -> 0"
+    for knob in knobs(["eth0", "eth1"], []):
+        if knob.name not in outcome.missing:
+            assert world.near.run("cat", f"/proc/sys/{path_of(knob.name)}").strip() == str(knob.value), knob.name
+    assert apply_sysctls(["eth0", "eth1"]).changed == {}
+
+
+def test_routes_of_a_router_advertisement_survive_forwarding(world: LinuxWorld) -> None:
+    """Without accept_ra 2 the kernel removes them the moment that forwarding goes on."""
+    world.near.run("ip", "-6", "route", "add", "default", "via", "fd42:42::2", "dev", "eth0", "proto", "ra")
+    assert Path("/proc/sys/net/ipv6/conf/eth0/accept_ra").exists()
+    flags = {line.split()[8] for line in world.near.run("cat", "/proc/net/ipv6_route").splitlines()}
+    assert all(int(flag, 16) & 0x40000 == 0 for flag in flags), "`proto ra` alone is no advertisement"
+    assert "accept_ra" not in " ".join(apply_sysctls(["eth0"]).changed)

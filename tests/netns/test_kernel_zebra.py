@@ -1,0 +1,134 @@
+"""FRR's zebra on the same box, with next hops and routes of its own: neither disturbs the other."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import Popen
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from speaker.rib.prefix import Family
+from tests.netns.kernel_world import LinuxWorld, linux_world
+from tests.netns.namespaces import wait_until
+from tests.speaker.kernel.world import via, want
+
+pytestmark = pytest.mark.root
+
+ZEBRA, STATICD = "/usr/lib/frr/zebra", "/usr/lib/frr/staticd"
+STATIC = ["172.16.1.0/24 10.42.0.2", "172.16.2.0/24 10.42.0.2", "172.16.2.0/24 10.42.0.3"]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="ll-kernel-frr-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def world() -> Iterator[LinuxWorld]:
+    with linux_world() as world:
+        yield world
+
+
+class Frr:
+    """zebra and staticd in the near namespace, their sockets and files in `directory`."""
+
+    def __init__(self, world: LinuxWorld, directory: Path) -> None:
+        self.world = world
+        self.directory = directory
+        directory.chmod(0o777)  # They run as user frr, who may not enter pytest's own directories.
+        config = "".join(f"ip route {route}\n" for route in STATIC) + "ipv6 route 2001:db8:77::/48 fd42:42::2\n"
+        (directory / "zebra.conf").write_text("hostname zebra\n")
+        (directory / "staticd.conf").write_text(config)
+        self.processes = [self._start(ZEBRA, "zebra")]
+        wait_until(lambda: (directory / "zserv.api").exists(), 20, self.log)
+        self.processes.append(self._start(STATICD, "staticd"))
+
+    def _start(self, binary: str, name: str) -> Popen[bytes]:
+        d = self.directory
+        with (d / f"{name}.log").open("wb") as log:
+            return self.world.near.start(
+                binary,
+                *("-z", str(d / "zserv.api"), "-i", str(d / f"{name}.pid")),
+                *("--vty_socket", str(d), "-f", str(d / f"{name}.conf"), "-A", "127.0.0.1", "-P", "0"),
+                *("--log", "stdout", "--log-level", "debugging"),
+                output=log,
+            )
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):
+            self.world.near.stop(process, signal.SIGTERM)
+
+    def routes(self) -> set[str]:
+        """Of protocol static (196 in the kernel) and their prefixes."""
+        both = self.world.ip("route", "show", "proto", "196") + self.world.ip("-6", "route", "show", "proto", "196")
+        return {str(route["dst"]) for route in both}
+
+    def log(self) -> str:
+        logs = [path.read_text(errors="replace")[-3000:] for path in sorted(self.directory.glob("*.log"))]
+        return "\n".join([*logs, str(self.routes()), self.world.near.run("ip", "route")])
+
+
+STATIC_PREFIXES = {"172.16.1.0/24", "172.16.2.0/24", "2001:db8:77::/48"}
+
+
+def test_zebra_and_we_leave_each_other_alone(world: LinuxWorld, directory: Path) -> None:
+    fib = world.fib()
+    fib.set_may_remove(True)
+    fib.want_rejects(["10.1.0.0/16"])
+    want(fib, "10.1.1.0/24", via("10.42.0.2", "10.42.0.3"))
+    want(fib, "2001:db8:1::/48", via("fd42:42::2"))
+    assert fib.flush().converged
+    before = (world.routes(), world.routes(Family.IPV6))
+
+    frr = Frr(world, directory)
+    wait_until(lambda: frr.routes() == STATIC_PREFIXES, 20, frr.log)
+    theirs = world.ip("nexthop")
+    assert {n["protocol"] for n in theirs} >= {"76"}
+    assert any(n["protocol"] != "76" for n in theirs), "zebra uses next-hop objects here"
+    assert (world.routes(), world.routes(Family.IPV6)) == before, "zebra's start"
+
+    # Ours move and go, and are read back, under its eyes.
+    want(fib, "10.1.1.0/24", via("10.42.0.3"))
+    want(fib, "10.1.2.0/24", via("10.42.0.2"))
+    assert fib.flush().converged
+    assert fib.audit() == 0
+    assert frr.routes() == STATIC_PREFIXES
+
+    # We start anew, and adopt what is ours only.
+    after = world.fib()
+    after.set_may_remove(True)
+    want(after, "10.1.2.0/24", via("10.42.0.2"))
+    assert after.flush().converged
+    assert set(world.routes()) == {("10.1.2.0/24", 1000)}
+    assert frr.routes() == STATIC_PREFIXES
+    assert [n for n in world.ip("nexthop") if n["protocol"] != "76"] == [n for n in theirs if n["protocol"] != "76"]
+
+    # It takes its own away when it stops, and nothing of ours.
+    frr.stop()
+    wait_until(lambda: not frr.routes(), 20, frr.log)
+    assert set(world.routes()) == {("10.1.2.0/24", 1000)}
+    assert after.audit() == 0
+
+
+def test_a_prefix_that_both_have_is_ours_to_zebra(world: LinuxWorld, directory: Path) -> None:
+    """FRR 8.4 takes protocol 76 for a kernel route of distance 0: it holds its own static one back, whatever the metrics.
+
+    So "FRR's routes win" holds only where FRR does not know ours. When ours goes, its own comes.
+    """
+    fib = world.fib()
+    fib.set_may_remove(True)
+    frr = Frr(world, directory)
+    wait_until(lambda: frr.routes() == STATIC_PREFIXES, 20, frr.log)
+    want(fib, "172.16.1.0/24", via("10.42.0.9"))
+    assert fib.flush().converged
+    wait_until(lambda: frr.routes() == STATIC_PREFIXES - {"172.16.1.0/24"}, 20, frr.log)
+    assert fib.audit() == 0
+    assert set(world.routes()) == {("172.16.1.0/24", 1000)}
+    want(fib, "172.16.1.0/24", None)
+    assert fib.flush().converged
+    wait_until(lambda: frr.routes() == STATIC_PREFIXES, 20, frr.log)
+    assert world.routes() == {}
