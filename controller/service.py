@@ -21,7 +21,7 @@ from controller.inventory.merge import removal_guard, rename
 from controller.inventory.model import Gateway, Inventory
 from controller.policy.compile import compile_plans
 from controller.store import tokens
-from controller.store.state import State, described, difference, state_of
+from controller.store.state import State, described, difference, next_state
 from controller.store.store import Changing, Store, StoredPlan
 from speaker.plan import encode
 
@@ -227,7 +227,7 @@ def _draft(state: State, edit: Edit, allow_removals: int | None) -> _Draft:
     guarded = removal_guard(state.inventory, wanted, allow_removals)
     if guarded is not None:
         raise RemovalsGuarded(guarded)
-    return _Draft(state_of(state.revision + 1, wanted), changes, _plans(wanted))
+    return _Draft(next_state(state, wanted), changes, _plans(wanted))
 
 
 def _plans(inventory: Inventory) -> dict[str, StoredPlan]:

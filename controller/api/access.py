@@ -9,7 +9,7 @@ from typing import Annotated
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from controller.api.board import Board
 from controller.api.errors import Forbidden, Unauthorized
@@ -33,6 +33,7 @@ class Context:
     controller: Controller
     board: Board
     registry: CollectorRegistry
+    revision: Gauge
     poll_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(POLL_THREADS))
     used: dict[str, float] = field(default_factory=dict)
     """Token -> when it was last used; written to the database once a minute. Known tokens only."""

@@ -10,13 +10,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Header, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict
 
 from controller.api.errors import BadRequest, PreconditionFailed
 from controller.service import Outcome
 
 T = TypeVar("T")
+
+PREFIX = "/api/v1"
 
 DryRun = Annotated[bool, Query(description="Say what would change, and change nothing.")]
 AllowRemovals = Annotated[
@@ -99,6 +101,12 @@ class Page(BaseModel):
 
     items: list[dict[str, Any]]
     next: str | None
+
+
+def router(path: str = "", tag: str = "") -> APIRouter:
+    """For endpoints under PREFIX + `path`."""
+    # Any content type is taken for JSON: there are no cookies that a foreign page could ride on.
+    return APIRouter(prefix=PREFIX + path, tags=[tag], responses=PROBLEMS, strict_content_type=False)
 
 
 def change_answer(outcome: Outcome, item: dict[str, Any] | None = None) -> ChangeAnswer:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from pydantic import BaseModel, ConfigDict
 
-from controller.api import schemas
+from controller.api import answers, schemas
 from controller.api.access import Ctx, Operator, Viewer
 from controller.api.answers import (
-    PROBLEMS,
     AllowRemovals,
     ChangeAnswer,
     Cursor,
@@ -35,7 +34,7 @@ from controller.service import Wanted
 from controller.store.state import State
 from controller.store.store import RevisionEntry
 
-router = APIRouter(tags=["fabric"], responses=PROBLEMS)
+router = answers.router(tag="fabric")
 
 Prune = Annotated[bool, Query(description="Remove what the document lacks.")]
 

@@ -14,9 +14,10 @@ from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
 import msgspec
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from controller.api import answers
 from controller.api.access import Context as AppContext
 from controller.api.access import Ctx, Viewer, admit, allow, bearer
 from controller.api.answers import PROBLEMS, Cursor, Limit, Page, page, tags_of, time_text
@@ -38,7 +39,7 @@ from speaker.report import (
     encode,
 )
 
-router = APIRouter(tags=["gateways"], responses=PROBLEMS)
+router = answers.router(tag="gateways")
 
 T = TypeVar("T")
 

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from controller.api import schemas
+from controller.api import answers, schemas
 from controller.api.access import Ctx, Operator, Viewer
 from controller.api.answers import (
-    PROBLEMS,
     ChangeAnswer,
     Cursor,
     DryRun,
@@ -119,7 +118,7 @@ def answer(noun: Noun, outcome: Outcome, key: str, response: Response) -> Change
 
 def router_of(noun: Noun) -> APIRouter:
     """The endpoints of one noun."""
-    router = APIRouter(prefix=f"/{noun.path}", tags=[noun.path], responses=PROBLEMS)
+    router = answers.router(f"/{noun.path}", noun.path)
     one = "/{key:path}" if len(noun.key_fields) > 1 else "/{key}"
     body = schemas.request_body(noun.kind)
     has_site = "site" in SPECS[noun.kind].readers
@@ -246,3 +245,6 @@ def router_of(noun: Noun) -> APIRouter:
         return change_answer(outcome)
 
     return router
+
+
+ROUTERS = tuple(map(router_of, NOUNS))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from controller.api import answers
 from controller.api.access import Admin, AnyCaller, Context, Ctx, Operator
-from controller.api.answers import PROBLEMS, Cursor, Limit, Page, page, time_text
+from controller.api.answers import Cursor, Limit, Page, page, time_text
 from controller.api.errors import NotFound
 from controller.store.tokens import Role, Token
 
-router = APIRouter(tags=["tokens"], responses=PROBLEMS)
+router = answers.router(tag="tokens")
 
 YEAR_SECONDS = 366 * 86400
 ExpiresIn = Annotated[int | None, Field(ge=1, le=10 * YEAR_SECONDS, description="Seconds; null: it does not expire.")]

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
-from controller.api import schemas
+from controller.api import answers, schemas
 from controller.api.access import Caller, Context, Ctx, Operator, Viewer
 from controller.api.answers import (
-    PROBLEMS,
     ChangeAnswer,
     Cursor,
     DryRun,
@@ -33,7 +32,7 @@ from controller.inventory.model import Gateway, Inventory, Uplink
 from controller.service import Wanted
 from controller.store.state import State, etag
 
-router = APIRouter(prefix="/gateways/{name}/uplinks", tags=["gateways"], responses=PROBLEMS)
+router = answers.router("/gateways/{name}/uplinks", "gateways")
 
 Uplinks = tuple[Uplink, ...]
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
-from controller.inventory.document import order, plain, to_document
+from controller.inventory.document import order, plain
 from controller.inventory.merge import diff
 from controller.inventory.model import SECTIONS, Fabric, Inventory, Object, objects
 from controller.store import tables
@@ -30,10 +30,6 @@ class State:
     inventory: Inventory
 
     @cached_property
-    def document(self) -> dict[str, Any]:
-        return to_document(self.inventory)
-
-    @cached_property
     def by_key(self) -> dict[str, dict[str, Object]]:
         """Section -> key -> object, in canonical order."""
         return {
@@ -42,16 +38,32 @@ class State:
         }
 
     @cached_property
+    def parts(self) -> dict[int, bytes]:
+        """id of an object of this inventory -> its JSON. The objects live as long as this state does."""
+        return {id(each): _encoder.encode(plain(each)) for each in objects(self.inventory)}
+
+    @cached_property
     def encoded(self) -> bytes:
-        """The document's canonical JSON."""
-        return _encoder.encode(self.document)
+        """The document (controller.inventory.document.to_document) as JSON."""
+        sections = []
+        if self.inventory.fabric is not None:
+            sections.append(b'"fabric":' + self.parts[id(self.inventory.fabric)])
+        for section in SECTIONS:
+            found = sorted(getattr(self.inventory, section), key=order)
+            if found:
+                joined = b",".join(self.parts[id(each)] for each in found)
+                sections.append(b'"%s":[%s]' % (section.encode(), joined))
+        return b"{%s}" % b",".join(sections)
 
 
-def state_of(revision: int, inventory: Inventory) -> State:
-    """The state that `inventory` is; its digest is computed."""
-    bare = State(revision, "", inventory)
-    state = State(revision, hashlib.sha256(bare.encoded).hexdigest()[:16], inventory)
-    vars(state).update(document=bare.document, encoded=bare.encoded)
+def next_state(former: State, inventory: Inventory) -> State:
+    """The state after `former`. Most objects are the very same ones, so their JSON is taken over and not made anew."""
+    known = former.parts
+    parts = {id(each): known.get(id(each)) or _encoder.encode(plain(each)) for each in objects(inventory)}
+    bare = State(former.revision + 1, "", inventory)
+    vars(bare).update(parts=parts)
+    state = State(bare.revision, hashlib.sha256(bare.encoded).hexdigest()[:16], inventory)
+    vars(state).update(parts=parts, encoded=bare.encoded)
     return state
 
 

@@ -136,6 +136,12 @@ class Store:
             row = connection.execute(query).one()
             return Polled(tokens.token_of(row), row.plan_digest, row.body)
 
+    def plan(self, gateway: str) -> StoredPlan | None:
+        with self.database.read() as connection:
+            query = select(tables.plans.c.digest, tables.plans.c.body).where(tables.plans.c.gateway == gateway)
+            row = connection.execute(query).one_or_none()
+        return None if row is None else StoredPlan(row.digest, row.body)
+
     def token(self, public: str) -> Token | None:
         with self.database.read() as connection:
             return tokens.find(connection, public)

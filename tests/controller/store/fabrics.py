@@ -1,0 +1,94 @@
+"""Documents that the tests of store and API declare."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from ipaddress import ip_network
+from itertools import islice
+from typing import Any
+
+Document = dict[str, Any]
+
+SMALL: Document = {
+    "fabric": {"name": "demo", "asn": 64512, "segment": "10.42.0.0/16", "segment6": "fd42:42::/64"},
+    "regions": [{"name": "eu"}],
+    "circuit_classes": [{"name": "gold", "preference": 300}],
+    "sites": [
+        {"name": "berlin", "region": "eu", "provider": "acme", "tags": ["dc", "edge"]},
+        {"name": "paris", "region": "eu", "number": 7},
+    ],
+    "allocations": [
+        {"site": "berlin", "prefix": "10.1.0.0/16"},
+        {"site": "paris", "prefix": "10.2.0.0/16", "longest": 26},
+        {"site": "paris", "prefix": "2001:db8:2::/48"},
+    ],
+    "prefixes": [
+        {"site": "berlin", "prefix": "10.1.1.0/24"},
+        {"site": "paris", "prefix": "10.2.1.0/24", "gateways": ["paris-1", "paris-2"]},
+        {"site": "paris", "prefix": "2001:db8:2:1::/64"},
+    ],
+    "gateways": [
+        {
+            "name": "berlin-1",
+            "site": "berlin",
+            "role": "hub",
+            "uplinks": [{"name": "main", "node_id": "a000000001", "interface": "zt0", "circuit_class": "gold"}],
+        },
+        {
+            "name": "paris-1",
+            "site": "paris",
+            "role": "spoke",
+            "uplinks": [
+                {"name": "wan", "node_id": "a000000002", "interface": "zt0", "circuit_class": "fiber"},
+                {
+                    "name": "backup",
+                    "node_id": "a000000003",
+                    "interface": "zt1",
+                    "circuit_class": "lte",
+                    "preference": 90,
+                    "bandwidth": "100M",
+                },
+            ],
+        },
+        {
+            "name": "paris-2",
+            "site": "paris",
+            "role": "spoke",
+            "uplinks": [{"name": "wan", "node_id": "a000000004", "interface": "zt0", "circuit_class": "fiber"}],
+        },
+    ],
+    "clients": [{"name": "frr1", "site": "berlin", "node_id": "b000000001", "circuit_class": "fiber", "number": 90}],
+}
+
+
+def small() -> Document:
+    return deepcopy(SMALL)
+
+
+def sized(gateways: int, prefixes: int) -> Document:
+    """A sound fabric with so many gateways, one a site, the first of them a hub, and so many prefixes in all."""
+    space = ip_network("10.0.0.0/9").subnets(new_prefix=9 + max(1, (gateways - 1).bit_length()))
+    lans = list(islice(space, gateways))
+    each = -(-prefixes // gateways)
+    document: Document = {
+        "fabric": {"name": "demo", "asn": 64512, "segment": "10.200.0.0/16"},
+        "regions": [{"name": "eu"}],
+        "sites": [{"name": f"s{n}", "region": "eu"} for n in range(gateways)],
+        "allocations": [{"site": f"s{n}", "prefix": str(lan), "longest": 30} for n, lan in enumerate(lans)],
+        "prefixes": [
+            {"site": f"s{n}", "prefix": str(lan)}
+            for n, allocation in enumerate(lans)
+            for lan in islice(allocation.subnets(new_prefix=28), each)
+        ],
+        "gateways": [
+            {
+                "name": f"g{n}",
+                "site": f"s{n}",
+                "role": "hub" if n == 0 else "spoke",
+                "uplinks": [{"name": "wan", "node_id": f"{n + 1:010x}", "interface": "zt0", "circuit_class": "fiber"}],
+            }
+            for n in range(gateways)
+        ],
+    }
+    document["prefixes"] = document["prefixes"][:prefixes]
+    return document
