@@ -8,14 +8,14 @@
 
 Inward: what is parsed and not taken yet is bounded by not reading the socket; then the bridge's queue
 fills, overflows, and Overflow arrives. Outward: `send` never waits; `drain` waits until little enough is
-queued. At most LINES_IN_FLIGHT lines are unanswered by ExaBGP, and what ExaBGP holds for a slow peer
-is known from its answers.
+queued; see sending.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -40,19 +40,13 @@ from speaker.bgp.events import (
 )
 from speaker.bgp.lines import Line, SessionLine, parse_line, split_lines
 from speaker.bgp.opens import OpenMessage, OpenUnreadable, negotiate, parse_open
+from speaker.bgp.sending import Sender
 from speaker.bgp.stock import Stock, peer_up
 from speaker.bgp.text import Unreadable
 from speaker.rib.prefix import Family
 
 log = structlog.get_logger(__name__)
 
-LINES_IN_FLIGHT = 4
-BLOB_OCTETS = 64 << 10
-"""Messages of one line; twice as many hex digits. ExaBGP refuses lines of 1 MiB."""
-QUEUED_OCTETS = 1 << 20
-"""`drain` returns when no more than this waits here."""
-PEER_OCTETS = 8 << 20
-"""`drain` returns when no more than this waits, here and in ExaBGP, for any of the peers it was asked about."""
 STOCK_CHANGES = 5_000
 """Mode stock: `drain` returns when no more changes of prefixes wait."""
 STOCK_HELD = 10_000
@@ -84,14 +78,6 @@ class _Peer:
     received: bytes | None = None
     up: bool = False
     ceased: bool = False  # We have sent a NOTIFICATION.
-    waiting: int = 0  # Octets queued here or in a line not answered yet.
-    backlog: int = 0  # Octets in ExaBGP, as last said.
-
-
-@dataclass(slots=True)
-class _Blob:
-    peers: tuple[str, ...]
-    data: bytearray
 
 
 class NotConnected(ConnectionError):
@@ -108,10 +94,8 @@ class BridgeClient:
         self._events: deque[Event] = deque()
         self._arrived = asyncio.Event()
         self._progress = asyncio.Event()
-        self._blobs: deque[_Blob] = deque()
-        self._queued = 0
-        self._in_flight: dict[int, _Blob] = {}
-        self._next_id = 1
+        self._sender = Sender(_fresh_id())
+        self._last_question = 0
         self._questions: dict[int, asyncio.Future[tuple[SessionState, ...]]] = {}
         self._transport: asyncio.Transport | None = None
         self._stock: Stock | None = None  # Mode stock only.
@@ -166,16 +150,8 @@ class BridgeClient:
                 self._stock.put(peer, made)
             self._pump_text()
             return
-        last = self._blobs[-1] if self._blobs else None
-        for message in messages:
-            if last is None or last.peers != targets or len(last.data) + len(message) > BLOB_OCTETS:
-                last = _Blob(targets, bytearray())
-                self._blobs.append(last)
-            last.data += message
-            self._queued += len(message)
-            for peer in targets:
-                self._peers[peer].waiting += len(message)
-        self._pump()
+        self._sender.put(targets, messages)
+        self._transport.write(self._sender.pump())
 
     async def drain(self, peers: Sequence[str] | None = None) -> None:
         """Waits until little is queued here, and not too much in ExaBGP for any of `peers` (all when None).
@@ -188,11 +164,12 @@ class BridgeClient:
             try:
                 await asyncio.wait_for(self._progress.wait(), POLL_SECONDS)
             except TimeoutError:
-                self._ask_backlog()
+                if self._transport is not None and self._stock is None:
+                    self._transport.write(self._sender.ask())
 
     def congested(self) -> frozenset[str]:
         """Peers for which more than PEER_OCTETS wait."""
-        return frozenset(name for name, peer in self._peers.items() if peer.waiting + peer.backlog > PEER_OCTETS)
+        return self._sender.slow()
 
     def teardown(self, peer: str, subcode: int) -> None:
         """Ends a session by NOTIFICATION Cease (RFC 4486), behind what is queued. The peer purges what we sent it."""
@@ -204,7 +181,8 @@ class BridgeClient:
         """How ExaBGP sees its sessions now. Raises NotConnected, or TimeoutError after ANSWER_SECONDS."""
         if self._transport is None or self._stock is not None:
             raise NotConnected(f"no ExaBGP of ours behind {self.socket_path}")
-        number = self._take_id()
+        self._last_question += 1
+        number = self._last_question
         answer = self._questions[number] = asyncio.get_running_loop().create_future()
         self._transport.write(b"show sessions %d\n" % number)
         try:
@@ -214,44 +192,15 @@ class BridgeClient:
 
     # Outward --------------------------------------------------------------------------------------------------------
 
-    def _take_id(self) -> int:
-        self._next_id += 1
-        return self._next_id
-
     def _congested(self, peers: Sequence[str] | None) -> bool:
         if self._stock is not None:
             return self._stock.waiting() > STOCK_CHANGES
-        if self._queued > QUEUED_OCTETS:
-            return True
-        chosen = self._peers.values() if peers is None else [self._peers[name] for name in peers if name in self._peers]
-        return any(peer.waiting + peer.backlog > PEER_OCTETS for peer in chosen)
-
-    def _pump(self) -> None:
-        while self._transport is not None and self._blobs and len(self._in_flight) < LINES_IN_FLIGHT:
-            blob = self._blobs.popleft()
-            number = self._take_id()
-            self._in_flight[number] = blob
-            line = f"announce raw {number} {'+'.join(blob.peers)} {blob.data.hex()}\n"
-            self._transport.write(line.encode("ascii"))
-
-    def _ask_backlog(self) -> None:
-        names = [name for name, peer in self._peers.items() if peer.backlog]
-        if names and self._transport is not None and not self._in_flight:
-            number = self._take_id()
-            self._in_flight[number] = _Blob(tuple(names), bytearray())
-            self._transport.write(f"announce raw {number} {'+'.join(names)}\n".encode("ascii"))
+        return self._sender.congested(peers)
 
     def _answered(self, line: Line) -> None:
-        blob = self._in_flight.pop(line.id, None)
-        if blob is None:
-            return
-        self._queued -= len(blob.data)
-        for name in blob.peers:
-            peer = self._peers.get(name)
-            if peer is not None:
-                peer.waiting -= len(blob.data)
-                peer.backlog = line.backlog.get(name) or 0
-        self._pump()
+        self._sender.answered(line.id, line.backlog)
+        if self._transport is not None:
+            self._transport.write(self._sender.pump())
         self._progress.set()
 
     # Inward ---------------------------------------------------------------------------------------------------------
@@ -320,7 +269,8 @@ class BridgeClient:
                 self._transport.write(b"show sessions 0\n")
             return
         ours, theirs = parse_open(peer.sent), parse_open(peer.received)
-        peer.up, peer.ceased, peer.backlog = True, False, 0
+        peer.up, peer.ceased = True, False
+        self._sender.up(name)
         self._events.append(_peer_up(name, ours, theirs, resumed))
 
     def _down(self, name: str, reason: str) -> None:
@@ -328,7 +278,7 @@ class BridgeClient:
         ended = ENDED.search(reason)
         notified = peer.ceased or (ended is not None and int(ended[1]) != HOLD_TIMER_EXPIRED)
         self._events.append(PeerDown(name, reason, established=peer.up, notification=peer.up and notified))
-        peer.up, peer.ceased, peer.backlog = False, False, 0
+        peer.up, peer.ceased = False, False
         peer.sent = peer.received = None
         if self._stock is not None:
             self._stock.down(name)
@@ -459,9 +409,7 @@ class BridgeClient:
         self.hello = None
         self._all_down("the bridge is gone")
         self._peers.clear()
-        self._blobs.clear()
-        self._in_flight.clear()
-        self._queued = 0
+        self._sender = Sender(_fresh_id())
         self._stock = None
         self._held.clear()
         for question in self._questions.values():
@@ -490,6 +438,10 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio calls it so
         self.client._transport = None
         self.client._lost.set()
+
+
+def _fresh_id() -> int:
+    return time.time_ns() // 1000
 
 
 def _session_state(line: SessionLine) -> SessionState:
