@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 from speaker.plan import AnnouncementPlan, Plan, UplinkPlan
 from speaker.rib.attributes import Attributes
 from speaker.rib.communities import link_bandwidth, parse_large
 from speaker.rib.path import Path, Source, SourceKind
-from speaker.rib.prefix import Family, Key, family_of, key_of
+from speaker.rib.prefix import Family, Key, key_of_text
 from speaker.rib.table import Table
 
 Own = dict[tuple[Family, int], dict[Key, Path]]
@@ -21,20 +21,25 @@ def local_source(router_id: bytes) -> Source:
     return Source("local", SourceKind.LOCAL, b"", router_id)
 
 
-def own_paths(plan: Plan, source: Source) -> Own:
-    """Each own prefix once per uplink that has an address of its family; path id = uplink number."""
+def own_paths(plan: Plan, source: Source, former: Mapping[Path, Path]) -> tuple[Own, dict[Path, Path]]:
+    """Each own prefix once per uplink that has an address of its family; path id = uplink number.
+
+    Equal paths are one object, that of `former` when it has one; the second result is this plan's `former`.
+    """
+    paths: dict[Path, Path] = {}
     own: Own = {}
     for announcement in plan.announcements:
         keys: dict[Family, list[Key]] = {}
         for text in announcement.prefixes:
-            network = ip_network(text)
-            keys.setdefault(family_of(network), []).append(key_of(network))
+            family, key = key_of_text(text)
+            keys.setdefault(family, []).append(key)
         for family, of_family in keys.items():
             for uplink in plan.uplinks:
                 path = _path(plan, announcement, uplink, family, source)
                 if path is not None:
+                    path = paths.setdefault(path, former.get(path, path))
                     own.setdefault((family, uplink.number), {}).update(dict.fromkeys(of_family, path))
-    return own
+    return own, paths
 
 
 def _path(
@@ -58,17 +63,18 @@ class Originator:
 
     source: Source
     _now: Own = field(default_factory=dict)
+    _paths: dict[Path, Path] = field(default_factory=dict)
 
     def originate(self, tables: Mapping[Family, Table], plan: Plan) -> None:
         """Announce what `plan` has anew or otherwise, then withdraw what it no longer has."""
-        desired = own_paths(plan, self.source)
+        desired, self._paths = own_paths(plan, self.source, self._paths)
         for (family, path_id), paths in desired.items():
             now = self._now.get((family, path_id), {})
-            changed: dict[Path, list[Key]] = {}
+            changed: dict[int, tuple[Path, list[Key]]] = {}  # By identity: hashing a path walks all of it.
             for key, path in paths.items():
-                if now.get(key) != path:
-                    changed.setdefault(path, []).append(key)
-            for path, keys in changed.items():
+                if now.get(key) is not path:
+                    changed.setdefault(id(path), (path, []))[1].append(key)
+            for path, keys in changed.values():
                 tables[family].announce(keys, path)
         for (family, path_id), paths in self._now.items():
             gone = paths.keys() - desired.get((family, path_id), {}).keys()

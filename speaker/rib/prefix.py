@@ -8,7 +8,7 @@ key costs 40 octets where an IPv4Network costs over 200.
 from __future__ import annotations
 
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 Key = bytes
 """Canonical NLRI, without a path id: b"\\x18\\x0a\\x00\\x01" is 10.0.1.0/24."""
@@ -41,6 +41,24 @@ def key_of(network: IPv4Network | IPv6Network) -> Key:
     return bytes((length,)) + network.network_address.packed[: (length + 7) // 8]
 
 
+def key_of_text(text: str) -> tuple[Family, Key]:
+    """The family and key of a prefix as a plan writes it. Raises ValueError as `ip_network` does.
+
+    Canonical IPv4 text, which is nearly all there is, is read without the objects of `ipaddress`: ten times faster.
+    """
+    address, _, length = text.partition("/")
+    try:
+        first, second, third, fourth = address.split(".")
+        bits, value = _OCTETS[length], _OCTETS
+        key = bytes((bits, value[first], value[second], value[third], value[fourth]))
+    except (KeyError, ValueError):
+        bits = _NO_LENGTH
+    if bits > Family.IPV4.bits or int.from_bytes(key[1:], "big") & _HOST_BITS[bits]:
+        network = ip_network(text)
+        return family_of(network), key_of(network)
+    return Family.IPV4, key[: 1 + (bits + 7) // 8]
+
+
 def network_of(family: Family, key: Key) -> IPv4Network | IPv6Network:
     padded = key[1:].ljust(family.bits // 8, b"\0")
     return IPv4Network((padded, key[0])) if family is Family.IPV4 else IPv6Network((padded, key[0]))
@@ -48,3 +66,9 @@ def network_of(family: Family, key: Key) -> IPv4Network | IPv6Network:
 
 def family_of(network: IPv4Network | IPv6Network) -> Family:
     return Family.IPV4 if network.version == 4 else Family.IPV6
+
+
+_NO_LENGTH = 255
+_OCTETS = {str(number): number for number in range(256)}
+"""Decimal octets in canonical text only: no sign, blank or leading zero."""
+_HOST_BITS = tuple((1 << 32 - length) - 1 for length in range(33))
