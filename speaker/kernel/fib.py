@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from speaker.kernel import parse
 from speaker.kernel.guard import Guard
-from speaker.kernel.nexthops import DeviceOf, ObjectBatch, Objects, Target
+from speaker.kernel.nexthops import DeviceOf, ObjectBatch, Objects
 from speaker.kernel.port import (
     METRIC_REJECT,
     METRIC_ROUTE,
@@ -35,6 +35,7 @@ from speaker.kernel.port import (
 )
 from speaker.kernel.reading import Reading
 from speaker.kernel.table import RouteBatch, Table
+from speaker.kernel.targets import Target
 from speaker.rib.path import Tiers
 from speaker.rib.prefix import Family, Key, family_of, key_of
 

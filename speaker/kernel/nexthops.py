@@ -14,9 +14,9 @@ from ipaddress import ip_address
 
 from speaker.kernel import messages as m
 from speaker.kernel import parse
-from speaker.kernel.port import METRIC_ROUTE, PROTO_LEYLINE, Fault, NextHopRecord
+from speaker.kernel.port import PROTO_LEYLINE, Fault, NextHopRecord
+from speaker.kernel.targets import Content, Group, Hop, Target
 from speaker.rib.path import Tiers
-from speaker.rib.prefix import Family
 
 NEXTHOP_IDS = range(0x4C000000, 0x4D000000)
 """Ours. FRR counts its own up from 1."""
@@ -28,75 +28,6 @@ MAX_MEMBERS = 256
 
 DeviceOf = Callable[[bytes], str | None]
 """next hop (4 or 16 octets) -> name of the local interface that leads to it, None when there is none."""
-
-Content = tuple[tuple[int, int], ...]
-"""(next-hop id, weight) of a group's members, sorted: the kernel's order means nothing."""
-
-
-class Frames(dict[int, tuple[bytes, bytes]]):
-    """index -> (head, tail) of the messages that put a route on one target, made on first use.
-
-    index = prefix length + (256 to replace) + (512 for IPv6)
-    """
-
-    REPLACE = 256
-    IPV6 = 512
-
-    def __init__(self, metric: int, nhid: int) -> None:
-        self._metric = metric
-        self._nhid = nhid
-
-    def __missing__(self, index: int) -> tuple[bytes, bytes]:
-        family = Family.IPV6 if index & self.IPV6 else Family.IPV4
-        flags = m.REPLACE if index & self.REPLACE else m.CREATE
-        frame = self[index] = m.route_frame(family, index & 0xFF, flags, self._metric, self._nhid)
-        return frame
-
-
-class Target:
-    """What a route can be put on: a group, or `unreachable` (nhid 0). Compared by identity."""
-
-    __slots__ = ("frames", "nhid", "ready", "routes")
-
-    def __init__(self, nhid: int, metric: int = METRIC_ROUTE, *, ready: bool = False) -> None:
-        self.nhid = nhid
-        self.ready = ready  # The kernel would accept a route to it now.
-        self.routes = 0  # Of ours in the kernel that refer to it.
-        self.frames = Frames(metric, nhid)
-
-
-class Group(Target):
-    """`tiers` is None for a group found in the kernel that no route of this process has asked for yet."""
-
-    __slots__ = ("active", "content", "error", "tiers")
-
-    def __init__(self, nhid: int, tiers: Tiers | None) -> None:
-        super().__init__(nhid)
-        self.tiers = tiers
-        self.active = 0  # Which tier it holds.
-        self.content: Content | None = None  # In the kernel; None = not there.
-        self.error = ""  # Why the kernel refused it; empty when it did not.
-
-    def holds(self, content: Content | None) -> None:
-        self.content = content
-        self.ready = content is not None
-
-    def renumber(self, nhid: int) -> None:
-        """A new id, which the kernel does not have yet."""
-        self.nhid = nhid
-        self.frames = Frames(METRIC_ROUTE, nhid)
-        self.holds(None)
-
-
-@dataclass(slots=True)
-class Hop:
-    """One gateway behind one interface."""
-
-    id: int
-    ifindex: int
-    gateway: bytes
-    actual: tuple[int, bytes] | None = None  # (ifindex, gateway) in the kernel; None = not there.
-    error: str = ""
 
 
 @dataclass(slots=True)
@@ -327,8 +258,9 @@ class Objects:
     def sweep(self, in_use: set[Target], may_remove: bool) -> ObjectBatch | None:
         """Delete what nothing refers to, now and at the sweep before: groups first, then gateways.
 
-        Never a group with routes in it (the kernel would delete them too). Never at once: FRR's zebra, which
-        follows all this, makes an object anew, as its own, when that goes before its routes have sunk in.
+        Never a group with routes in it (the kernel would delete them too). Never at once: paths that come and go
+        find their group again. And FRR's zebra, which believes that it uses every object it has seen, makes each
+        that goes anew as its own, under our id (seen with 8.4): every group that lives on is a ghost less.
         """
         unused: set[Target] = {
             group

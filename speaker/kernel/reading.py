@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from speaker.kernel.nexthops import Objects, Target
+from speaker.kernel.nexthops import Objects
 from speaker.kernel.port import METRIC_REJECT, METRIC_ROUTE, NextHopRecord, RouteRecord
 from speaker.kernel.table import Table
+from speaker.kernel.targets import Target
 from speaker.rib.prefix import Family, Key
 
 

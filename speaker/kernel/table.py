@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from speaker.kernel import messages as m
-from speaker.kernel.nexthops import Frames, Target
 from speaker.kernel.port import METRIC_ROUTE, UNREACHABLE, RouteRecord
+from speaker.kernel.targets import Frames, Target
 from speaker.rib.prefix import Family, Key
 
 BATCH = 2500

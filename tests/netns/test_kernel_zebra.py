@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from speaker.kernel.nexthops import NEXTHOP_IDS
 from speaker.rib.prefix import Family
 from tests.netns.kernel_world import LinuxWorld, linux_world
 from tests.netns.namespaces import wait_until
@@ -18,6 +19,7 @@ from tests.speaker.kernel.world import via, want
 pytestmark = pytest.mark.root
 
 ZEBRA, STATICD = "/usr/lib/frr/zebra", "/usr/lib/frr/staticd"
+ZEBRA_OBJECT = "11"  # RTPROT_ZEBRA: what it marks next-hop objects with.
 STATIC = ["172.16.1.0/24 10.42.0.2", "172.16.2.0/24 10.42.0.2", "172.16.2.0/24 10.42.0.3"]
 
 
@@ -44,7 +46,7 @@ class Frr:
         (directory / "zebra.conf").write_text("hostname zebra\n")
         (directory / "staticd.conf").write_text(config)
         self.processes = [self._start(ZEBRA, "zebra")]
-        wait_until(lambda: (directory / "zserv.api").exists(), 20, self.log)
+        wait_until((directory / "zserv.api").exists, 20, self.log)
         self.processes.append(self._start(STATICD, "staticd"))
 
     def _start(self, binary: str, name: str) -> Popen[bytes]:
@@ -86,9 +88,7 @@ def test_zebra_and_we_leave_each_other_alone(world: LinuxWorld, directory: Path)
 
     frr = Frr(world, directory)
     wait_until(lambda: frr.routes() == STATIC_PREFIXES, 20, frr.log)
-    theirs = world.ip("nexthop")
-    assert {n["protocol"] for n in theirs} >= {"76"}
-    assert any(n["protocol"] != "76" for n in theirs), "zebra uses next-hop objects here"
+    assert any(n["protocol"] == ZEBRA_OBJECT for n in world.ip("nexthop")), "zebra uses next-hop objects here"
     assert (world.routes(), world.routes(Family.IPV6)) == before, "zebra's start"
 
     # Ours move and go, and are read back, under its eyes.
@@ -98,6 +98,32 @@ def test_zebra_and_we_leave_each_other_alone(world: LinuxWorld, directory: Path)
     assert fib.audit() == 0
     assert frr.routes() == STATIC_PREFIXES
 
+    # What we delete, zebra makes anew as its own (8.4.4 does, under our id): not ours any more, and left to it.
+    for _ in range(4):
+        assert fib.audit() == 0
+    ghosts = {n["id"] for n in world.ip("nexthop") if n["protocol"] == ZEBRA_OBJECT and n["id"] in NEXTHOP_IDS}
+    used = {n["id"] for n in world.ip("nexthop") if n["protocol"] == "76"}
+    assert not ghosts & used
+    assert world.routes() == {
+        ("10.1.0.0/16", 4999): {},
+        ("10.1.1.0/24", 1000): {"10.42.0.3": 1},
+        ("10.1.2.0/24", 1000): {"10.42.0.2": 1},
+    }
+
+    # The interface goes: the kernel drops everybody's, and everybody puts theirs back.
+    world.link_down()
+    fib.set_link("eth0", None)
+    fib.flush()
+    world.link_up()
+    fib.set_link("eth0", world.index)
+    assert fib.flush().converged
+    wait_until(lambda: frr.routes() == STATIC_PREFIXES, 20, frr.log)
+    for _ in range(4):
+        fib.audit()
+    assert fib.audit() == 0
+    assert set(world.routes()) == {("10.1.0.0/16", 4999), ("10.1.1.0/24", 1000), ("10.1.2.0/24", 1000)}
+    theirs = [n for n in world.ip("nexthop") if n["protocol"] == ZEBRA_OBJECT and n["id"] not in NEXTHOP_IDS]
+
     # We start anew, and adopt what is ours only.
     after = world.fib()
     after.set_may_remove(True)
@@ -105,7 +131,8 @@ def test_zebra_and_we_leave_each_other_alone(world: LinuxWorld, directory: Path)
     assert after.flush().converged
     assert set(world.routes()) == {("10.1.2.0/24", 1000)}
     assert frr.routes() == STATIC_PREFIXES
-    assert [n for n in world.ip("nexthop") if n["protocol"] != "76"] == [n for n in theirs if n["protocol"] != "76"]
+    ours_aside = [n for n in world.ip("nexthop") if n["protocol"] == ZEBRA_OBJECT and n["id"] not in NEXTHOP_IDS]
+    assert [n["id"] for n in ours_aside] == [n["id"] for n in theirs]
 
     # It takes its own away when it stops, and nothing of ours.
     frr.stop()
@@ -115,7 +142,7 @@ def test_zebra_and_we_leave_each_other_alone(world: LinuxWorld, directory: Path)
 
 
 def test_a_prefix_that_both_have_is_ours_to_zebra(world: LinuxWorld, directory: Path) -> None:
-    """FRR 8.4 takes protocol 76 for a kernel route of distance 0: it holds its own static one back, whatever the metrics.
+    """FRR 8.4 takes protocol 76 for a kernel route of distance 0, and holds its own static one back.
 
     So "FRR's routes win" holds only where FRR does not know ours. When ours goes, its own comes.
     """

@@ -70,7 +70,7 @@ def test_a_route_that_moves_is_made_before_the_old_group_goes(world: FakeWorld, 
 
 
 def test_unused_objects_go_at_the_second_audit_that_finds_them_so(world: FakeWorld, fib: Fib) -> None:
-    """Not at once: zebra would make them anew, as its own (tests/netns/test_kernel_zebra.py)."""
+    """Not at once: paths that come and go find their group again."""
     tiers = (*A, *via("10.42.0.7"))
     want(fib, "10.1.1.0/24", A)
     want(fib, "10.1.2.0/24", tiers)
