@@ -126,7 +126,10 @@ def hook(state_dir: Path) -> None:
     `api { processes [ leyline ]; neighbor-changes; receive { parsed; update; refresh; } }`.
 
     \b
-    Example, in exabgp.conf:
+    Example:
+      leyline speaker hook --state-dir /var/lib/leyline
+    \b
+    In exabgp.conf:
       process leyline {
           run /opt/leyline/bin/leyline speaker hook --state-dir /var/lib/leyline;
           encoder json;
