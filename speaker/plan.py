@@ -89,7 +89,7 @@ class SessionPlan(PlanStruct, frozen=True):
     peer_asn: Asn
     peer_address: str
     local_address: str
-    passive: bool  # True: wait for the peer's connection. Exactly one end of a session is passive.
+    passive: bool  # True: wait for the peer's connection. Never both ends of a session.
     families: tuple[FamilyName, ...]
     add_path: bool
     hold_time: Annotated[int, Meta(ge=3, le=65535)]

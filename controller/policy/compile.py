@@ -137,16 +137,17 @@ class _Compiler:
 
     def session(self, gateway: Gateway, session: Session) -> SessionPlan:
         """This gateway's end of it."""
-        passive = session.listener == gateway.name
-        peer = self.members[session.dialer if passive else session.listener]
-        reflects = session.kind == "reflect" and passive
+        listens = session.listener == gateway.name
+        peer = self.members[session.dialer if listens else session.listener]
+        reflects = session.kind == "reflect" and listens
         return SessionPlan(
             peer=peer.name,
-            peer_role="peer" if session.kind == "mesh" else "client" if passive else "hub",
+            peer_role="peer" if session.kind == "mesh" else "client" if listens else "hub",
             peer_asn=self.fabric.asn,
             peer_address=str(speaker_address(peer)),
             local_address=str(speaker_address(gateway)),
-            passive=passive,
+            # A router that is not ours is dialled too: FRR, while it holds a restarting hub's routes, does not dial.
+            passive=listens and not isinstance(peer, Client),
             families=self.families,
             add_path=True,
             hold_time=self.fabric.hold_time,

@@ -13,7 +13,7 @@ from controller.inventory.model import Client, Gateway, Inventory
 class Session:
     """`dialer` connects, `listener` waits; both are names of gateways or clients.
 
-    reflect  the listener is a hub, the dialer its client (RFC 4456)
+    reflect  the listener is a hub, the dialer its client (RFC 4456); one that is not ours is dialled by the hub as well
     mesh     both are hubs: non-clients of each other; the lower address dials
     """
 
