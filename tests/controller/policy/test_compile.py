@@ -69,7 +69,7 @@ def test_who_talks_to_whom(inventory: Inventory) -> None:
             assert (session.imports is not None) == (session.peer_role == "client")
             assert session.add_path
             if session.peer_role == "client":
-                # Spokes dial; routers that are not ours may, but while they hold a restarting hub's routes FRR does not.
+                # Spokes dial; so may others, but while it holds the routes of a restarting hub FRR does not.
                 assert session.passive == (peer not in clients)
             if session.peer_role == "peer":
                 addresses = [IPv4Network(each) for each in (session.local_address, session.peer_address)]
