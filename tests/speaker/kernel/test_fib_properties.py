@@ -150,12 +150,16 @@ class Story:
             self.kernel._delete_nexthop(objects[number % len(objects)])
 
     def on_stolen_object(self, number: int) -> None:
-        """Somebody takes an id of ours: one in use, or one that has just gone."""
+        """Somebody takes an id of ours that is in use, and we hear of it.
+
+        Unheard of, a group that we replace before the next audit is taken back: Linux replaces whoever's it is.
+        """
         objects = [id_ for id_, r in self.kernel.nexthops_by_id.items() if r.group and r.protocol == 76]
         if objects and self.kernel.links[1]:
             id_ = objects[number % len(objects)]
             self.kernel.nexthops_by_id[9] = NextHopRecord(9, 11, 1, bytes([10, 42, 0, 3]))
             self.kernel.nexthops_by_id[id_] = NextHopRecord(id_, 11, group=((9, 1),))
+            self.fib.suspect()
 
     def on_extra_object(self, number: int) -> None:
         id_ = 0x4C000000 + number
