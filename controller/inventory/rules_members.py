@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -31,6 +32,7 @@ MARTIANS: tuple[Network, ...] = (
 """Never routed: this host, loopback, link-local, multicast, reserved (RFC 6890). Documentation space may be used."""
 
 
+@lru_cache(maxsize=2**16)  # Every change asks again about every prefix of the fabric.
 def martian(network: Network) -> Network | None:
     """The martian space that `network` touches."""
     return next((each for each in MARTIANS if each.version == network.version and each.overlaps(network)), None)
