@@ -64,8 +64,9 @@ def diff(old: Inventory, new: Inventory) -> list[dict[str, Any]]:
     """
     before = {each.label: each for each in objects(old)}
     after = {each.label: each for each in objects(new)}
+    both = after | before
     found = []
-    for label in sorted(before.keys() | after.keys(), key=lambda label: _place((after | before)[label])):
+    for label in sorted(both, key=lambda label: _place(both[label])):
         if label not in before:
             found.append({"action": "add", "object": label, "fields": {}})
         elif label not in after:
