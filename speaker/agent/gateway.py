@@ -57,7 +57,7 @@ class Gateway:
         self._stack.callback(self._kernel.close)
         self.fib = Fib(self._kernel, self._device_of, segments=self.plan.segments)
         self._stack.callback(self.fib.close)
-        self._links = LinkWatch(self._interfaces, self._link_changed, self.fib.suspect)
+        self._links = LinkWatch(self._interfaces, self._link_changed, self._links_lost)
         self._stack.callback(self._links.close)
         self._links.start()
         await self.fib.adopt_async()
@@ -194,6 +194,11 @@ class Gateway:
         self.fib.set_link(name, index)
         self._fib_wake.set()
         self._links_moved.set()
+
+    def _links_lost(self) -> None:
+        """Events about interfaces were lost: the kernel may have dropped anything."""
+        self.fib.suspect()
+        self._fib_wake.set()
 
     async def _follow_links(self) -> None:
         """Slower consequences of a link's change: sysctls of a new interface, connected prefixes, a report."""
