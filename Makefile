@@ -15,12 +15,14 @@ $(STAMP): requirements.lock pyproject.toml .ci/apt-packages .ci/setup
 	@PYTHON="$(PYTHON)" SUDO="$(SUDO)" .ci/setup
 	@touch $@
 
-check: $(STAMP)  ## The fast gate: ruff, mypy --strict, import-linter, unit tests (under a minute)
+check: lint  ## The fast gate: ruff, mypy --strict, import-linter, unit tests (under a minute)
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -q -n 2 -m "not root and not lab and not slow and not postgres" tests
+
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n 2 -m "not root and not lab and not slow and not postgres" tests
 
 test: $(STAMP)  ## Everything: the gate, real kernels, real peers, every lab scenario once (root)
 	.ci/test
@@ -37,4 +39,4 @@ soak: $(STAMP)  ## The repetitions: every scenario ten times, its figures on std
 golden: $(STAMP)  ## Rewrite the golden files; read the diff as product
 	LEYLINE_GOLDEN=rewrite $(BIN)/pytest -q tests -k golden
 
-.PHONY: help setup check test demo bench soak golden
+.PHONY: help setup check lint test demo bench soak golden

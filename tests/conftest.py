@@ -10,6 +10,7 @@ from hypothesis import settings
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=20)  # `make check`
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 ALLOWED_SKIPS = Path(__file__).with_name("allowed-skips.txt")

@@ -21,6 +21,8 @@ from tests.controller.api.served import Caller, wait_until
 from tests.controller.store.fabrics import small
 from tests.postgres import Cluster
 
+pytestmark = pytest.mark.slow  # Each test starts the real server as a process.
+
 LEYLINE = [sys.executable, "-m", "controller.cli"]
 FIRST = re.compile(r"shown this once: (leyline_\S+)")
 
