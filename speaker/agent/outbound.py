@@ -73,9 +73,10 @@ class Outbound:
         """Works through `session.resends`: the whole Adj-RIB-Out of a family to one peer, in slices.
 
         BoRR goes before it when EoRR shall close it. The end itself is only owed afterwards: it may have to wait
-        for what we have not heard ourselves.
+        for what we have not heard ourselves. Until an EoRR is said the next family waits: FRR keeps one refresh
+        timer per peer, and takes no EoRR of a second family that was begun before the first one's end.
         """
-        while session.resends:
+        while session.resends and all(closing is not Closing.REFRESH_END for _, closing in session.owed):
             family, closing = session.resends.pop(0)
             group = group_of(session, family)
             if group is None:

@@ -249,6 +249,8 @@ class Router:
         for session in self.sessions:
             if session.owed and session.up and self._may_end(session):
                 self._outbound.say_ends(session)
+                if session.resends:
+                    self._resend(session, (), Closing.REFRESH_END)  # The next family waited for the end of this one.
 
     def _may_end(self, session: Session) -> bool:
         if monotonic() >= self._patient_until or session.plan.peer_role == "hub":

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+import msgspec
 import pytest
 
 from speaker.agent.router import Router
@@ -292,6 +293,23 @@ def test_a_resumed_session_is_asked_and_told_between_borr_and_eorr() -> None:
         spoke.router.refresh(RefreshReceived(HUB, Family.IPV4, 1))
         spoke.router.refresh(RefreshReceived(HUB, Family.IPV4, 2))
         assert spoke.router.heard_everybody
+
+    run(story())
+
+
+def test_a_second_family_is_refreshed_only_after_the_end_of_the_first() -> None:
+    """FRR keeps one refresh timer per peer, and takes no EoRR of a family that began before another one ended."""
+
+    async def story() -> None:
+        both = msgspec.structs.replace(session(HUB, "hub"), families=("ipv4", "ipv6"))
+        spoke = Bench(plan(BERLIN, [both], ["10.1.1.0/24"]))
+        families = frozenset({Family.IPV4, Family.IPV6})
+        agreed = Negotiated(families=families, add_path_send=families, add_path_receive=families)
+        address = ip_address(HUB).packed
+        spoke.router.peer_up(PeerUp(HUB, address, agreed, None, refresh=True, enhanced_refresh=True, resumed=True))
+        await spoke.settle()
+        told = [each for each in spoke.heard(HUB) if each[0] in ("BoRR", "EoRR")]
+        assert told == [("BoRR", "ipv4"), ("EoRR", "ipv4"), ("BoRR", "ipv6"), ("EoRR", "ipv6")]
 
     run(story())
 
