@@ -55,6 +55,9 @@ class Table:
         self.sweeps = Sweeps(self)
         self.changed = 0  # How many keys `take` has to look at.
         self._log: deque[tuple[PathSet, PathSet, list[Key]]] = deque()
+        # Ids of the sets that keys in the log went from and to. While they have none in common no key is in it twice.
+        self._olds: set[int] = set()
+        self._news: set[int] = set()
         # Keys that were told about while a later change of theirs was in the log already: what was told.
         self._told: dict[Key, PathSet] = {}
         self._least_log_limit = self._log_limit = log_limit
@@ -92,8 +95,7 @@ class Table:
 
     def _replace(self, keys: list[Key], old: PathSet, new: PathSet) -> None:
         self._count(old, new, len(keys))
-        self._log.append((old, new, keys))
-        self.changed += len(keys)
+        self._note(old, new, keys)
         if new:
             self.rows.update(dict.fromkeys(keys, new))
         else:
@@ -101,6 +103,12 @@ class Table:
                 del self.rows[key]
         if self.changed > self._log_limit:
             self._compact()
+
+    def _note(self, old: PathSet, new: PathSet, keys: list[Key]) -> None:
+        self._log.append((old, new, keys))
+        self._olds.add(id(old))
+        self._news.add(id(new))
+        self.changed += len(keys)
 
     def _count(self, old: PathSet, new: PathSet, number: int) -> None:
         """`number` rows went from `old` to `new`."""
@@ -124,6 +132,7 @@ class Table:
         and changed back is left out.
         """
         changes: dict[tuple[int, int], Change] = {}
+        once = not self._told and self._olds.isdisjoint(self._news)
         while self._log and limit > 0:
             old, new, keys = self._log.popleft()
             if len(keys) > limit:
@@ -131,16 +140,21 @@ class Table:
                 keys = keys[:limit]
             limit -= len(keys)
             self.changed -= len(keys)
-            self._settle(old, new, keys, changes)
+            if once:  # A table that fills or empties: what was logged is how it is.
+                self._change(changes, old, new).extend(keys)
+            else:
+                self._settle(old, new, keys, changes)
         if not self._log:
             self._told = {}
+        if len(self._olds) + len(self._news) > 4 * len(self._log):  # Bounded, and empty when the log is.
+            self._olds = {id(old) for old, _, _ in self._log}
+            self._news = {id(new) for _, new, _ in self._log}
         return list(changes.values())
 
     def _compact(self) -> None:
         """Nobody takes changes: keep one a key, at most as many as keys there are and were."""
         for _, old, new, keys in self.take(self.changed):
-            self._log.append((old, new, keys))
-            self.changed += len(keys)
+            self._note(old, new, keys)
         self._log_limit = max(self._least_log_limit, 2 * self.changed)
 
     def _settle(self, old: PathSet, then: PathSet, keys: list[Key], changes: dict[tuple[int, int], Change]) -> None:
