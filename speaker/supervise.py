@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from speaker.logs import configure_logging
 from speaker.state import StateDir
 
 log = structlog.get_logger()
@@ -34,6 +35,7 @@ class ProcessSpec:
 
 async def supervise(state: StateDir, processes: Sequence[ProcessSpec]) -> None:
     """Runs all `processes` until SIGTERM or SIGINT; then stops them, and with them nothing else."""
+    configure_logging()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

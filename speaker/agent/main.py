@@ -6,28 +6,19 @@ import asyncio
 import gc
 import os
 import signal
-import sys
 
 import structlog
 
 from speaker.agent.agent import Agent
 from speaker.agent.settings import AgentSettings
+from speaker.logs import configure_logging
 
 log = structlog.get_logger()
 
 
 def main(settings: AgentSettings) -> None:
     """Runs until SIGTERM or SIGINT. Stopping changes nothing: the kernel keeps forwarding."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.dev.ConsoleRenderer(colors=False)
-            if sys.stderr.isatty()
-            else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    configure_logging()
     # A million routes are a few large dicts: collecting young objects often only walks them in vain.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
