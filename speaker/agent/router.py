@@ -7,7 +7,7 @@ which is the only place that takes changes out of the RIB.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, time
 from typing import Protocol
 
@@ -41,7 +41,7 @@ MAX_NAMED_FAULTS = 5
 class ForwardingTable(Protocol):
     """The part of the FIB that routes are handed to."""
 
-    def want_many(self, family: Family, keys: Iterable[Key], tiers: Tiers | None) -> list[tuple[Key, str]]: ...
+    def want_many(self, family: Family, keys: Sequence[Key], tiers: Tiers | None) -> list[tuple[Key, str]]: ...
 
 
 class Router:

@@ -120,13 +120,26 @@ class Fib:
             table.want(key, group)
         return ""
 
-    def want_many(self, family: Family, keys: Iterable[Key], tiers: Tiers | None) -> list[tuple[Key, str]]:
+    def want_many(self, family: Family, keys: Sequence[Key], tiers: Tiers | None) -> list[tuple[Key, str]]:
         """`want` for many prefixes with the same paths. Returns those refused, with the reason."""
-        refused = []
-        for key in keys:
-            reason = self.want(family, key, tiers)
-            if reason:
-                refused.append((key, reason))
+        refused: list[tuple[Key, str]] = []
+        if tiers is not None:
+            heads = self._guard.heads
+            suspects = [key for key in keys if key.startswith(heads, 1) or len(key) == 1]
+            if suspects:
+                refused = [(key, reason) for key in suspects if (reason := self._guard.refuses(family, key))]
+                self.guarded += len(refused)
+                barred = {key for key, _ in refused}
+                keys = [key for key in keys if key not in barred]
+        if not keys:
+            return refused
+        table = self._routes[family]
+        target = table.unreachable if tiers is not None and not tiers else None
+        if tiers:
+            target = self._objects.group(tiers, table.actual.get(keys[0]))
+            if target is None:
+                return [*refused, *((key, "too many different sets of paths") for key in keys)]
+        table.want_all(keys, target)
         return refused
 
     def want_rejects(self, prefixes: Iterable[str]) -> None:
