@@ -132,7 +132,7 @@ class TextQueue:
 
     def _want(self, route: Route, attributes: Attributes | None) -> None:
         self._wanted.pop(route, None)  # To the end of the order.
-        if self._said.get(route) != attributes or route in self._busy:
+        if self._said.get(route) != attributes:
             self._wanted[route] = attributes
 
     def waiting(self) -> int:

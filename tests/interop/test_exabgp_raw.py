@@ -27,7 +27,6 @@ from tests.interop.exabgp_support import (
     static_routes,
     until,
     updates,
-    wait_until,
     withdrawals,
 )
 from tests.netns.namespaces import Bird
@@ -124,7 +123,8 @@ async def test_birds_own_refresh_is_an_event_and_is_not_answered_by_exabgp(tmp_p
         await until(lambda: imported(bird) == 5, 20)
         bird.ask("reload in peer")
         await until(lambda: [e.subtype for e in ears.of(RefreshReceived)].count(0) >= 1, 20, lambda: str(ears.events))
-        await asyncio.to_thread(wait_until, lambda: imported(bird) == 5, 5)
+        ears.client.send([THEIRS], updates([7]))  # Whatever ExaBGP would say of its own is said before it.
+        await until(lambda: imported(bird) == 6, 20, lambda: bird.ask("show route count"))
         stays_up(ears, bird)
 
 
@@ -156,21 +156,6 @@ async def test_a_bridge_that_dies_is_started_again_and_the_session_stays(tmp_pat
         assert bird.ask("show protocols peer") == since
         assert len(ears.of(BridgeGone)) == 7
         assert not [down for down in ears.of(PeerDown) if down.notification]
-
-
-@asynchronous
-async def test_updates_that_arrive_while_the_bridge_is_dead_cost_no_session(tmp_path: Path) -> None:
-    static = static_routes(20_000)
-    async with with_bird(tmp_path, static=static) as (engine, bird, ears):
-        await until(lambda: ears.received >= 20_000, 20)
-        since = bird.ask("show protocols peer")
-        for _ in range(3):
-            ups = len(ears.of(PeerUp))
-            ears.client.send([THEIRS], [route_refresh(Family.IPV4)])
-            await until(lambda: bool(ears.of(RefreshReceived)), 20)
-            engine.kill_bridge()
-            await until(lambda: len(ears.of(PeerUp)) > ups, 20, lambda: str(ears.events[-5:]))  # noqa: B023
-        assert bird.ask("show protocols peer") == since
 
 
 @asynchronous

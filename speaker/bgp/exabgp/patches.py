@@ -115,7 +115,10 @@ class _Raw:
 
 
 class _Queue:
-    """What waits for one peer, on its OutgoingRIB: that object survives a reload of the configuration."""
+    """What waits for one peer, on its OutgoingRIB: that object survives a reload of the configuration.
+
+    (It is emptied by a reload where adj-rib-out is off, but route-refresh, which we always configure, turns it on.)
+    """
 
     __slots__ = ("blobs", "full", "octets")
 
@@ -133,7 +136,7 @@ def _queue_of(rib: Any) -> _Queue:
 
 
 def _queue() -> None:
-    pending, updates, reset, clear = OutgoingRIB.pending, OutgoingRIB.updates, OutgoingRIB.reset, OutgoingRIB.clear
+    pending, updates, reset = OutgoingRIB.pending, OutgoingRIB.updates, OutgoingRIB.reset
 
     def pending_too(self: Any) -> bool:
         return bool(_queue_of(self).blobs) or pending(self)
@@ -150,17 +153,9 @@ def _queue() -> None:
         reset(self)  # Runs through `updates`: the queue is empty now.
         _queue_of(self).full = False
 
-    def clear_but_queue(self: Any) -> None:
-        """A reload clears every RIB, and clearing runs through `updates`: what waits here must survive it."""
-        queue = _queue_of(self)
-        self.leyline_queue = _Queue()
-        clear(self)
-        self.leyline_queue = queue
-
     OutgoingRIB.pending = pending_too
     OutgoingRIB.updates = updates_too
     OutgoingRIB.reset = reset_queue
-    OutgoingRIB.clear = clear_but_queue
     # An answer to ROUTE-REFRESH out of ExaBGP's own, empty table would make the peer purge what we sent it.
     Peer.resend = lambda self, enhanced, family=None: None
     # A reload asked for while something waits in a queue would be forgotten without a word.

@@ -57,7 +57,9 @@ class FakeBridge:
 
 
 @asynccontextmanager
-async def talking(directory: Path) -> AsyncIterator[tuple[FakeBridge, BridgeClient, Callable[[int], Awaitable[list[Event]]]]]:
+async def talking(
+    directory: Path,
+) -> AsyncIterator[tuple[FakeBridge, BridgeClient, Callable[[int], Awaitable[list[Event]]]]]:
     """The bridge, the client, and `events(n)`: the first n events so far."""
     fake = FakeBridge()
     server = await asyncio.start_unix_server(fake.serve, directory / "bridge.sock")

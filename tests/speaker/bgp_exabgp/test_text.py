@@ -145,37 +145,41 @@ def test_a_refused_line_is_a_fault_and_is_not_withdrawn_later() -> None:
     assert queue.next_line(1) is None
 
 
-CHANGES = st.lists(st.tuples(st.integers(0, 120), st.sampled_from([None, 1, 2])), max_size=120)
+CHANGES = st.lists(st.tuples(st.integers(0, 8), st.sampled_from([None, 1, 2])), max_size=120)
 
 
 @given(CHANGES, st.randoms(use_true_random=False))
 def test_an_exabgp_that_reorders_what_is_under_way_ends_with_what_was_wanted(
     changes: list[tuple[int, int | None]], random: Random
 ) -> None:
-    """The oracle shuffles all that it has not sent, and sends when SETTLE_SECONDS are over."""
+    """The oracle sends what it has taken in any order, some of it at once, the rest when SETTLE_SECONDS are over."""
     queue = TextQueue("x", frozenset())
     now = 0.0
     wanted: dict[Route, int | None] = {}
     peer: dict[Route, int | None] = {}
-    held: list[tuple[str, list[Route]]] = []
+    taken: list[tuple[float, str, list[Route]]] = []
 
     def turn() -> None:
         nonlocal now
-        while len(held) < 4 and (said := queue.next_line(now)) is not None:
-            line, routes = said
-            assert len(routes) <= PREFIXES_A_LINE
-            held.append((line, routes))
-        random.shuffle(held)
-        counted = Counter(one for _, routes in held for one in routes)
-        assert all(count == 1 for count in counted.values())
-        for line, routes in held:
-            med = int(line.split(" med ")[1].split()[0])
-            for one in routes:
-                assert "withdraw" not in line or peer.get(one) == med
-                peer[one] = None if "withdraw" in line else med
-            queue.answered(routes, True, now)
-        held.clear()
-        now += random.choice([0.0, SETTLE_SECONDS])
+        for _ in range(4):
+            said = queue.next_line(now)
+            if said is not None:
+                assert len(said[1]) <= PREFIXES_A_LINE
+                queue.answered(said[1], True, now)
+                taken.append((now + SETTLE_SECONDS, *said))
+        under_way = Counter(one for _, _, routes in taken for one in routes)
+        assert all(count == 1 for count in under_way.values())
+        now += random.choice([0.0, SETTLE_SECONDS / 2, SETTLE_SECONDS])
+        random.shuffle(taken)
+        for line in [line for line in taken if line[0] <= now or random.random() < 0.2]:
+            taken.remove(line)
+            send(line[1], line[2])
+
+    def send(line: str, routes: list[Route]) -> None:
+        med = int(line.split(" med ")[1].split()[0])
+        for one in routes:
+            assert "withdraw" not in line or peer.get(one) == med
+            peer[one] = None if "withdraw" in line else med
 
     for number, med in changes:
         text = f"20.0.{number}.0/24"
@@ -257,3 +261,10 @@ def test_what_is_no_update_is_unreadable_and_nothing_else(one: object, two: obje
     for said in ({"update": {name: one}}, {"update": {name: {"ipv4 unicast": two}}}, {name: one}, {"update": two}):
         with contextlib.suppress(Unreadable):
             parse_update(said)
+
+
+def test_a_line_has_no_more_prefixes_than_it_may() -> None:
+    queue = TextQueue("x", frozenset())
+    announce(queue, *(f"20.0.{number}.0/24" for number in range(120)))
+    counts = [len(said[1]) for said in iter(lambda: queue.next_line(0), None)]
+    assert counts == [PREFIXES_A_LINE, PREFIXES_A_LINE, 20]
