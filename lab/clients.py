@@ -37,16 +37,15 @@ def frr_table(node: Node) -> dict[str, frozenset[str]]:
     return {prefix: frozenset(hops) for prefix, hops in table.items() if hops}
 
 
-def frr_stale(node: Node) -> int:
-    """How many paths bgpd only keeps because of graceful restart."""
-    families = ("ipv4", "ipv6")
-    return sum(bool(path.get("stale")) for f in families for paths in frr_paths(node, f).values() for path in paths)
-
-
-def frr_sessions(node: Node) -> dict[str, tuple[str, int]]:
-    """peer -> (state, how many times the session was established)."""
-    neighbors = vtysh(node, "show bgp neighbors")
-    return {peer: (str(n.get("bgpState")), int(n.get("connectionsEstablished", 0))) for peer, n in neighbors.items()}
+def frr_restored(node: Node, peer: str) -> str:
+    """Why the session with `peer` is not whole yet: down, or without End-of-RIB in a family. Empty when it is."""
+    neighbor = vtysh(node, f"show bgp neighbors {peer}").get(peer, {})
+    if neighbor.get("bgpState") != "Established":
+        return str(neighbor.get("bgpState", "no such neighbor"))
+    restart = neighbor.get("gracefulRestartInfo", {})
+    families = ("ipv4Unicast", "ipv6Unicast")
+    missing = [f for f in families if not restart.get(f, {}).get("endOfRibStatus", {}).get("endOfRibRecv")]
+    return f"no End-of-RIB for {', '.join(missing)}" if missing else ""
 
 
 def birdc(node: Node, command: str) -> str:
@@ -66,7 +65,9 @@ def bird_table(node: Node) -> dict[str, frozenset[str]]:
     return {prefix: frozenset(hops) for prefix, hops in table.items()}
 
 
-def bird_sessions(node: Node) -> dict[str, str]:
-    """protocol -> "Established", or whatever it is."""
-    rows = [line.split() for line in birdc(node, "show protocols").splitlines()]
-    return {row[0]: row[-1] for row in rows if len(row) > 5 and row[1] == "BGP"}
+def bird_restored(node: Node, protocol: str) -> str:
+    """Why that BGP session is not whole yet: down, or still in graceful restart. Empty when it is."""
+    text = birdc(node, f"show protocols all {protocol}")
+    if "Established" not in text:
+        return "not established"
+    return "graceful restart has not ended" if "graceful restart active" in text else ""

@@ -151,7 +151,7 @@ def logs(name: str, node: str, process: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per scenario on stdout.")
 @click.option("--keep", is_flag=True, help="Leave the lab up afterwards, to look around.")
 def run(names: tuple[str, ...], everything: bool, runs: int, as_json: bool, keep: bool) -> None:
-    """Run scenarios, from lab/scenarios: build, act, expect, measure, remove.
+    """Run scenarios, by name or by the path of a directory: build, act, expect, measure, remove.
 
     Exit code 0 only if every expectation held, in every run.
 

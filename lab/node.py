@@ -15,26 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.leftovers import MARK
+from lab.pings import Flow
 
 
 class CommandFailed(RuntimeError):
     """A command in a node ended with an error."""
-
-
-@dataclass(frozen=True)
-class Pings:
-    """What a train of pings came to."""
-
-    sent: int
-    missing: tuple[int, ...]  # Sequence numbers, from 1, without an answer.
-
-    @property
-    def lost(self) -> int:
-        return len(self.missing)
-
-    def __str__(self) -> str:
-        shown = ", ".join(map(str, self.missing[:20]))
-        return f"{self.lost} of {self.sent} lost{f': number {shown}' if self.missing else ''}"
 
 
 @dataclass(frozen=True)
@@ -158,44 +143,20 @@ class Node:
     def log(self, name: str) -> Path:
         return self.state / "logs" / f"{self.name}.{name}.log"
 
-    def reaches(self, address: str, count: int = 2, seconds: float = 3.0) -> bool:
-        """Does `address` answer at least one of `count` pings?"""
-        command = ["ping", "-n", "-q", "-c", str(count), "-i", "0.2", "-w", f"{seconds:g}", address]
+    def reaches(self, address: str, count: int = 2, seconds: float = 2.0) -> bool:
+        """Does `address` answer at least one of `count` pings, the last within `seconds`?"""
+        command = ["ping", "-n", "-q", "-c", str(count), "-i", "0.2", "-W", f"{seconds:g}", address]
         return self.run(command, check=False).returncode == 0
 
-    def pings(self, address: str, interval: float = 0.005) -> Flood:
-        """Start a flood of pings; `finish()` of the answer stops it and counts."""
-        return Flood(self, address, interval)
+    def pings(self, address: str, name: str = "") -> Flow:
+        """A flow for a PingTrain."""
+        return Flow(name or f"{self.name} to {address}", self.netns, address)
 
     def traceroute(self, address: str, most: int = 8) -> list[str]:
         """The hops towards `address`, by UDP probes; "*" where none of three was answered."""
         text = self.out(["traceroute", "-n", "-q", "3", "-w", "1", "-m", str(most), address])
         hops = [line.split()[1:] for line in text.splitlines()[1:] if line.strip()]
         return [next((word for word in hop if "." in word or ":" in word), "*") for hop in hops]
-
-
-class Flood:
-    """Pings at a fixed distance, told apart by their sequence numbers."""
-
-    MOST = 65_000  # Then the 16 bits of sequence numbers begin anew.
-
-    def __init__(self, node: Node, address: str, interval: float) -> None:
-        name = f"ping-{address.replace(':', '_')}"
-        node.log(name).unlink(missing_ok=True)
-        self.address = address
-        self.process = node.start(["ping", "-n", "-i", f"{interval:g}", address], name=name)
-
-    def finish(self) -> Pings:
-        """The very last packet does not count as lost: it may be on its way. Raises CommandFailed when ping broke."""
-        self.process.kill(signal.SIGINT)
-        if not self.process.wait(15):
-            self.process.kill()
-        text = self.process.log.read_text()
-        found = re.search(r"(\d+) packets transmitted", text)
-        if not found or int(found[1]) > self.MOST:
-            raise CommandFailed(f"ping {self.address} said: {text[-500:]!r}")
-        answered = {int(number) for number in re.findall(r"bytes from .* icmp_seq=(\d+) ", text)}
-        return Pings(int(found[1]), tuple(sorted(set(range(1, int(found[1]))) - answered)))
 
 
 def split(command: str | Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -50,19 +51,34 @@ class Outcome:
 
 
 def names() -> list[str]:
+    """The scenarios that come with the house."""
     return sorted(path.parent.name for path in SCENARIOS.glob("*/scenario.py"))
 
 
+def load(name: str) -> tuple[Path, ModuleType]:
+    """A scenario by its name, or by the path of its directory: (directory, module). Raises LabError for a stranger."""
+    place = Path(name).resolve() if "/" in name else SCENARIOS / name
+    if not (place / "scenario.py").is_file():
+        raise LabError(f"no scenario {name!r}; there is {', '.join(names())}, or name a directory with a scenario.py")
+    if place.parent == SCENARIOS:
+        return place, importlib.import_module(f"lab.scenarios.{place.name}.scenario")
+    spec = importlib.util.spec_from_file_location(f"scenario_{place.name}", place / "scenario.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return place, module
+
+
 def run(wanted: Sequence[str], *, runs: int, as_json: bool, keep: bool) -> int:
-    """Run each of `wanted` `runs` times; the exit code. Raises LabError for a stranger's name."""
-    if strangers := [name for name in wanted if name not in names()]:
-        raise LabError(f"no scenario {', '.join(strangers)}; there is {', '.join(names())}")
+    """Run each of `wanted` `runs` times; the exit code. Raises LabError, as `load`."""
+    scenarios = [load(name) for name in wanted]
     labs.need_root()
     console = Console(stderr=as_json, highlight=False)
     good = True
     with _terminated_as_interrupted():
-        for name in wanted:
-            outcomes = [run_once(name, console, keep) for _ in range(runs)]
+        for place, module in scenarios:
+            outcomes = [run_once(place, module, console, keep) for _ in range(runs)]
             outcome = outcomes[0] if runs == 1 else together(outcomes)
             good = good and outcome.ok
             if as_json:
@@ -88,11 +104,10 @@ def together(outcomes: list[Outcome]) -> Outcome:
     )
 
 
-def run_once(name: str, console: Console, keep: bool = False) -> Outcome:
+def run_once(place: Path, scenario: ModuleType, console: Console, keep: bool = False) -> Outcome:
     """Build, run, take apart. What goes wrong on the way is an expectation that did not hold, with its evidence."""
-    scenario = importlib.import_module(f"lab.scenarios.{name}.scenario")
-    path = SCENARIOS / name / getattr(scenario, "TOPOLOGY", f"{name}.clab.yml")
-    wanted = topology.read(path, os.environ)
+    name = place.name
+    wanted = topology.read((place / getattr(scenario, "TOPOLOGY", f"{name}.clab.yml")).resolve(), os.environ)
     console.rule(f"[bold]{name}")
     with labs.locked(wanted.name):
         if any(

@@ -94,6 +94,12 @@ class Stack:
         except (ValueError, ProcessLookupError):
             raise LabError(f"{gateway}: no {name} runs (its pid file says {text!r})") from None
 
+    def runs(self, gateway: str, name: str) -> bool:
+        try:
+            return self.process(gateway, name).alive()
+        except LabError:
+            return False
+
     def kill(self, gateway: str, name: str) -> float:
         """`kill -9` of the gateway's `agent` or `exabgp`. When (time.monotonic)."""
         process = self.process(gateway, name)

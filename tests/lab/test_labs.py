@@ -15,6 +15,7 @@ import pytest
 
 from lab import labs, leftovers, topology
 from lab.node import CommandFailed
+from lab.pings import PingTrain
 
 pytestmark = pytest.mark.root
 PLAIN = Path(__file__).parent / "labs" / "plain.clab.yml"
@@ -98,18 +99,22 @@ def test_a_started_process_can_be_watched_and_killed(plain: labs.Lab) -> None:
         node.process(inner, "sleeper")
 
 
-def test_a_flood_counts_what_is_lost(plain: labs.Lab) -> None:
-    flood = plain.node("host-east").pings("10.9.2.2")
-    counter, host = plain.node("west"), plain.node("host-east")
-    wait_until("pings are answered", lambda: "bytes from" in flood.process.log.read_text())
-    counter.run(["ip", "route", "add", "blackhole", "10.9.1.2/32"])
-    wait_until("the far host is silent", lambda: not host.reaches("10.9.2.2", count=1, seconds=0.3))
-    counter.run(["ip", "route", "del", "blackhole", "10.9.1.2/32"])
-    answers = flood.process.log.read_text().count("bytes from")
-    wait_until("pings are answered again", lambda: flood.process.log.read_text().count("bytes from") > answers)
-    pings = flood.finish()
-    assert pings.sent > 10
-    assert 0 < pings.lost < pings.sent
+def test_a_train_of_pings_knows_what_is_lost(plain: labs.Lab) -> None:
+    near, far, host = "10.9.1.1", "10.9.2.2", plain.node("host-east")
+    train = PingTrain([host.pings(near, "near"), host.pings(far, "far")])
+    west = plain.node("west")
+    wait_until("pings are answered", lambda: train.answered() > 20)
+    west.run("ip route add blackhole 10.9.1.2/32")
+    wait_until("the far host is silent", lambda: not host.reaches(far, count=1, seconds=0.3))
+    west.run("ip route del blackhole 10.9.1.2/32")
+    before = train.answered()
+    wait_until("pings are answered again", lambda: train.answered() > before + 20)
+    pings = train.finish()
+    assert pings["near"].lost == 0
+    assert pings["near"].sent == pings["far"].sent > 50
+    lost = pings["far"].missing
+    assert 5 < len(lost) < pings["far"].sent
+    assert lost == tuple(range(lost[0], lost[-1] + 1))
 
 
 def test_a_failing_command_says_what_it_printed(plain: labs.Lab) -> None:

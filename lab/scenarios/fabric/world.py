@@ -13,7 +13,8 @@ from typing import Any
 from lab import clients, inventory
 from lab.compare import difference, installed, wait_for_routes
 from lab.expect import Run
-from lab.node import Flood, Node
+from lab.node import Node
+from lab.pings import PingTrain
 from lab.scenarios.fabric.prefixes import SITES, prefixes
 from lab.stack import Stack
 from lab.watch import RouteEvent, RouteWatch
@@ -158,13 +159,15 @@ class World:
     @contextmanager
     def nothing_lost(self, what: str, *sites: str) -> Iterator[None]:
         """Pings every 5 ms from the host of each of `sites` to the next one's, both families; none may be lost."""
-        floods: list[tuple[str, Flood]] = []
-        for source, target in zip(sites, (*sites[1:], sites[0]), strict=True):
-            for version in (4, 6):
-                name = f"{source} to {target}, IPv{version}"
-                floods.append((name, self.host(source).pings(self.host_address(target, version))))
-        yield
-        counts = {name: flood.finish() for name, flood in floods}
+        train = PingTrain(
+            self.host(source).pings(self.host_address(target, version), f"{source} to {target}, IPv{version}")
+            for source, target in zip(sites, (*sites[1:], sites[0]), strict=True)
+            for version in (4, 6)
+        )
+        try:
+            yield
+        finally:
+            counts = train.finish()
         lost = {name: str(pings) for name, pings in counts.items() if pings.lost}
         sent = sum(pings.sent for pings in counts.values())
         missing = sum(pings.lost for pings in counts.values())
