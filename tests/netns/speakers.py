@@ -9,13 +9,17 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 from speaker import plan as p
+from speaker.bgp.wire import UPDATE, message
+from speaker.rib.prefix import key_of
 from speaker.show import NoAnswer, fetch
 from speaker.state import StateDir
 from tests.netns.namespaces import Bird, Namespace, wait_until
+from tests.speaker.bgp_codec.build import AS_PATH, LOCAL_PREF, ORIGIN, attribute, body
 
 ASN = 64512
 SEGMENT = "10.42.0.0/16"
@@ -106,11 +110,12 @@ class Speaker:
         self.options = options
         self.supervisor: subprocess.Popen[bytes] | None = None
 
-    def start(self, plan: p.Plan | None = None) -> None:
+    def start(self, plan: p.Plan | None = None, source: Sequence[str] = ()) -> None:
+        """With this plan in its plan file; without one, with what stands there, or with another `source` of plans."""
         if plan is not None:
             self.plan_file.write_bytes(p.encode(plan))
         command = (sys.executable, "-m", "controller.cli", "speaker", "run", "--gateway", self.name)
-        paths = ("--plan", str(self.plan_file), "--state-dir", str(self.state.root))
+        paths = (*(source or ("--plan", str(self.plan_file))), "--state-dir", str(self.state.root))
         with self.log_file.open("ab") as log:
             self.supervisor = self.namespace.start(*command, *paths, *self.options, output=log, cwd=ROOT)
 
@@ -238,7 +243,16 @@ class RouteMonitor:
         wait_until(seen, PATIENCE, lambda: f"ip monitor said:\n{self._file.read_text()}")
 
 
-# BIRD as a client of the hub
+# Clients of the hub
+
+
+def updates(number: int, announced: Iterable[str], per_message: int = 500) -> list[bytes]:
+    """What a client without ADD-PATH says of its prefixes."""
+    attributes = (ORIGIN, AS_PATH, attribute(0x40, 3, ip_address(address(number)).packed), LOCAL_PREF)
+    keys = [key_of(ip_network(prefix)) for prefix in announced]
+    chunks = [keys[start : start + per_message] for start in range(0, len(keys), per_message)]
+    return [message(UPDATE, body(attributes, b"".join(chunk))) for chunk in chunks]
+
 
 BIRD = """
 router id {own};
@@ -279,8 +293,8 @@ class Client:
         return set(re.findall(r"^(20\.\S+)", self.bird.ask("show route protocol hub"), flags=re.MULTILINE))
 
     def removed(self) -> list[str]:
-        """Every removal of a route of the hub's, since the start, in the words of BIRD's log."""
-        return [line for line in self.messages.read_text().splitlines() if "hub.ipv4 > removed" in line]
+        """Prefixes of all routes that the hub has taken back from it since the start, in this order."""
+        return re.findall(r"hub\.ipv4 > removed.*? (20\.\S+)", self.messages.read_text())
 
     def evidence(self) -> str:
         shown = self.bird.ask("show protocols all hub", check=False) + self.bird.ask("show route", check=False)[:3000]
