@@ -6,7 +6,10 @@ import time
 
 import pytest
 
-from tests.controller.api.served import Served, problem
+from controller.api.settings import Settings
+from controller.store.engine import Database
+from controller.store.store import Store
+from tests.controller.api.served import Served, problem, serve
 
 READS = [
     "/fabric",
@@ -158,3 +161,18 @@ def test_tokens_that_cannot_be_made(api: Served, body: dict[str, object]) -> Non
 
 def test_a_token_for_an_unknown_gateway(api: Served) -> None:
     problem(api.with_small().admin.post("/gateways/nobody/token"), 404, "not-found")
+
+
+def test_the_last_use_of_a_token_is_stored_when_the_controller_ends(sqlite: Database) -> None:
+    """And once a minute: a reader must not become a writer at every request."""
+    settings = Settings(str(sqlite.url))
+    with serve(settings) as api:
+        viewer = api.as_role("viewer")
+        public = viewer.get("/whoami").json()["id"]
+        stored = api.context.store.token(public)
+        assert stored is not None
+        assert stored.last_used_at is None
+        assert api.admin.get("/tokens").json()["items"][1]["last_used_at"] is not None, "but it is shown at once"
+    stored = Store(sqlite).token(public)
+    assert stored is not None
+    assert stored.last_used_at is not None

@@ -6,15 +6,23 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from controller.api.settings import BadSettings, Settings
 from tests.controller.api.served import Caller, wait_until
@@ -37,23 +45,24 @@ class Running:
     def __init__(self, process: subprocess.Popen[str], url: str, out: Path) -> None:
         self.process, self.url, self.out = process, url, out
 
-    def healthy(self) -> bool:
+    def healthy(self, trust: Path | None) -> bool:
         assert self.process.poll() is None, self.out.read_text()
+        verify = False if trust is None else ssl.create_default_context(cafile=str(trust))
         try:
-            return httpx2.get(f"{self.url}/api/v1/healthz").status_code == 200
+            return httpx2.get(f"{self.url}/api/v1/healthz", verify=verify).status_code == 200
         except httpx2.TransportError:
             return False
 
 
 @contextmanager
-def running(directory: Path, *options: str) -> Iterator[Running]:
+def running(directory: Path, *options: str, trust: Path | None = None) -> Iterator[Running]:
     port = free_port()
     out = directory / "out"
     command = [*LEYLINE, "controller", "serve", "--database", f"sqlite:///{directory}/c.sqlite", "--port", str(port)]
     with out.open("w") as sink, subprocess.Popen([*command, *options], stdout=sink, stderr=sink, text=True) as process:
-        found = Running(process, f"http://127.0.0.1:{port}", out)
+        found = Running(process, f"http{'s' if trust else ''}://127.0.0.1:{port}", out)
         try:
-            wait_until(found.healthy, out.read_text)
+            wait_until(lambda: found.healthy(trust), out.read_text)
             yield found
         finally:
             process.kill()
@@ -137,6 +146,30 @@ def test_another_address_needs_tls_or_a_proxy() -> None:
     with pytest.raises(BadSettings):
         Settings("sqlite:////x", host="192.0.2.1").check()
     Settings("sqlite:////x", host="192.0.2.1", insecure_behind_proxy=True).check()
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """Certificate and key for 127.0.0.1, as PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leyline")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "certificate.pem", directory / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths
+
+
+def test_another_address_with_tls(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    options = ["--host", "0.0.0.0", "--tls-certificate", str(certificate), "--tls-key", str(key)]
+    with running(tmp_path, *options, trust=certificate) as served:
+        context = ssl.create_default_context(cafile=str(certificate))
+        assert httpx2.get(f"{served.url}/api/v1/whoami", verify=context).status_code == 401
 
 
 @pytest.mark.postgres

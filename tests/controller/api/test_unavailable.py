@@ -104,6 +104,9 @@ def test_postgres_stopped_and_started_again(own_cluster: Cluster) -> None:
         assert api.admin.post("/regions", REGION).json()["revision"] == 2
         assert api.admin.post("/prefixes", {"site": "paris", "prefix": "10.2.9.0/24"}).status_code == 201
         assert poll.result().json()["digest"] != digest
+        own_cluster.stop()
+        own_cluster.start()
+        assert api.admin.get("/fabric").status_code == 200, "nobody pays for connections that died unnoticed"
 
 
 @pytest.mark.postgres
