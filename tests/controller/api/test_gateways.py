@@ -141,10 +141,12 @@ def test_an_ask_without_an_answer_ends_and_is_forgotten(api: Served) -> None:
         api.admin.in_background(lambda: api.admin.post("/gateways/paris-1/asks", {"kind": "paths"}))
         for _ in range(MAX_ASKS)
     ]
-    given = 0
-    while given < MAX_ASKS:
-        given += len(decode_envelope(gateway.poll("paris-1", wait=1).content).asks)
-    assert given == MAX_ASKS, "each ask is given once"
+    known = gateway.poll("paris-1").json()
+    given = [each["id"] for each in known["asks"]]
+    while len(given) < MAX_ASKS:
+        given += [each["id"] for each in gateway.poll("paris-1", wait=1).json()["asks"]]
+    assert len(set(given)) == len(given) == MAX_ASKS
+    assert gateway.poll("paris-1", known["digest"]).status_code == 304, "each ask is given once"
     refused = api.admin.post("/gateways/paris-1/asks", {"kind": "paths"})
     problem(refused, 429, "too-many-asks")
     assert refused.headers["retry-after"]
