@@ -25,6 +25,7 @@ from exabgp.bgp.message import Message, Open, Update
 from exabgp.bgp.message.open.capability import Capability
 from exabgp.logger import log
 from exabgp.protocol.ip import IP
+from exabgp.reactor.api import API
 from exabgp.reactor.api import processes as processes_module
 from exabgp.reactor.api.command.command import Command
 from exabgp.reactor.api.response import json as json_module
@@ -247,6 +248,15 @@ def _show_sessions(self: Any, reactor: Any, service: str, line: str, use_json: b
 
 
 def _commands() -> None:
+    process = API.process
+
+    def process_raw_at_once(self: Any, reactor: Any, service: str, command: str) -> Any:
+        """ExaBGP looks for the name of every command it knows in the whole line: half its time when lines are long."""
+        if command.startswith("announce raw "):
+            return _announce_raw(self, reactor, service, command, use_json=False)
+        return process(self, reactor, service, command)
+
+    API.process = process_raw_at_once
     Command.register("announce raw", True)(_announce_raw)
     Command.register("show sessions", False)(_show_sessions)
 
