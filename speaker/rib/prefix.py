@@ -53,7 +53,7 @@ def key_of_text(text: str) -> tuple[Family, Key]:
         key = bytes((bits, value[first], value[second], value[third], value[fourth]))
     except (KeyError, ValueError):
         bits = _NO_LENGTH
-    if bits > Family.IPV4.bits or int.from_bytes(key[1:], "big") & _HOST_BITS[bits]:
+    if bits > _IPV4_BITS or int.from_bytes(key[1:], "big") & _HOST_BITS[bits]:
         network = ip_network(text)
         return family_of(network), key_of(network)
     return Family.IPV4, key[: 1 + (bits + 7) // 8]
@@ -68,7 +68,7 @@ def family_of(network: IPv4Network | IPv6Network) -> Family:
     return Family.IPV4 if network.version == 4 else Family.IPV6
 
 
-_NO_LENGTH = 255
+_IPV4_BITS, _NO_LENGTH = 32, 255
 _OCTETS = {str(number): number for number in range(256)}
 """Decimal octets in canonical text only: no sign, blank or leading zero."""
 _HOST_BITS = tuple((1 << 32 - length) - 1 for length in range(33))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from operator import itemgetter
+from typing import Any
 
 from speaker.rib.prefix import Key
 
@@ -36,7 +37,7 @@ class Spans:
                 table[head] = table.get(head, 0) | lengths
         # Bit n of a value: prefixes of length n are inside. [octets + 1] is where the head ends in a key.
         self._tables = [(octets + 1, table) for octets, table in sorted(tables.items())]
-        self._filters = [(itemgetter(slice(1, end)), found) for end, found in self._coarse().items()]
+        self._filters: list[tuple[itemgetter[Any], frozenset[bytes]]] | None = None  # Made when first asked for.
 
     @classmethod
     def covering(cls, networks: Iterable[Network]) -> Spans:
@@ -64,6 +65,8 @@ class Spans:
 
     def touches(self, keys: Sequence[Key]) -> bool:
         """False: surely none of `keys` is inside. True: look closer. No Python code per key."""
+        if self._filters is None:
+            self._filters = [(itemgetter(slice(1, end)), found) for end, found in self._coarse().items()]
         return any(not found.isdisjoint(map(head, keys)) for head, found in self._filters)
 
     def _coarse(self) -> dict[int, frozenset[bytes]]:
