@@ -135,6 +135,7 @@ def test_an_ask_reaches_the_gateway_and_its_answer_comes_back(api: Served, ok: b
         assert "no such kind" in problem(answer, 502, "ask-refused")["detail"]
 
 
+@pytest.mark.slow
 def test_an_ask_without_an_answer_ends_and_is_forgotten(api: Served) -> None:
     gateway = api.with_small().as_gateway("paris-1")
     asks = [
