@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from lab import clients
 from lab.labs import plug, unplug
+from lab.pings import PingTrain
 from lab.routes import next_hops, routes
 from lab.scenarios.fabric.world import World
 from lab.sessions import connections
@@ -182,6 +185,28 @@ def _stale(world: World, gateway: str) -> str:
     if not theirs or any(path["stale"] for path in theirs):
         found.append(f"{looked_at}: paths of {prefix} from {gateway}: {theirs}")
     return "\n".join(found)
+
+
+def without_grace(world: World) -> None:
+    """The counter-test: with graceful restart off, the same kill is seen. So the zeros above mean something."""
+    run, stack = world.run, world.stack
+    run.step("graceful restart is switched off: now the same kill does lose routes and pings")
+    fabric = {**world.declared_fabric(), "restart_time": 0}
+    stack.controller.write("/run/no-grace.yml", json.dumps({"fabric": fabric}))
+    before = {name: connections(world.node(name)) for name in world.facts.spokes()}
+    stack.apply(Path("/run/no-grace.yml"))
+    run.wait_until(
+        "every gateway has new sessions, without it",
+        lambda: all(_all_anew(former, connections(world.node(name))) for name, former in before.items()), PATIENCE,
+    )  # fmt: skip
+    run.wait_until("all kernels are as declared", lambda: not any(map(world.wrong, world.routers)), PATIENCE)
+    train = PingTrain([world.host("berlin").pings(world.host_address("oslo"), "berlin to oslo")])
+    with world.watch(without="oslo-1") as watch:
+        begun = stack.kill("oslo-1", "exabgp")
+        run.wait_until("routes are withdrawn elsewhere", lambda: world.removals(watch.events(since=begun)), 10)
+        run.wait_until("all kernels are as declared", lambda: not any(map(world.wrong, world.routers)), PATIENCE)
+    pings = train.finish()["berlin to oslo"]
+    run.expect("pings are lost meanwhile", pings.lost > 0, pings)
 
 
 def interface_goes(world: World, gateway: str) -> None:

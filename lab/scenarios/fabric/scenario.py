@@ -23,6 +23,7 @@ def scenario(run: Run) -> None:
     failures.exabgp_dies(world, "hub-1", ("berlin", "paris", "oslo"))
     failures.interface_goes(world, "quito-1")
     failures.zebra_beside(world)
+    failures.without_grace(world)
     leaked = world.counter("internet", "private")
     run.expect("no private packet left by the default route in all that time", leaked == 0, f"{leaked} packets")
     for hub in world.facts.hubs():

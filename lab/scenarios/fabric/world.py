@@ -138,6 +138,9 @@ class World:
         """What FRR's and BIRD's own tables hold."""
         return {"frr1": clients.frr_table(self.node("frr1")), "bird1": clients.bird_table(self.node("bird1"))}
 
+    def declared_fabric(self) -> dict[str, Any]:
+        return dict(inventory.read_documents([INVENTORY])[0]["fabric"])
+
     def declare(self, site: str, prefix: str) -> None:
         self.stack.rest.post("/prefixes", {"site": site, "prefix": prefix})
         self.changed[prefix] = site
