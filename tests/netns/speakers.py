@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from speaker import plan as p
+from speaker.bgp.decode import Decoder
 from speaker.bgp.wire import UPDATE, message
-from speaker.rib.prefix import key_of
+from speaker.rib.attributes import Attributes
+from speaker.rib.prefix import key_of, network_of
 from speaker.show import NoAnswer, fetch
 from speaker.state import StateDir
+from tests.interop import tinybgp
 from tests.netns.namespaces import Bird, Namespace, wait_until
 from tests.speaker.bgp_codec.build import AS_PATH, LOCAL_PREF, ORIGIN, attribute, body
 
@@ -52,10 +55,10 @@ def to_hub(own: int, hub: int, hold_time: int = 9) -> p.SessionPlan:
     return _session(own, hub, hold_time, "hub", passive=False, imports=None)
 
 
-def to_client(own: int, client: int, hold_time: int = 9) -> p.SessionPlan:
+def to_client(own: int, client: int, hold_time: int = 9, longest: int = 24) -> p.SessionPlan:
     """A hub's session, which waits for the client and believes it its own /16."""
     hop = p.NextHopPlan(client, address(client), None, 200, (), 0)
-    allocation = p.AllocationPlan(f"20.{client}.0.0/16", 24)
+    allocation = p.AllocationPlan(f"20.{client}.0.0/16", longest)
     return _session(own, client, hold_time, "client", passive=True, imports=p.ImportPlan((hop,), (allocation,)))
 
 
@@ -244,6 +247,24 @@ class RouteMonitor:
 
 
 # Clients of the hub
+
+
+def held(session: tinybgp.Session, number: int) -> dict[str, Attributes]:
+    """What the peer has given this client and not taken back, without path ids: prefix -> attributes.
+
+    The client's own routes, which come back by reflection, are not counted (RFC 4456 8).
+    """
+    itself = ip_address(address(number)).packed
+    decoder = Decoder(session.negotiated, session.ibgp)
+    table: dict[str, Attributes] = {}
+    for update in map(decoder.decode, session.bodies()):
+        for family, _, keys in update.withdrawn:
+            for key in keys:
+                table.pop(str(network_of(family, key)), None)
+        for family, _, keys, attributes in update.announced:
+            for key in keys if attributes.originator_id != itself else ():
+                table[str(network_of(family, key))] = attributes
+    return table
 
 
 def updates(number: int, announced: Iterable[str], per_message: int = 500) -> list[bytes]:
