@@ -53,6 +53,7 @@ class ControllerClient:
         self._on_ask = on_ask
         self._digest = current_digest
         self._asks: set[asyncio.Task[None]] = set()
+        self._seen = ""  # Digest of the plan last received, be it in force or refused: not to be sent again.
         self.error = ""  # Why the controller is not heard; "" while it is.
 
     async def poll_for_ever(self) -> None:
@@ -75,7 +76,7 @@ class ControllerClient:
     async def _poll_once(self) -> str:
         """One long poll; returns "" or why it failed."""
         headers = {
-            "If-None-Match": f'"{self._digest()}"',
+            "If-None-Match": f'"{self._seen or self._digest()}"',
             "Leyline-Plan-Versions": ",".join(map(str, READABLE_VERSIONS)),
         }
         try:
@@ -96,6 +97,7 @@ class ControllerClient:
     async def _take(self, envelope: Envelope) -> None:
         if envelope.plan != NO_PLAN:
             await self._on_plan(bytes(envelope.plan))
+            self._seen = envelope.digest
         for ask in envelope.asks:
             if len(self._asks) >= MAX_ASKS_IN_FLIGHT:
                 log.warning("ask dropped, too many in flight", ask=ask.id, kind=ask.kind)
