@@ -187,7 +187,9 @@ class Engine:
             )
 
     def evidence(self) -> str:
-        return (self.directory / "exabgp.log").read_text(errors="replace")
+        """What all launchers of this test have said, and whether ours runs."""
+        logs = [f"{log}:\n{log.read_text(errors='replace')}" for log in self.directory.parent.glob("*/exabgp.log")]
+        return "\n".join([f"exit code: {None if self.process is None else self.process.poll()}", *logs])
 
     def bridge_pid(self) -> int:
         """Of the hook that runs now."""

@@ -65,9 +65,9 @@ def test_every_replacement_is_of_a_watched_symbol() -> None:
     result = run(
         "import inspect, os\n"
         "from speaker.bgp.exabgp import launcher; launcher.prepare(os.environ)\n"
-        "from speaker.bgp.exabgp import patches, symbols\n"
-        "classes = [v for v in vars(patches).values() if inspect.isclass(v) and v.__module__.startswith('exabgp')]\n"
-        "classes.append(patches.processes_module.Processes)\n"
+        "from speaker.bgp.exabgp import patches, resilience, symbols\n"
+        "everything = [*vars(patches).values(), *vars(resilience).values()]\n"
+        "classes = [v for v in everything if inspect.isclass(v) and v.__module__.startswith('exabgp')]\n"
         "before = {(c, n): f for c in classes for n, f in vars(c).items() if callable(f)}\n"
         "patches.apply('/nonexistent')\n"
         "known = {n.partition(':')[2] for n in symbols.KNOWN}\n"
