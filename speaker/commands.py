@@ -43,6 +43,7 @@ def agent_options(command: Decorated) -> Decorated:
                 type=click.Path(dir_okay=False, path_type=Path),
                 help="Carry out this plan file; ask no controller. SIGHUP reads it again.",
             ),
+            click.option("--audit-seconds", type=click.FloatRange(min=0.1), hidden=True),
             state_option,
         )
     ):
@@ -190,6 +191,8 @@ def _prepared(state_dir: Path) -> Any:
 
 
 def _settings(state_dir: Path, gateway: str, **options: Any) -> Any:
+    from dataclasses import replace
+
     from speaker.agent.poll import ControllerAccess
     from speaker.agent.settings import AgentSettings
     from speaker.state import StateDir
@@ -205,7 +208,9 @@ def _settings(state_dir: Path, gateway: str, **options: Any) -> Any:
         access = ControllerAccess(options["controller"], token, gateway, options["cacert"])
     elif not options["plan"]:
         raise click.UsageError("say where the plan comes from: --controller URL, or --plan FILE")
-    return AgentSettings(gateway=gateway, state=StateDir(state_dir), access=access, plan_file=options["plan"])
+    settings = AgentSettings(gateway=gateway, state=StateDir(state_dir), access=access, plan_file=options["plan"])
+    seconds = options["audit_seconds"]
+    return settings if seconds is None else replace(settings, audit_seconds=seconds)
 
 
 COMMANDS: dict[str, click.Command] = {"speaker": speaker}

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import Popen
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from speaker.kernel.nexthops import NEXTHOP_IDS
 from speaker.rib.prefix import Family
+from tests.netns.frr import STATIC_PREFIXES, Frr
 from tests.netns.kernel_world import LinuxWorld, linux_world
 from tests.netns.namespaces import wait_until
 from tests.speaker.kernel.world import via, want
 
 pytestmark = pytest.mark.root
 
-ZEBRA, STATICD = "/usr/lib/frr/zebra", "/usr/lib/frr/staticd"
 ZEBRA_OBJECT = "11"  # RTPROT_ZEBRA: what it marks next-hop objects with.
-STATIC = ["172.16.1.0/24 10.42.0.2", "172.16.2.0/24 10.42.0.2", "172.16.2.0/24 10.42.0.3"]
 
 
 @pytest.fixture
@@ -35,48 +32,6 @@ def world() -> Iterator[LinuxWorld]:
         yield world
 
 
-class Frr:
-    """zebra and staticd in the near namespace, their sockets and files in `directory`."""
-
-    def __init__(self, world: LinuxWorld, directory: Path) -> None:
-        self.world = world
-        self.directory = directory
-        directory.chmod(0o777)  # They run as user frr, who may not enter pytest's own directories.
-        config = "".join(f"ip route {route}\n" for route in STATIC) + "ipv6 route 2001:db8:77::/48 fd42:42::2\n"
-        (directory / "zebra.conf").write_text("hostname zebra\n")
-        (directory / "staticd.conf").write_text(config)
-        self.processes = [self._start(ZEBRA, "zebra")]
-        wait_until((directory / "zserv.api").exists, 20, self.log)
-        self.processes.append(self._start(STATICD, "staticd"))
-
-    def _start(self, binary: str, name: str) -> Popen[bytes]:
-        d = self.directory
-        with (d / f"{name}.log").open("wb") as log:
-            return self.world.near.start(
-                binary,
-                *("-z", str(d / "zserv.api"), "-i", str(d / f"{name}.pid")),
-                *("--vty_socket", str(d), "-f", str(d / f"{name}.conf"), "-A", "127.0.0.1", "-P", "0"),
-                *("--log", "stdout", "--log-level", "debugging"),
-                output=log,
-            )
-
-    def stop(self) -> None:
-        for process in reversed(self.processes):
-            self.world.near.stop(process, signal.SIGTERM)
-
-    def routes(self) -> set[str]:
-        """Of protocol static (196 in the kernel) and their prefixes."""
-        both = self.world.ip("route", "show", "proto", "196") + self.world.ip("-6", "route", "show", "proto", "196")
-        return {str(route["dst"]) for route in both}
-
-    def log(self) -> str:
-        logs = [path.read_text(errors="replace")[-3000:] for path in sorted(self.directory.glob("*.log"))]
-        return "\n".join([*logs, str(self.routes()), self.world.near.run("ip", "route")])
-
-
-STATIC_PREFIXES = {"172.16.1.0/24", "172.16.2.0/24", "2001:db8:77::/48"}
-
-
 def test_zebra_and_we_leave_each_other_alone(world: LinuxWorld, directory: Path) -> None:
     fib = world.fib()
     fib.set_may_remove(True)
@@ -86,7 +41,7 @@ def test_zebra_and_we_leave_each_other_alone(world: LinuxWorld, directory: Path)
     assert fib.flush().converged
     before = (world.routes(), world.routes(Family.IPV6))
 
-    frr = Frr(world, directory)
+    frr = Frr(world.near, directory)
     wait_until(lambda: frr.routes() == STATIC_PREFIXES, 20, frr.log)
     assert any(n["protocol"] == ZEBRA_OBJECT for n in world.ip("nexthop")), "zebra uses next-hop objects here"
     assert (world.routes(), world.routes(Family.IPV6)) == before, "zebra's start"
@@ -148,7 +103,7 @@ def test_a_prefix_that_both_have_is_ours_to_zebra(world: LinuxWorld, directory: 
     """
     fib = world.fib()
     fib.set_may_remove(True)
-    frr = Frr(world, directory)
+    frr = Frr(world.near, directory)
     wait_until(lambda: frr.routes() == STATIC_PREFIXES, 20, frr.log)
     want(fib, "172.16.1.0/24", via("10.42.0.9"))
     assert fib.flush().converged
