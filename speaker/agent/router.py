@@ -36,6 +36,7 @@ log = structlog.get_logger()
 
 ADMINISTRATIVE_RESET = 4  # Cease subcode, RFC 4486
 MAX_NAMED_FAULTS = 5
+ASK_SECONDS = 5.0  # Between two requests for the same routes, until the peer begins.
 
 
 class ForwardingTable(Protocol):
@@ -101,14 +102,15 @@ class Router:
         session.source, session.negotiated = source, event.negotiated
         session.decoder = Decoder(event.negotiated, ibgp=True)
         self._stop_resend(session)
+        session.asked.clear()
         session.told.clear()
         session.owed.clear()
         log.info("session up", peer=session.plan.peer, address=event.peer, resumed=resumed)
         if not resumed:
             self._resend(session, session.families, Closing.END_OF_RIB)
         elif event.enhanced_refresh:
-            for family in session.families:
-                self._transport.send([event.peer], [route_refresh(family, REFRESH_REQUEST)])
+            session.asked = dict.fromkeys(session.families, 0.0)
+            self._ask_due(session)
             self._resend(session, session.families, Closing.REFRESH_END)
         else:
             # What vanished while we were away cannot be said to a peer without RFC 7313: a wrong route
@@ -127,6 +129,7 @@ class Router:
             log.warning("session down", peer=session.plan.peer, reason=event.reason)
         session.up, session.reason = False, event.reason
         session.heard.clear()
+        session.asked.clear()
         session.told.clear()
         session.owed.clear()
         if session.source is None:
@@ -150,6 +153,12 @@ class Router:
             return
         if update.faults:
             log.warning("UPDATE with faults", peer=session.plan.peer, faults=update.faults[:MAX_NAMED_FAULTS])
+        if update.end_of_rib in session.asked:
+            # The end of a feed whose beginning we missed. It proves nothing, and BIRD forgets what it is asked
+            # during that feed: ask once more.
+            session.asked[update.end_of_rib] = 0.0
+            self._ask_due(session)
+            return
         self.rib.receive(session.source, update)
         if update.end_of_rib is not None:
             self._heard(session, update.end_of_rib)
@@ -162,16 +171,11 @@ class Router:
         if event.subtype == REFRESH_REQUEST:
             self._resend(session, [event.family], Closing.REFRESH_END)
         elif event.subtype == REFRESH_BEGIN:
+            session.asked.pop(event.family, None)
             self.rib.refresh_begins(session.source, event.family)
         elif event.subtype == REFRESH_END:
             self.rib.refresh_ends(session.source, event.family)
             self._heard(session, event.family)
-
-    def ask_again(self) -> None:
-        """Events were lost: every peer is asked for all it has."""
-        for session in self.sessions:
-            for family in session.families if session.up else ():
-                self._transport.send([session.address], [route_refresh(family, REFRESH_REQUEST)])
 
     # Time and work
 
@@ -185,6 +189,8 @@ class Router:
                 if session.source is not None:
                     for family in Family:
                         self.rib.end_of_rib(session.source, family)
+            if session.up and session.asked:
+                self._ask_due(session)
         self._say_owed_ends()
 
     @property
@@ -217,6 +223,14 @@ class Router:
         """The FIB's last guard spoke: import policy has let something through that it should not have."""
         for key, reason in refused[:MAX_NAMED_FAULTS]:
             log.error("route not installed", prefix=str(network_of(family, key)), reason=reason)
+
+    def _ask_due(self, session: Session) -> None:
+        """Asks for what was not asked for lately. A peer that answers with BoRR is not asked again."""
+        now = monotonic()
+        for family, due in session.asked.items():
+            if now >= due:
+                session.asked[family] = now + ASK_SECONDS
+                self._transport.send([session.address], [route_refresh(family, REFRESH_REQUEST)])
 
     def _heard(self, session: Session, family: Family) -> None:
         session.heard.add(family)

@@ -36,6 +36,7 @@ class Session:
     negotiated: Negotiated | None = None
     decoder: Decoder | None = None
     heard: set[Family] = field(default_factory=set)  # End-of-RIB or EoRR came since the agent started.
+    asked: dict[Family, float] = field(default_factory=dict)  # Refresh wanted, not begun: when to ask again.
     stale_until: float | None = None  # When the peer's restart time is over (RFC 4724).
     told: set[Family] = field(default_factory=set)  # It gets what changes: its resend has begun, or is done.
     resends: list[tuple[Family, Closing]] = field(default_factory=list)  # Asked for and not begun; each once.

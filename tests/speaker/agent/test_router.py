@@ -314,6 +314,25 @@ def test_a_second_family_is_refreshed_only_after_the_end_of_the_first() -> None:
     run(story())
 
 
+def test_an_end_of_rib_before_borr_proves_nothing_and_makes_us_ask_again() -> None:
+    async def story() -> None:
+        spoke = Bench(plan(BERLIN, [session(HUB, "hub")]))
+        spoke.up(HUB, resumed=True)
+        await spoke.settle()
+        spoke.heard(HUB)
+        spoke.says_all(HUB)
+        assert spoke.heard(HUB) == [("request", "ipv4")]
+        assert not spoke.router.heard_everybody
+        spoke.router.refresh(RefreshReceived(HUB, Family.IPV4, 1))
+        spoke.router.refresh(RefreshReceived(HUB, Family.IPV4, 2))
+        spoke.says_all(HUB)
+        await spoke.settle()
+        assert spoke.router.heard_everybody
+        assert spoke.heard(HUB) == []
+
+    run(story())
+
+
 def test_a_resumed_peer_without_enhanced_refresh_is_reset_so_that_no_wrong_route_stays() -> None:
     async def story() -> None:
         spoke = Bench(plan(BERLIN, [session(HUB, "hub")]))
