@@ -115,7 +115,7 @@ def exabgp(state_dir: Path) -> None:
     state = _prepared(state_dir)
     if not state.exabgp_config.exists():
         raise click.ClickException(f"{state.exabgp_config} is not there yet: start the agent first, it writes it")
-    main([str(state.exabgp_config)])
+    sys.exit(main([str(state.exabgp_config)]))
 
 
 @speaker.command()
