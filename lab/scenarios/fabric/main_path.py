@@ -87,8 +87,8 @@ def nothing_leaks(world: World) -> None:
 def hubs_stay_idle(world: World) -> None:
     run = world.run
     run.step("data past the hubs: their forward counters stay 0, and rise when the path is forced through one")
-    for hub in world.facts.hubs():
-        count = world.counter(hub, "forwarded")
+    idle = {hub: world.counter(hub, "forwarded") for hub in world.facts.hubs()}
+    for hub, count in idle.items():
         run.expect(f"{hub} has forwarded no packet", count == 0, f"{count} packets")
         run.figure(f"{hub.replace('-', '_')}_forwarded", count)
     gateway, target = world.node("berlin-1"), world.host_address("lima")
@@ -102,6 +102,10 @@ def hubs_stay_idle(world: World) -> None:
     world.host("berlin").run(f"ping -n -q -c 20 -i 0.01 -W 1 {target}")
     after = world.counter("hub-1", "forwarded")
     run.expect("and no longer, once the forced route is gone", after == 0, f"{after} packets")
+    rows = [(name, idle[name], forced if name == "hub-1" else "-", after if name == "hub-1" else "-") for name in idle]
+    run.table(
+        "packets forwarded by the hubs", ("hub", "all the time", "with a path forced through it", "afterwards"), rows
+    )
 
 
 def summary(world: World) -> None:
