@@ -14,9 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.bench.announce import version_of_exabgp
-from tests.bench.end_to_end import FRR, _frr
 from tests.bench.harness import Inside, Measured, alternate, emit, ratio, rss_mb, say, until, version_of
-from tests.bench.players import TIMEOUT, Speaker, bird_config, bird_neighbour, bird_source, plan, session
+from tests.bench.players import FRR, TIMEOUT, Frr, Speaker, bird_config, bird_neighbour, bird_source, plan, session
 from tests.bench.routes import Load
 from tests.netns.namespaces import Namespace, pair
 
@@ -78,5 +77,4 @@ def _bird(sink: Namespace, place: Path) -> Memory:
 
 
 def _start_frr(sink: Namespace, place: Path) -> Memory:
-    zebra, bgpd = _frr(sink, place / "sink", SINK, (SOURCE,), reflector=False)
-    return lambda: {"bgpd": rss_mb(bgpd.pid), "zebra": rss_mb(zebra.pid)}
+    return Frr.start(sink, SINK, (SOURCE,), place / "sink").rss_mb

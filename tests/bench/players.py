@@ -21,6 +21,7 @@ from tests.bench.routes import ALLOCATION, MARK, Load
 from tests.netns.namespaces import Bird, Namespace
 
 ASN = 64512
+FRR = "/usr/lib/frr"
 TIMEOUT = 180.0
 SESSION_SECONDS = 120.0
 HOLD_SECONDS = 90
@@ -182,3 +183,60 @@ class BirdTalk:
             if re.match(rb"\d{4} ", line):
                 break
         return "".join(lines)
+
+
+# FRR
+
+
+@dataclass
+class Frr:
+    """zebra and bgpd in a namespace, with sockets of their own."""
+
+    namespace: Namespace
+    place: Path
+    pids: dict[str, int]
+
+    @classmethod
+    def start(
+        cls, namespace: Namespace, address: str, peers: tuple[str, ...], place: Path, *, reflector: bool = False
+    ) -> Frr:
+        place.mkdir()
+        for directory in (place, *place.parents[:2]):  # The daemons drop to their own user.
+            directory.chmod(0o777)
+        (place / "bgpd.conf").write_text(_bgpd_config(address, peers, reflector=reflector))
+        (place / "zebra.conf").write_text("")
+        common = ("--vty_socket", str(place), "-P", "0", "-z", str(place / "zserv.api"))
+        pids = {}
+        for daemon in ("zebra", "bgpd"):
+            extra = ("-l", address) if daemon == "bgpd" else ()
+            files = ("-f", str(place / f"{daemon}.conf"), "-i", str(place / f"{daemon}.pid"))
+            with (place / f"{daemon}.log").open("wb") as log:
+                process = namespace.start(f"{FRR}/{daemon}", *common, *files, *extra, output=log)
+            pids[daemon] = process.pid
+            until((place / f"{daemon}.vty").exists, 20, f"{daemon} in {place}")
+        return cls(namespace, place, pids)
+
+    def wait_up(self, sessions: int) -> None:
+        until(lambda: self._established() == sessions, SESSION_SECONDS, f"FRR's sessions in {self.place}", 0.2)
+
+    def rss_mb(self) -> dict[str, float]:
+        return {daemon: rss_mb(pid) for daemon, pid in self.pids.items()}
+
+    def _established(self) -> int:
+        command = ("vtysh", "--vty_socket", str(self.place), "-c", "show bgp summary json")
+        return self.namespace.run(*command, check=False).count('"state":"Established"')
+
+
+def _bgpd_config(address: str, peers: tuple[str, ...], *, reflector: bool) -> str:
+    lines = [f"router bgp {ASN}", f" bgp router-id {address}"]
+    for peer in peers:
+        lines += [
+            f" neighbor {peer} remote-as {ASN}",
+            f" neighbor {peer} timers 30 {HOLD_SECONDS}",
+            f" neighbor {peer} timers connect 1",
+            f" neighbor {peer} advertisement-interval 0",
+        ]
+    lines.append(" address-family ipv4 unicast")
+    for peer in peers if reflector else ():
+        lines += [f"  neighbor {peer} addpath-tx-all-paths", f"  neighbor {peer} route-reflector-client"]
+    return "\n".join([*lines, " exit-address-family", ""])
