@@ -64,3 +64,9 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def write_pid(state: StateDir, process: str, pid: int) -> None:
+    """For people and tests to find the process. A full disk must not keep a router from starting."""
+    with suppress(OSError):
+        write_atomically(state.pid_file(process), f"{pid}\n".encode())

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from speaker.logs import configure_logging
-from speaker.state import StateDir
+from speaker.state import StateDir, write_pid
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ async def _keep(state: StateDir, spec: ProcessSpec, stop: asyncio.Event) -> None
             continue
         started = time.monotonic()
         process = await asyncio.create_subprocess_exec(*spec.command)
-        state.pid_file(spec.name).write_text(f"{process.pid}\n")
+        write_pid(state, spec.name, process.pid)
         await _until_exit_or_stop(process, stop)
         if stop.is_set():
             return

@@ -12,6 +12,7 @@ import structlog
 from speaker.agent.agent import Agent
 from speaker.agent.settings import AgentSettings
 from speaker.logs import configure_logging
+from speaker.state import write_pid
 
 log = structlog.get_logger()
 
@@ -22,7 +23,7 @@ def main(settings: AgentSettings) -> None:
     # A million routes are a few large dicts: collecting young objects often only walks them in vain.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    settings.state.pid_file("agent").write_text(f"{os.getpid()}\n")
+    write_pid(settings.state, "agent", os.getpid())
     asyncio.run(_run(settings))
 
 

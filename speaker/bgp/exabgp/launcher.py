@@ -8,6 +8,7 @@ SIGUSR1 reloads CONFIG, SIGTERM stops without NOTIFICATION, so peers that do gra
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import MutableMapping, Sequence
 
@@ -40,6 +41,14 @@ def prepare(environment: MutableMapping[str, str]) -> None:
     environment.update(ENVIRONMENT)
     environment[MODE] = "raw"
     environment.setdefault("exabgp_tcp_port", "179")
+
+
+def without_dns() -> None:
+    """ExaBGP asks for its own full name at start: without a DNS server that answers, 10 s and more go by.
+
+    Nothing that we use needs it.
+    """
+    socket.getfqdn = lambda name="": name or socket.gethostname()
 
 
 def check(config_file: str) -> str:
@@ -76,6 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{config_file}: no such file; the agent writes it from the gateway's plan\n")
         return 1
     prepare(os.environ)
+    without_dns()
 
     from speaker.bgp.exabgp import symbols
 
