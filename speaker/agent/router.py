@@ -208,7 +208,9 @@ class Router:
                     self._refuse(family, self._fib.want_many(family, keys, tiers))
                 self._outbound.tell(changes)
                 self._fib_moved()
-                await self._transport.drain()
+                # Room on the way to ExaBGP is waited for, a peer is not: one that reads slowly must hold nobody up.
+                # What ExaBGP keeps for it is bounded there, and beyond that its session is ended.
+                await self._transport.drain(())
                 await asyncio.sleep(0)
         self._say_owed_ends()
 

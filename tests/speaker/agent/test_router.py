@@ -358,6 +358,27 @@ def test_a_request_for_refresh_is_answered_whole() -> None:
     run(story())
 
 
+def test_a_peer_that_does_not_read_holds_up_nobody_else() -> None:
+    async def story() -> None:
+        hub = a_hub(patience=0.0)
+        for peer in (BERLIN, PARIS):
+            hub.up(peer)
+        await hub.settle()
+        hub.heard(PARIS)
+
+        async def drain(peers: Sequence[str] | None = None) -> None:
+            if peers is None or BERLIN in peers:
+                await asyncio.Event().wait()
+
+        hub.transport.drain = drain  # type: ignore[method-assign]
+        hub.router.refresh(RefreshReceived(BERLIN, Family.IPV4, 0))
+        hub.says(BERLIN, "10.1.1.0/24")
+        await hub.settle()
+        assert hub.heard(PARIS) == [("announce", 2, "10.1.1.0/24")]
+
+    run(story())
+
+
 def test_a_peer_that_leaves_the_plan_is_forgotten_at_once() -> None:
     async def story() -> None:
         hub = a_hub(patience=0.0)
