@@ -191,8 +191,12 @@ class Session:
     def close(self, graceful: bool = True) -> None:
         """Cease (peers forget what we said), or without `graceful` just the connection's end (they may keep it)."""
         if graceful:
+            # Read on until the peer has closed: with unread data a close is a reset, and a peer whose next write
+            # fails over it may never read the NOTIFICATION.
             with contextlib.suppress(OSError):
                 self.send(notification(CEASE, 2))
+                self._connection.shutdown(socket.SHUT_WR)
+            self._reader.join(5)
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._reader.join(5)
