@@ -21,7 +21,7 @@ from speaker.agent.plans import PlanState, PlanStore
 from speaker.agent.poll import ControllerClient
 from speaker.agent.reporting import build_report
 from speaker.agent.settings import AgentSettings
-from speaker.report import Answer, Ask
+from speaker.report import Answer, Ask, Report
 
 log = structlog.get_logger()
 
@@ -131,26 +131,15 @@ class Agent:
             if retried is not None:
                 self._store_error = retried
             if self._controller is not None:
-                await self._controller.report(
-                    build_report(
-                        self._settings.gateway,
-                        self._plans,
-                        self._plans.error or self._store_error,
-                        self._gateway,
-                        self._started_at,
-                    )
-                )
+                await self._controller.report(self._report())
+
+    def _report(self) -> Report:
+        plan_error = self._plans.error or self._store_error
+        return build_report(self._settings.gateway, self._plans, plan_error, self._gateway, self._started_at)
 
     async def _answer(self, ask: Ask) -> Answer:
         if ask.kind == "report":
-            report = build_report(
-                self._settings.gateway,
-                self._plans,
-                self._plans.error or self._store_error,
-                self._gateway,
-                self._started_at,
-            )
-            return Answer(ask.id, ok=True, body=report)
+            return Answer(ask.id, ok=True, body=self._report())
         if self._gateway is None:
             return Answer(ask.id, ok=False, body={"error": f"no plan yet: {self._plans.error or 'none has arrived'}"})
         return answer(ask, self._gateway.router.rib, self._gateway.fib)

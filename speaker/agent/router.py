@@ -74,8 +74,7 @@ class Router:
 
     def apply(self, plan: Plan, facts: RouterFacts) -> None:
         """Sessions, import policies and own prefixes of `plan`. Denials first: revoked is not down (design)."""
-        gone, _ = self.sessions.set_plan(plan, time())
-        for session in gone:
+        for session in self.sessions.set_plan(plan, time()):
             self._stop_resend(session)
             if session.source is not None:
                 self.rib.forget(session.source)

@@ -71,19 +71,14 @@ class Sessions:
     def get(self, address: str) -> Session | None:
         return self._by_address.get(address)
 
-    def set_plan(self, plan: Plan, now: float) -> tuple[list[Session], list[Session]]:
-        """Takes the sessions of `plan`. Returns (gone, changed): changed ones keep their connection's state."""
+    def set_plan(self, plan: Plan, now: float) -> list[Session]:
+        """Takes the sessions of `plan`. Returns those that are gone; changed ones keep their connection's state."""
         wanted = {session.peer_address: session for session in plan.sessions}
         gone = [self._by_address.pop(address) for address in list(self._by_address) if address not in wanted]
-        changed = []
         for address, session_plan in wanted.items():
-            known = self._by_address.get(address)
-            if known is None:
-                self._by_address[address] = Session(session_plan, since=now)
-            elif known.plan != session_plan:
-                known.plan = session_plan
-                changed.append(known)
-        return gone, changed
+            known = self._by_address.setdefault(address, Session(session_plan, since=now))
+            known.plan = session_plan
+        return gone
 
     def all_heard(self, roles: Iterable[str]) -> bool:
         """Every peer in one of these roles has said End-of-RIB for each family."""
