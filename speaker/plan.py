@@ -4,7 +4,8 @@ This is the contract between the two. `encode` is canonical, so equal plans have
 bytes and one digest; `decode` refuses what it does not understand, because a field that is
 ignored may be a deny that is ignored.
 
-Addresses and prefixes travel as text in canonical form (RFC 5952 for IPv6).
+Addresses and prefixes travel as text in canonical form (RFC 5952 for IPv6). Fields that a later version
+added have defaults, so that a plan of the version before is still read.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-PLAN_VERSION = 1
-READABLE_VERSIONS = (1,)
+PLAN_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 """What this speaker reads. It tells the controller with every poll."""
 
 FamilyName = Literal["ipv4", "ipv6"]
@@ -33,6 +34,13 @@ class PlanStruct(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     """Whole values, compared whole; an unknown field is an error."""
 
 
+class BfdPlan(PlanStruct, frozen=True):
+    """Timers of BFD (RFC 5880 6.8.1) on one uplink; the slower end of a pair rules."""
+
+    interval_ms: Annotated[int, Meta(ge=10, le=60_000)]  # Desired Min TX and Required Min RX.
+    multiplier: Annotated[int, Meta(ge=2, le=50)]
+
+
 class UplinkPlan(PlanStruct, frozen=True):
     """One attachment to the segment. `address` and `address6` are the BGP next hops of this uplink."""
 
@@ -44,6 +52,7 @@ class UplinkPlan(PlanStruct, frozen=True):
     circuit_class: str
     preference: U32  # LOCAL_PREF of what is announced over it.
     bandwidth: int  # bit/s; 0 = not declared, no weight.
+    bfd: BfdPlan | None = None  # None: no BFD on this uplink.
 
 
 class AnnouncementPlan(PlanStruct, frozen=True):
@@ -62,6 +71,7 @@ class NextHopPlan(PlanStruct, frozen=True):
     preference: U32
     large_communities: tuple[str, ...]
     bandwidth: int  # bit/s, 0 = none
+    drained: bool = False  # Lowest preference and GRACEFUL_SHUTDOWN (RFC 8326), whatever `preference` says.
 
 
 class AllocationPlan(PlanStruct, frozen=True):
@@ -96,10 +106,43 @@ class SessionPlan(PlanStruct, frozen=True):
     restart_time: Annotated[int, Meta(ge=0, le=4095)]  # RFC 4724; 0 = no graceful restart.
     password: str  # TCP MD5 (RFC 2385); empty = none.
     imports: ImportPlan | None  # Only for peer_role == "client".
+    peer_address6: str | None = None  # The peer's IPv6 overlay address: what a detour of IPv6 goes through.
+    peer_is_ours: bool = True  # A speaker of ours: BFD always, relays for us or is relayed to.
+
+
+class LivenessPlan(PlanStruct, frozen=True):
+    """How a next hop's liveness is judged beyond BFD's own timers, and what is kept without hubs."""
+
+    up_delay_ms: Annotated[int, Meta(ge=0, le=600_000)] = 2_000  # Quick down, slow up: a session must be up so long.
+    hold_max_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 60_000  # The up delay doubles per flap, up to this.
+    idle_seconds: Annotated[int, Meta(ge=10, le=86_400)] = 300  # An on-demand session goes after so long without use.
+    max_sessions: Annotated[int, Meta(ge=1, le=4096)] = 256  # On-demand sessions at once.
+    hubless_seconds: Annotated[int, Meta(ge=0, le=30 * 86_400)] = 86_400  # With all hubs gone routes stay so long.
+
+
+class ProbePlan(PlanStruct, frozen=True):
+    """Is the LAN behind `prefix` alive? It is withdrawn while the probe fails."""
+
+    prefix: str
+    kind: Literal["icmp", "tcp"]
+    address: str
+    port: Annotated[int, Meta(ge=0, le=65_535)]  # 0 for icmp.
+    interval_ms: Annotated[int, Meta(ge=50, le=60_000)]
+    multiplier: Annotated[int, Meta(ge=1, le=50)]  # Failures in a row until the LAN counts as dead.
+
+
+class FirstHopPlan(PlanStruct, frozen=True):
+    """An address that hosts of a LAN use as their router: one VRRPv3 instance (RFC 9568)."""
+
+    prefix: str  # The LAN: the interface with an address in it runs the instance.
+    address: str
+    vrid: Annotated[int, Meta(ge=1, le=255)]
+    priority: Annotated[int, Meta(ge=1, le=254)]
+    advert_ms: Annotated[int, Meta(ge=10, le=40_950)]  # In whole centiseconds.
 
 
 class Plan(PlanStruct, frozen=True):
-    version: Literal[1]
+    version: Literal[1, 2]
     gateway: str
     role: Literal["spoke", "hub"]
     asn: Asn
@@ -110,6 +153,10 @@ class Plan(PlanStruct, frozen=True):
     sessions: tuple[SessionPlan, ...]
     rejects: tuple[str, ...]  # Declared space: `unreachable` beneath everything, so it never leaks to a default route.
     max_paths: Annotated[int, Meta(ge=1, le=64)]  # Widest ECMP group.
+    drained: bool = False
+    liveness: LivenessPlan = LivenessPlan()
+    probes: tuple[ProbePlan, ...] = ()
+    first_hops: tuple[FirstHopPlan, ...] = ()
 
 
 _encoder = msgspec.json.Encoder(order="sorted")

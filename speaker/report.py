@@ -10,6 +10,7 @@ from msgspec import Struct
 REPORT_VERSION = 1
 MAX_REPORT_BYTES = 1 << 20
 MAX_ANSWER_BYTES = 4 << 20
+MAX_NEXT_HOPS = 1000
 
 NO_PLAN = msgspec.Raw(b"null")
 """`Envelope.plan` when the digest did not move."""
@@ -43,6 +44,29 @@ class UplinkReport(ReportStruct, frozen=True):
     detail: str
 
 
+class NextHopReport(ReportStruct, frozen=True):
+    """Liveness of one next hop over one local uplink."""
+
+    address: str
+    interface: str
+    state: Literal["unknown", "up", "down", "held"]  # held: BFD is up again, but it flapped; not used yet.
+    since: float  # Unix time of the last change of `state`.
+    reason: str  # Why it is not used; empty when it is.
+    flaps: int  # Downs since the agent started.
+    bfd: str  # "Up", "Down", "Init", "AdminDown", or "" without a session.
+    detection_ms: float  # Detection time as negotiated; 0 without a session.
+    detour: str  # Hub that its traffic takes now; empty when none.
+
+
+class LanReport(ReportStruct, frozen=True):
+    """A prefix of ours whose LAN is watched."""
+
+    prefix: str
+    interface: str
+    up: bool
+    reason: str  # Why it is withdrawn; empty when it is announced.
+
+
 class KernelReport(ReportStruct, frozen=True):
     routes: dict[str, int]  # family -> our routes in the kernel
     groups: int
@@ -65,6 +89,12 @@ class Report(ReportStruct, frozen=True):
     sessions: tuple[SessionReport, ...]
     uplinks: tuple[UplinkReport, ...]
     kernel: KernelReport
+    drained: bool = False
+    next_hops: tuple[NextHopReport, ...] = ()  # At most MAX_NEXT_HOPS, those that are not well first.
+    lans: tuple[LanReport, ...] = ()
+    forwarded: int = 0  # Packets that this box has forwarded, both families, since it booted.
+    forwarded_pps: float = 0.0  # The same per second, over the last report interval.
+    loop_lag_ms: float = 0.0  # 99.9th percentile of the agent's event loop lag, last few minutes.
 
 
 class Ask(ReportStruct, frozen=True):

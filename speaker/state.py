@@ -38,6 +38,21 @@ class StateDir:
         """The agent's own socket, for `leyline speaker show`."""
         return self.root / "agent.sock"
 
+    @property
+    def bfd(self) -> Path:
+        """The socket of leyline-bfd, for the agent."""
+        return self.root / "bfd.sock"
+
+    @property
+    def keepalived_config(self) -> Path:
+        """Ours alone; there only while the plan has first hops."""
+        return self.root / "keepalived.conf"
+
+    @property
+    def vrrp_weight(self) -> Path:
+        """One number, added to the priority of every VRRP instance of ours."""
+        return self.root / "vrrp-weight"
+
     def pid_file(self, process: str) -> Path:
         return self.root / f"{process}.pid"
 

@@ -83,7 +83,7 @@ class _Compiler:
 
     def plan(self, gateway: Gateway) -> Plan:
         return Plan(
-            version=1,
+            version=2,
             gateway=gateway.name,
             role=gateway.role,
             asn=self.fabric.asn,

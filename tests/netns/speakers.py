@@ -84,7 +84,7 @@ def plan_of(
 ) -> p.Plan:
     """A gateway with one uplink, eth0."""
     return p.Plan(
-        version=1,
+        version=2,
         gateway=name,
         role="hub" if hub else "spoke",
         asn=ASN,
