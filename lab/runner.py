@@ -52,12 +52,17 @@ class Outcome:
 
 def names() -> list[str]:
     """The scenarios that come with the house."""
-    return sorted(path.parent.name for path in SCENARIOS.glob("*/scenario.py"))
+    return sorted(called(path.parent) for path in SCENARIOS.glob("*/scenario.py"))
+
+
+def called(place: Path) -> str:
+    """The name of the scenario in a directory. A package cannot have the hyphen that a name may."""
+    return place.name.replace("_", "-") if place.parent == SCENARIOS else place.name
 
 
 def load(name: str) -> tuple[Path, ModuleType]:
     """A scenario by its name, or by the path of its directory: (directory, module). Raises LabError for a stranger."""
-    place = Path(name).resolve() if "/" in name else SCENARIOS / name
+    place = Path(name).resolve() if "/" in name else SCENARIOS / name.replace("-", "_")
     if not (place / "scenario.py").is_file():
         raise LabError(f"no scenario {name!r}; there is {', '.join(names())}, or name a directory with a scenario.py")
     if place.parent == SCENARIOS:
@@ -106,7 +111,7 @@ def together(outcomes: list[Outcome]) -> Outcome:
 
 def run_once(place: Path, scenario: ModuleType, console: Console, keep: bool = False) -> Outcome:
     """Build, run, take apart. What goes wrong on the way is an expectation that did not hold, with its evidence."""
-    name = place.name
+    name = called(place)
     wanted = topology.read((place / getattr(scenario, "TOPOLOGY", f"{name}.clab.yml")).resolve(), os.environ)
     console.rule(f"[bold]{name}")
     with labs.locked(wanted.name):
