@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from speaker.plan import AnnouncementPlan, Plan, UplinkPlan
-from speaker.rib.attributes import Attributes
+from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.communities import link_bandwidth, parse_large
 from speaker.rib.path import Path, Source, SourceKind
 from speaker.rib.prefix import Family, Key, key_of_text
@@ -50,7 +50,8 @@ def _path(
         return None
     attributes = Attributes(
         next_hop=ip_address(address).packed,
-        local_pref=uplink.preference,
+        local_pref=0 if plan.drained else uplink.preference,
+        communities=(GRACEFUL_SHUTDOWN,) if plan.drained else (),  # RFC 8326
         large_communities=parse_large(announcement.large_communities),
         extended_communities=(link_bandwidth(plan.asn, uplink.bandwidth),) if uplink.bandwidth else (),
     )

@@ -17,6 +17,7 @@ from speaker.plan import ImportPlan, NextHopPlan, SessionPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.communities import link_bandwidth, parse_large, without_hop_communities
 from speaker.rib.facts import RouterFacts
+from speaker.rib.hops import RELAY
 from speaker.rib.path import Path, Source
 from speaker.rib.pathset import MEMO_LIMIT
 from speaker.rib.prefix import Family, Key
@@ -152,6 +153,10 @@ class HubImport(_Judge):
     """What a hub accepts from a client (default deny). The hub says how good the path is, not the client."""
 
     imports: ImportPlan = field(kw_only=True)
+    relayed: frozenset[int] = field(kw_only=True, default=frozenset())
+    """Numbers of the client's uplinks that we say we relay to, ..."""
+    relay: bytes = field(kw_only=True, default=b"")
+    """... by our IPv4 overlay address, as its other neighbours know it."""
     _next_hops: dict[bytes, NextHopPlan] = field(init=False, repr=False, compare=False)
     _allowed: dict[Family, tuple[Spans, Spans]] = field(init=False, repr=False, compare=False)
     _denials: Denials = field(init=False, repr=False, compare=False)
@@ -205,9 +210,15 @@ class HubImport(_Judge):
         extended = without_hop_communities(received.extended_communities)
         if hop.bandwidth:
             extended += (link_bandwidth(asn, hop.bandwidth),)
+        if hop.number in self.relayed:
+            large.append((asn, RELAY, int.from_bytes(self.relay, "big")))
+        communities = received.communities
+        if hop.drained and GRACEFUL_SHUTDOWN not in communities:
+            communities = tuple(sorted((*communities, GRACEFUL_SHUTDOWN)))
         return replace(
             received,
-            local_pref=0 if GRACEFUL_SHUTDOWN in received.communities else hop.preference,
+            local_pref=0 if GRACEFUL_SHUTDOWN in communities else hop.preference,
+            communities=communities,
             large_communities=tuple(sorted({*large, *parse_large(hop.large_communities)})),
             extended_communities=extended,
         )
@@ -273,10 +284,19 @@ class DenyImport(_Judge):
         return Path(source, path_id, 0, received, rejected=DENIED, received=received)
 
 
-def import_policy(session: SessionPlan, facts: RouterFacts) -> ImportPolicy:
-    """What `session` says about its peer. A client without an import plan is denied everything."""
+def import_policy(session: SessionPlan, facts: RouterFacts, relayed: frozenset[int] = frozenset()) -> ImportPolicy:
+    """What `session` says about its peer. A client without an import plan is denied everything.
+
+    `relayed`: numbers of uplinks, of this client and of others, that have BFD up with us.
+    """
     if session.peer_role == "hub":
         return SpokeImport(facts)
     if session.peer_role == "peer":
         return PeerImport(facts)
-    return HubImport(facts, imports=session.imports) if session.imports is not None else DenyImport(facts)
+    if session.imports is None:
+        return DenyImport(facts)
+    relay = ip_address(session.local_address).packed
+    if not session.peer_is_ours or len(relay) != 4:  # A community has room for an IPv4 address.
+        return HubImport(facts, imports=session.imports)
+    its_own = frozenset(hop.number for hop in session.imports.next_hops) & relayed
+    return HubImport(facts, imports=session.imports, relayed=its_own, relay=relay if its_own else b"")

@@ -13,6 +13,7 @@ from speaker.plan import Plan
 from speaker.rib.decision import Decider, Decision
 from speaker.rib.export import Batch, Exporter, ExportGroup
 from speaker.rib.facts import RouterFacts
+from speaker.rib.hops import Hops
 from speaker.rib.local import Originator, local_source
 from speaker.rib.path import PathSet, Source, Tiers, Update
 from speaker.rib.pathset import EMPTY, PathSets
@@ -32,6 +33,7 @@ class Rib:
 
     def __init__(self, router: RouterFacts) -> None:
         self.router = router
+        self.hops = Hops(router.asn)
         sets = PathSets()
         self._tables = {family: Table(family, sets) for family in Family}
         self._sessions: dict[str, tuple[Source, ImportPolicy]] = {}
@@ -59,7 +61,9 @@ class Rib:
         for family, path_id, keys, attributes in update.announced:
             announce = self._tables[family].announce
             for verdict, judged in policy.verdicts(family, keys):
-                announce(judged, policy.path(source, path_id, attributes, verdict))
+                path = policy.path(source, path_id, attributes, verdict)
+                announce(judged, path)
+                self.hops.note(family, path)
         if update.end_of_rib is not None:
             self.end_of_rib(source, update.end_of_rib)
 
@@ -70,23 +74,27 @@ class Rib:
         End-of-RIB between: the loss may be our own BGP daemon's, and the peer said nothing. The agent's timer,
         started at the first loss, bounds it.
         """
-        for table in self._tables.values():
-            if keep:
-                table.sweeps.mark_stale(source)
-            else:
-                table.sweeps.purge(source)
+        if not keep:
+            self._purge(source)
+            return
+        for family, table in self._tables.items():
+            table.sweeps.mark_stale(source)
+            self.hops.mark_stale(source, family)
 
     def refresh_begins(self, source: Source, family: Family) -> None:
         """BoRR (RFC 7313): all that `source` does not repeat until `refresh_ends` will go."""
         self._tables[family].sweeps.mark_stale(source)
+        self.hops.mark_stale(source, family)
 
     def refresh_ends(self, source: Source, family: Family) -> None:
         """EoRR (RFC 7313), or the time for it is over."""
         self._tables[family].sweeps.purge_stale(source)
+        self.hops.drop_stale(source, family)
 
     def end_of_rib(self, source: Source, family: Family) -> None:
         """End-of-RIB (RFC 4724 2), or the restart time is over: what is still stale goes."""
         self._tables[family].sweeps.purge_stale(source)
+        self.hops.drop_stale(source, family)
 
     def forget(self, source: Source) -> None:
         """The peer is no longer ours: all that it sent goes, and nothing more is taken from it."""
@@ -224,6 +232,7 @@ class Rib:
         return replace(self._tables[family].counts.get(source) or Counts())
 
     def _purge(self, source: Source) -> None:
+        self.hops.forget(source)
         for table in self._tables.values():
             table.sweeps.purge(source)
 

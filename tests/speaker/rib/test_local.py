@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speaker.plan import AnnouncementPlan, Plan, UplinkPlan
-from speaker.rib.attributes import Attributes
+from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.export import ExportGroup
 from speaker.rib.facts import facts_of
 from speaker.rib.path import SourceKind, Update
@@ -53,6 +53,12 @@ def rib_of(first: Plan) -> Rib:
     rib = Rib(facts_of(first))
     rib.originate(first)
     return rib
+
+
+def test_a_drained_gateway_asks_not_to_be_used() -> None:
+    rib = rib_of(plan(AnnouncementPlan(("10.1.1.0/24",), LARGE)))
+    rib.originate(plan(AnnouncementPlan(("10.1.1.0/24",), LARGE), drained=True))
+    assert {(sent.local_pref, sent.communities) for sent in told(rib).values()} == {(0, (GRACEFUL_SHUTDOWN,))}
 
 
 def test_each_prefix_goes_out_once_per_uplink_that_has_its_family() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,6 +172,47 @@ def test_no_declared_bandwidth_no_weight() -> None:
 def test_the_ipv6_address_names_the_same_uplink() -> None:
     path = judged(HUB_IMPORT, next_hop=ip_address("fd42:42::3").packed)
     assert (path.uplink, path.rejected, path.attributes.local_pref) == (3, "", 210)
+
+
+def test_a_drained_uplink_is_the_last_choice_whatever_the_client_says() -> None:
+    hop_plan = msgspec.structs.replace(IMPORTS.next_hops[0], drained=True)
+    policy = HubImport(FACTS, imports=msgspec.structs.replace(IMPORTS, next_hops=(hop_plan,)))
+    judged = policy.path(CLIENT, 1, Attributes(next_hop=hop(3), local_pref=900, communities=(7,)), "").attributes
+    assert (judged.local_pref, judged.communities) == (0, (7, GRACEFUL_SHUTDOWN))
+    assert policy.path(CLIENT, 1, Attributes(hop(3), communities=(GRACEFUL_SHUTDOWN,)), "").attributes.communities == (
+        GRACEFUL_SHUTDOWN,
+    )
+
+
+def test_a_hub_says_whom_it_relays_to() -> None:
+    session = SessionPlan(
+        peer="client-a",
+        peer_role="client",
+        peer_asn=ASN,
+        peer_address="10.42.0.3",
+        local_address="10.42.0.1",
+        passive=True,
+        families=("ipv4",),
+        add_path=True,
+        hold_time=9,
+        restart_time=120,
+        password="",
+        imports=IMPORTS,
+    )
+    forged = Attributes(next_hop=hop(3), large_communities=((ASN, 6, 1), (ASN, 7, 1)))
+
+    def relays(session: SessionPlan, relayed: frozenset[int], next_hop: int) -> list[tuple[int, int, int]]:
+        received = replace(forged, next_hop=hop(next_hop))
+        large = import_policy(session, FACTS, relayed).path(CLIENT, 1, received, "").attributes.large_communities
+        return [community for community in large if community[1] in (6, 7)]
+
+    us = int.from_bytes(OWN_ID, "big")
+    assert relays(session, frozenset({3, 99}), 3) == [(ASN, 6, us)]
+    assert relays(session, frozenset({3, 99}), 4) == []
+    assert relays(session, frozenset(), 3) == []
+    assert relays(msgspec.structs.replace(session, peer_is_ours=False), frozenset({3}), 3) == []
+    assert import_policy(session, FACTS, frozenset({3, 99})) == import_policy(session, FACTS, frozenset({3}))
+    assert import_policy(session, FACTS, frozenset({3})) != import_policy(session, FACTS)
 
 
 def test_graceful_shutdown_makes_it_the_last_choice() -> None:
