@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -108,3 +110,28 @@ def socket_in(netns: str, family: int, kind: int, protocol: int = 0) -> socket.s
     """A socket that belongs to the named network namespace."""
     with inside_netns(str(NETNS_DIR / netns)):
         return socket.socket(family, kind, protocol)
+
+
+class Ticker:
+    """A timer to wait for beside sockets (timerfd, CLOCK_MONOTONIC): due at fixed times, so that nothing drifts."""
+
+    def __init__(self, seconds: float) -> None:
+        self._fd = _libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            _check(-1, "timerfd_create")
+        whole, rest = divmod(round(seconds * 1e9), 10**9)
+        period = (ctypes.c_long * 4)(whole, rest, whole, rest)  # struct itimerspec: interval, first
+        _check(_libc.timerfd_settime(self._fd, 0, period, None), "timerfd_settime")
+
+    def fileno(self) -> int:
+        return int(self._fd)
+
+    def ticks(self) -> int:
+        """How many times it was due since the last look."""
+        try:
+            return int.from_bytes(os.read(self._fd, 8), sys.byteorder)
+        except BlockingIOError:
+            return 0
+
+    def close(self) -> None:
+        os.close(self._fd)
