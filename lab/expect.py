@@ -14,6 +14,9 @@ MOST_EVIDENCE = 20_000
 """Characters of evidence kept for one expectation."""
 
 
+Figure = float | int | bool | None
+
+
 class Unmet(AssertionError):
     """An expectation that the rest of the scenario stands on was not met."""
 
@@ -42,7 +45,7 @@ class Run:
     on_step: Callable[[str], None] = lambda _text: None
     on_expectation: Callable[[Expectation], None] = lambda _expectation: None
     expectations: list[Expectation] = field(default_factory=list)
-    figures: dict[str, float | int] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
 
     @property
@@ -84,8 +87,8 @@ class Run:
         self.expect(f"{what} (within {seconds:g} s)", taken <= seconds, f"it took {taken:.2f} s")
         return taken
 
-    def figure(self, name: str, value: float | int) -> None:
-        """A measured value. The larger, the worse: that is how several runs are summed up."""
+    def figure(self, name: str, value: Figure) -> None:
+        """A measured value. The larger, the worse: that is how several runs are summed up. None: it never came."""
         self.figures[name] = round(value, 4) if isinstance(value, float) else value
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -25,7 +25,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lab import labs, topology
-from lab.expect import Expectation, Run, Unmet
+from lab.expect import Expectation, Figure, Run, Unmet
 from lab.labs import LabError
 from lab.node import CommandFailed, Node
 
@@ -95,10 +95,7 @@ def together(outcomes: list[Outcome]) -> Outcome:
     """Several runs as one: every figure as its median and its worst, which is its largest."""
     keys = sorted({key for outcome in outcomes for key in outcome.figures})
     values = {key: [outcome.figures[key] for outcome in outcomes if key in outcome.figures] for key in keys}
-    figures: dict[str, Any] = {
-        key: {"median": round(statistics.median(of), 4), "worst": max(of), "runs": len(of)}
-        for key, of in values.items()
-    }
+    figures: dict[str, Any] = {key: _summed(of) for key, of in values.items()}
     bad = [outcome for outcome in outcomes if not outcome.ok]
     return Outcome(
         outcomes[0].scenario,
@@ -107,6 +104,17 @@ def together(outcomes: list[Outcome]) -> Outcome:
         [expectation for outcome in bad for expectation in outcome.failed],
         " ".join(outcome.evidence for outcome in bad),
     )
+
+
+def _summed(values: list[Figure]) -> dict[str, Any]:
+    """One figure of several runs. What never came (None) is worse than any number; yes and no are counted."""
+    if any(isinstance(value, bool) for value in values):
+        return {"true": values.count(True), "false": values.count(False), "runs": len(values)}
+    numbers = [value for value in values if value is not None]
+    never = len(values) - len(numbers)
+    median = round(statistics.median(numbers), 4) if numbers else None
+    worst = None if never else max(numbers)
+    return {"median": median, "worst": worst, "runs": len(values), **({"never": never} if never else {})}
 
 
 def run_once(place: Path, scenario: ModuleType, console: Console, keep: bool = False) -> Outcome:

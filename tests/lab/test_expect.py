@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lab import runner
 from lab.compare import difference
 from lab.expect import Expectation, Run, Unmet
 from lab.labs import Lab
@@ -51,6 +53,26 @@ def test_several_runs_become_medians_and_worst() -> None:
     outcome = together(runs)
     assert not outcome.ok
     assert outcome.figures == {"runs": 3, "failed_runs": 1, "seconds": {"median": 2.0, "worst": 9.0, "runs": 3}}
+
+
+def test_what_never_came_is_worst_and_yes_and_no_are_counted() -> None:
+    given: list[dict[str, Any]] = [
+        {"frr_ms": None, "ms": 5, "recovered": False},
+        {"frr_ms": None, "ms": None, "recovered": True},
+        {"frr_ms": None, "ms": 9, "recovered": False},
+    ]
+    figures = together([Outcome("x", True, each) for each in given]).figures
+    assert figures["frr_ms"] == {"median": None, "worst": None, "runs": 3, "never": 3}
+    assert figures["ms"] == {"median": 7.0, "worst": None, "runs": 3, "never": 1}
+    assert figures["recovered"] == {"true": 1, "false": 2, "runs": 3}
+
+
+def test_a_scenario_of_the_house_is_called_by_dashes_and_lives_in_a_package(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(runner, "SCENARIOS", tmp_path)
+    for place in ("two_words", "one"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "scenario.py").touch()
+    assert runner.names() == ["one", "two-words"]
 
 
 def test_a_difference_names_what_is_missing_extra_and_wrong() -> None:

@@ -94,7 +94,7 @@ def test_a_run_that_is_terminated_removes_its_lab(tmp_path: Path) -> None:
 def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
     result = run("nonsense")
     assert result.returncode == 1
-    assert "no scenario 'nonsense'; there is demo, fabric, pair" in result.stderr
+    assert f"no scenario 'nonsense'; there is {', '.join(runner.names())}" in result.stderr
 
 
 @pytest.mark.lab
