@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from speaker.liveness.bfd.control import Status
 from speaker.plan import LivenessPlan
 
 Pair = tuple[str, str]
@@ -19,6 +20,8 @@ LEAST_QUIET_SECONDS = 60.0
 """Flaps are forgotten when a pair has been up for so long, or for twice the longest hold if that is longer."""
 LEAST_DOUBLED_SECONDS = 1.0
 """What doubles from the second flap on, when the up delay is set lower."""
+
+MAX_PENALTY = 32
 
 DIAGNOSTICS = {
     1: "nothing heard for the detection time",
@@ -47,16 +50,6 @@ class Verdict(NamedTuple):
 UNKNOWN = Verdict("unknown", 0.0, "", 0)
 
 
-class Heard(NamedTuple):
-    """The part of a session's status that counts here."""
-
-    state: str  # "AdminDown", "Down", "Init" or "Up"
-    diagnostic: int
-    remote_state: str
-    ever_up: bool
-    downs: int  # Up -> Down, but for AdminDown of either end; 0 again when leyline-bfd starts anew.
-
-
 @dataclass(slots=True)
 class _Record:
     verdict: Verdict
@@ -80,30 +73,30 @@ class Damper:
         self._longest = max(plan.hold_max_ms / 1000, self._delay)
         self._quiet = max(LEAST_QUIET_SECONDS, 2 * self._longest)
 
-    def hear(self, pair: Pair, heard: Heard, now: float) -> bool:
-        """A session's status, again or anew. True when the pair's state changed."""
+    def hear(self, status: Status, now: float) -> bool:
+        """How a session stands, anew or again. True when the pair's state changed."""
+        pair = (status.device, status.remote)
         record = self._records.get(pair)
-        first = record is None
         if record is None:
             record = self._records[pair] = _Record(Verdict("unknown", now, "", 0))
-        before = record.verdict.state
-        broke = heard.downs - (0 if heard.downs < record.downs else record.downs)
-        record.session, record.up, record.downs = True, heard.state == "Up", heard.downs
-        if first and heard.state == "Up":
-            broke = 0  # What happened before we came is over: the pair is used as it was.
-        for _ in range(min(broke, 32)):
+            if status.state == "Up":
+                record.downs = status.downs  # What happened before we came is over: it is used as it was.
+        before = record.verdict
+        # leyline-bfd counts from 0 when it starts anew.
+        broke = status.downs - (record.downs if status.downs >= record.downs else 0)
+        failed = status.state in ("Down", "Init") and status.ever_up
+        record.session, record.up, record.downs = True, status.state == "Up", status.downs
+        for _ in range(min(max(broke, int(failed and not before.dead)), MAX_PENALTY)):
             self._count_flap(record)
-        if heard.state == "Up":
+        if record.up:
             self._up(record, now)
-        elif heard.state == "AdminDown":
-            self._we_stopped(record, now)
-        elif heard.remote_state == "AdminDown":
+        elif failed:
+            record.due = None
+            _set(record, "down", now, DIAGNOSTICS.get(status.diagnostic, "session down"))
+        elif not (before.dead and status.state == "AdminDown"):
             _set(record, "unknown", now)
-        elif record.verdict.dead or (heard.ever_up and broke > 0):
-            self._down(record, heard, now)
-        else:
-            _set(record, "unknown", now)
-        return record.verdict.state != before
+        # Else it is AdminDown of our own, which says nothing of the path: dead stays dead, a hold runs to its end.
+        return record.verdict.state != before.state
 
     def gone(self, pair: Pair) -> bool:
         """The session ended. A dead pair stays dead until `retain` lets it go: nobody has said that it lives.
@@ -170,25 +163,12 @@ class Damper:
                 times = f" after {record.penalty} flaps" if record.penalty > 1 else ""
                 _set(record, "held", now, f"up again, must stay so for {hold:g} s{times}")
 
-    def _down(self, record: _Record, heard: Heard, now: float) -> None:
-        record.due = None
-        reason = DIAGNOSTICS.get(heard.diagnostic, "session down")
-        if record.verdict.state == "down":
-            return  # Another word for the same silence: `since` and the first reason stay.
-        _set(record, "down", now, reason)
-
-    def _we_stopped(self, record: _Record, now: float) -> None:
-        """AdminDown of our own says nothing about the path: what is dead stays dead, a hold runs to its end."""
-        if not record.verdict.dead:
-            record.due = None
-            _set(record, "unknown", now)
-
     def _alive(self, record: _Record, state: State, now: float) -> None:
         record.due = now + self._quiet if record.penalty else None
         _set(record, state, now)
 
     def _count_flap(self, record: _Record) -> None:
-        record.penalty = min(record.penalty + 1, 32)
+        record.penalty = min(record.penalty + 1, MAX_PENALTY)
         record.verdict = record.verdict._replace(flaps=record.verdict.flaps + 1)
 
     def _hold(self, penalty: int) -> float:

@@ -5,20 +5,27 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speaker.liveness.damping import Damper, Heard
+from speaker.liveness.bfd.control import Status
+from speaker.liveness.damping import Damper
 from speaker.plan import LivenessPlan
 
 PAIR = ("zt0", "10.42.0.9")
-UP = Heard("Up", 0, "Up", ever_up=True, downs=0)
-NEVER = Heard("Down", 0, "Down", ever_up=False, downs=0)
 PLAN = LivenessPlan(up_delay_ms=2000, hold_max_ms=60_000)
 
 
-def lost(downs: int = 1) -> Heard:
-    return Heard("Down", 1, "Down", ever_up=True, downs=downs)
+def heard(state: str, diagnostic: int, remote: str, *, ever_up: bool, downs: int) -> Status:
+    return Status(PAIR[0], "10.42.0.1", PAIR[1], state, diagnostic, remote, 0.0, ever_up, downs, True, 300_000)
 
 
-def up(downs: int = 0) -> Heard:
+UP = heard("Up", 0, "Up", ever_up=True, downs=0)
+NEVER = heard("Down", 0, "Down", ever_up=False, downs=0)
+
+
+def lost(downs: int = 1) -> Status:
+    return heard("Down", 1, "Down", ever_up=True, downs=downs)
+
+
+def up(downs: int = 0) -> Status:
     return UP._replace(downs=downs)
 
 
@@ -34,9 +41,9 @@ class Clock:
     def state(self) -> str:
         return self.damper.verdict(PAIR).state
 
-    def hear(self, heard: Heard) -> str:
+    def hear(self, status: Status) -> str:
         was = self._dead()
-        self.damper.hear(PAIR, heard, self.now)
+        self.damper.hear(status, self.now)
         self.moves += was != self._dead()
         return self.state
 
@@ -78,7 +85,7 @@ def test_since_is_the_first_word_of_the_silence() -> None:
     clock.hear(UP)
     clock.hear(lost())
     clock.until(3.0)
-    clock.hear(Heard("Init", 3, "Down", ever_up=True, downs=1))
+    clock.hear(heard("Init", 3, "Down", ever_up=True, downs=1))
     assert clock.damper.verdict(PAIR) == ("down", 0.0, "nothing heard for the detection time", 1)
 
 
@@ -112,25 +119,26 @@ def test_down_while_held_starts_the_hold_anew() -> None:
 
 
 def test_admin_down_of_the_far_end_is_no_death() -> None:
+    """leyline-bfd takes `ever_up` back when the peer says AdminDown."""
     clock = Clock()
     clock.hear(UP)
-    assert clock.hear(Heard("Down", 3, "AdminDown", ever_up=True, downs=0)) == "unknown"
-    assert clock.hear(Heard("Down", 3, "Down", ever_up=True, downs=0)) == "unknown"
+    assert clock.hear(heard("Down", 3, "AdminDown", ever_up=False, downs=0)) == "unknown"
+    assert clock.hear(heard("Down", 3, "Down", ever_up=False, downs=0)) == "unknown"
     assert clock.hear(UP) == "up"
     clock.hear(lost())
-    assert clock.hear(Heard("Down", 3, "AdminDown", ever_up=True, downs=1)) == "unknown", "it spoke to us"
+    assert clock.hear(heard("Down", 3, "AdminDown", ever_up=False, downs=1)) == "unknown", "it spoke to us"
 
 
 def test_our_own_admin_down_revives_nothing() -> None:
     clock = Clock()
     clock.hear(UP)
-    assert clock.hear(Heard("AdminDown", 7, "Up", ever_up=True, downs=0)) == "unknown"
+    assert clock.hear(heard("AdminDown", 7, "Up", ever_up=True, downs=0)) == "unknown"
     clock.hear(UP)
     clock.hear(lost())
-    assert clock.hear(Heard("AdminDown", 7, "Down", ever_up=True, downs=1)) == "down"
+    assert clock.hear(heard("AdminDown", 7, "Down", ever_up=True, downs=1)) == "down"
     assert clock.hear(lost()) == "down"
     assert clock.hear(up(1)) == "held"
-    assert clock.hear(Heard("AdminDown", 7, "Up", ever_up=True, downs=1)) == "held"
+    assert clock.hear(heard("AdminDown", 7, "Up", ever_up=True, downs=1)) == "held"
     assert clock.until(clock.now + 2) == "unknown"
 
 
@@ -156,16 +164,17 @@ def test_a_live_pair_without_session_is_unknown() -> None:
 def test_a_restarted_agent_hears_who_is_dead() -> None:
     assert Clock().hear(lost(3)) == "down"
     assert Clock().hear(up(3)) == "up"
-    assert Clock().hear(Heard("Down", 3, "AdminDown", ever_up=True, downs=3)) == "unknown"
+    assert Clock().hear(heard("Down", 3, "AdminDown", ever_up=False, downs=3)) == "unknown"
 
 
 def test_a_restarted_bfd_process_neither_kills_nor_revives() -> None:
+    """BfdClient keeps `ever_up` for what was dead before it."""
     clock = Clock()
     clock.hear(up(4))
     assert clock.hear(NEVER) == "unknown"
     clock.hear(up())
     clock.hear(lost(1))
-    assert clock.hear(NEVER) == "down"
+    assert clock.hear(lost(0)) == "down"
     assert clock.hear(up()) == "held"
     clock.until(60.0)
     assert clock.hear(lost(1)) == "down"
