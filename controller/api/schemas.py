@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from controller.inventory.document import SPECS
-from controller.inventory.model import SECTIONS
+from controller.inventory.model import BFD_OFF, BFD_PRESETS, SECTIONS
 
 _TEXT = {"type": "string"}
 _NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"}
@@ -17,14 +17,48 @@ _NUMBER = {"type": "integer", "minimum": 1}
 _PREFIX = {"type": "string", "description": "ADDRESS/LENGTH, IPv4 or IPv6"}
 _NAMES = {"type": "array", "items": _NAME}
 
+
+def _between(least: int, most: int, text: str) -> dict[str, Any]:
+    return {"type": "integer", "minimum": least, "maximum": most, "description": text}
+
+
+_TIMERS = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["interval_ms", "multiplier"],
+    "properties": {"interval_ms": _between(10, 60_000, "milliseconds"), "multiplier": _between(2, 50, "intervals")},
+}
+_PROBE = {
+    "type": "object",
+    "additionalProperties": False,
+    "description": "One target: icmp or tcp",
+    "properties": {
+        "icmp": {"type": "string", "description": "An address"},
+        "tcp": {"type": "string", "description": '"10.1.0.10:80" or "[fd00:1::10]:80"'},
+        "interval_ms": _between(50, 60_000, "milliseconds; 1000 when left out"),
+        "multiplier": _between(1, 50, "Failures in a row until the LAN counts as dead; 3 when left out"),
+    },
+}
+
 FIELDS: dict[str, dict[str, Any]] = {
     "address": {"type": "string", "format": "ipv4"},
     "address6": {"type": "string", "format": "ipv6"},
     "asn": {"type": "integer", "minimum": 1, "maximum": 2**32 - 2},
     "bandwidth": {"type": ["integer", "string"], "description": 'bit/s, or "100M", "1G"'},
+    "bfd": {
+        "description": "Left out: lte for lte and satellite, else wan",
+        "oneOf": [{"type": "string", "enum": [*BFD_PRESETS, BFD_OFF]}, _TIMERS],
+    },
+    "bfd_hold_max_ms": _between(0, 3_600_000, "The up delay doubles with each flap, up to this"),
+    "bfd_idle_seconds": _between(10, 86_400, "A session on demand goes after so long without use"),
+    "bfd_max_sessions": _between(1, 4096, "On demand, per gateway"),
+    "bfd_up_delay_ms": _between(0, 600_000, "A next hop that was down is used again after so long"),
     "circuit_class": _NAME,
+    "drained": {"type": "boolean", "description": "Left out: as it is. See POST /gateways/{name}/drain"},
+    "first_hop": {"type": "string", "description": "Address in the prefix that its gateways share by VRRP"},
     "gateways": {**_NAMES, "description": "Empty or left out: every gateway of the site"},
     "hold_time": {"type": "integer", "minimum": 3, "maximum": 65535, "description": "seconds"},
+    "hubless_seconds": _between(0, 30 * 86_400, "With all hubs gone routes stay so long"),
     "interface": {"type": "string", "maxLength": 15},
     "longest": {"type": "integer", "minimum": 0, "maximum": 128, "description": "Longest mask that may be announced"},
     "max_paths": {"type": "integer", "minimum": 1, "maximum": 64},
@@ -33,6 +67,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "number": {**_NUMBER, "description": "Left out: allocated, stored, never moves"},
     "preference": {"type": "integer", "minimum": 1, "maximum": 2**32 - 1, "description": "LOCAL_PREF"},
     "prefix": _PREFIX,
+    "probe": _PROBE,
     "provider": _TEXT,
     "region": _NAME,
     "restart_time": {"type": "integer", "minimum": 0, "maximum": 4095, "description": "seconds"},
@@ -42,15 +77,22 @@ FIELDS: dict[str, dict[str, Any]] = {
     "site": _NAME,
     "tags": _NAMES,
     "tenant": {"type": "string", "enum": ["global"]},
+    "vrid": _between(1, 255, "VRRP's number of the first hop; left out: derived from the prefix"),
+    "vrrp_advert_ms": _between(10, 40_950, "Between two VRRP adverts; rounded to centiseconds"),
 }
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "fabric": {"name": "demo", "asn": 64512, "segment": "10.42.0.0/16", "segment6": "fd42:42::/64"},
     "region": {"name": "eu"},
-    "circuit-class": {"name": "gold", "preference": 300},
+    "circuit-class": {"name": "gold", "preference": 300, "bfd": "normal"},
     "site": {"name": "berlin", "region": "eu", "provider": "acme", "tags": ["dc"]},
     "allocation": {"site": "berlin", "prefix": "10.1.0.0/16", "longest": 24},
-    "prefix": {"site": "berlin", "prefix": "10.1.1.0/24"},
+    "prefix": {
+        "site": "berlin",
+        "prefix": "10.1.1.0/24",
+        "first_hop": "10.1.1.254",
+        "probe": {"icmp": "10.1.1.10", "interval_ms": 1000, "multiplier": 3},
+    },
     "uplink": {
         "name": "main",
         "node_id": "a1b2c3d4e5",

@@ -1,7 +1,8 @@
-"""Fills in the numbers and overlay addresses that the operator left out.
+"""Fills in the numbers and overlay addresses that the operator left out, and whether a gateway is drained.
 
 What is stored never moves: not when other objects come or go, not when they are renamed. Only
-objects without a stored value get a new one: the lowest that is free.
+objects without a stored value get a new one: the lowest that is free. A gateway stays drained until
+somebody says `drained: false`: the next `leyline apply` of files that do not know of it must not end a drain.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ class MemberNumbers:
 class Numbers:
     """What is stored: site name -> number; "GATEWAY/UPLINK" or client name -> number and addresses.
 
-    No name has a slash in it, so the two kinds of members do not meet.
+    No name has a slash in it, so the two kinds of members do not meet. `drained`: names of gateways.
     """
 
     sites: Mapping[str, int] = field(default_factory=dict)
     members: Mapping[str, MemberNumbers] = field(default_factory=dict)
+    drained: frozenset[str] = frozenset()
 
 
 def numbers_of(inventory: Inventory) -> Numbers:
@@ -42,7 +44,8 @@ def numbers_of(inventory: Inventory) -> Numbers:
         uplink_key(gateway, uplink): _held(uplink) for gateway in inventory.gateways for uplink in gateway.uplinks
     }
     members.update((client.name, _held(client)) for client in inventory.clients)
-    return Numbers({site.name: site.number for site in inventory.sites if site.number is not None}, members)
+    sites = {site.name: site.number for site in inventory.sites if site.number is not None}
+    return Numbers(sites, members, frozenset(gateway.name for gateway in inventory.gateways if gateway.drained))
 
 
 def allocate(inventory: Inventory, stored: Numbers | None = None) -> Inventory:
@@ -62,7 +65,11 @@ def allocate(inventory: Inventory, stored: Numbers | None = None) -> Inventory:
         inventory,
         sites=tuple(sites[site.name] for site in inventory.sites),
         gateways=tuple(
-            replace(gateway, uplinks=tuple(members[uplink_key(gateway, uplink)] for uplink in gateway.uplinks))
+            replace(
+                gateway,
+                uplinks=tuple(members[uplink_key(gateway, uplink)] for uplink in gateway.uplinks),
+                drained=gateway.name in stored.drained if gateway.drained is None else gateway.drained,
+            )
             for gateway in inventory.gateways
         ),
         clients=tuple(members[client.name] for client in inventory.clients),

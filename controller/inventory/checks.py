@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from controller.inventory import rules_liveness as liveness
 from controller.inventory import rules_members as members
 from controller.inventory import rules_space as space
 from controller.inventory.findings import Finding
@@ -35,6 +36,10 @@ RULES: tuple[Rule, ...] = (
     space.prefix_not_allocated,
     space.prefix6_without_segment6,
     space.wrong_gateway,
+    liveness.bad_first_hop,
+    liveness.shared_first_hop,
+    liveness.unused_first_hop,
+    liveness.bfd_packet_budget,
 )
 
 

@@ -20,6 +20,7 @@ from controller.inventory.model import (
     MAX_NUMBER,
     SECTIONS,
     Allocation,
+    BfdTimers,
     CircuitClass,
     Client,
     Fabric,
@@ -28,6 +29,7 @@ from controller.inventory.model import (
     Network,
     Object,
     Prefix,
+    Probe,
     Region,
     Site,
     Uplink,
@@ -101,11 +103,19 @@ SPECS: dict[str, Spec] = {
             "hold_time": fields.integer(3, 65535),
             "restart_time": fields.integer(0, 4095),
             "max_paths": fields.integer(1, 64),
+            "bfd_up_delay_ms": fields.integer(0, 600_000),
+            "bfd_hold_max_ms": fields.integer(0, 3_600_000),
+            "bfd_idle_seconds": fields.integer(10, 86_400),
+            "bfd_max_sessions": fields.integer(1, 4096),
+            "hubless_seconds": fields.integer(0, 30 * 86_400),
+            "vrrp_advert_ms": fields.integer(10, 40_950),
         },
         ("name", "asn", "segment"),
     ),
     "region": Spec(Region, {"name": fields.name}, ("name",)),
-    "circuit-class": Spec(CircuitClass, {"name": fields.name, "preference": PREFERENCE}, ("name", "preference")),
+    "circuit-class": Spec(
+        CircuitClass, {"name": fields.name, "preference": PREFERENCE, "bfd": fields.bfd}, ("name", "preference")
+    ),
     "site": Spec(
         Site,
         {
@@ -130,13 +140,27 @@ SPECS: dict[str, Spec] = {
     ),
     "prefix": Spec(
         Prefix,
-        {"site": fields.name, "prefix": fields.network, "tenant": fields.name, "gateways": fields.names},
+        {
+            "site": fields.name,
+            "prefix": fields.network,
+            "tenant": fields.name,
+            "gateways": fields.names,
+            "first_hop": fields.address,
+            "vrid": fields.integer(1, 255),
+            "probe": fields.probe,
+        },
         ("site", "prefix"),
         ("site", "tenant", "prefix"),
     ),
     "gateway": Spec(
         Gateway,
-        {"name": fields.name, "site": fields.name, "role": fields.role, "uplinks": _uplinks},
+        {
+            "name": fields.name,
+            "site": fields.name,
+            "role": fields.role,
+            "drained": fields.boolean,
+            "uplinks": _uplinks,
+        },
         ("name", "site", "role", "uplinks"),
     ),
     "client": Spec(
@@ -221,20 +245,31 @@ def order(each: Object | Uplink) -> tuple[Any, ...]:
 
 
 def plain(each: Object | Uplink) -> dict[str, Any]:
-    """One object as plain JSON types; what is None, empty or 0 bandwidth is left out."""
+    """One object as plain JSON types; what is None, empty, False or 0 bandwidth is left out."""
     found: dict[str, Any] = {}
     for field in SPECS[each.kind].readers:
         value = getattr(each, field)
-        if value is None or value == () or value == "" or (field == "bandwidth" and value == 0):
+        if value is None or value is False or value == () or value == "" or (field == "bandwidth" and value == 0):
             continue
-        if field == "uplinks":
-            value = [plain(uplink) for uplink in value]
-        elif isinstance(value, tuple):
-            value = list(value)
-        elif not isinstance(value, int | str):
-            value = str(value)
-        found[field] = value
+        found[field] = plain_value(value)
     return found
+
+
+def plain_value(value: Any) -> Any:
+    """One field's value as plain JSON types: what the field's reader reads."""
+    match value:
+        case int() | str():
+            return value
+        case tuple():
+            return [plain(each) if isinstance(each, Uplink) else each for each in value]
+        case BfdTimers():
+            return {"interval_ms": value.interval_ms, "multiplier": value.multiplier}
+        case Probe():
+            six = f"[{value.address}]" if value.address.version == 6 else str(value.address)
+            target = f"{six}:{value.port}" if value.kind == "tcp" else str(value.address)
+            return {value.kind: target, "interval_ms": value.interval_ms, "multiplier": value.multiplier}
+        case _:
+            return str(value)
 
 
 @lru_cache(1024)

@@ -6,13 +6,29 @@ Parse once, at the edge: behind this module there are only addresses, networks a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, NetmaskValueError
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    NetmaskValueError,
+    ip_address,
+)
 from reprlib import Repr
 from typing import Any
 
-from controller.inventory.model import Network, Role
+from controller.inventory.model import (
+    BFD_OFF,
+    BFD_PRESETS,
+    Address,
+    BfdTimers,
+    Network,
+    Probe,
+    Role,
+)
 
 Reader = Callable[[Any], Any]
 
@@ -26,6 +42,7 @@ _repr.maxlevel = 2
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _NODE_ID = re.compile(r"[0-9a-f]{10}", re.ASCII)
 _BANDWIDTH = re.compile(r"([0-9]{1,9})([KMGT]?)", re.ASCII)
+_ENDPOINT = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]{1,5})", re.ASCII)
 _MASK = re.compile(r"[^/%]+/[0-9]{1,3}", re.ASCII)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 MAX_BANDWIDTH = 10**14
@@ -148,6 +165,12 @@ def role(value: Any) -> Role:
     raise Unreadable("role-unknown", f"{shown(value)} is no role: use spoke or hub")
 
 
+def boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Unreadable("field-type", f"must be true or false, not {shown(value)}")
+    return value
+
+
 def bandwidth(value: Any) -> int:
     """bit/s, from 100000000, "100M" or "1G"."""
     if isinstance(value, str) and (match := _BANDWIDTH.fullmatch(value)):
@@ -209,7 +232,84 @@ def network(value: Any) -> Network:
         ) from None
 
 
+def address(value: Any) -> Address:
+    """Of either family, in a LAN."""
+    try:
+        found = ip_address(_textual(value))
+    except ValueError:
+        message = f"{shown(value)} is no address, such as 10.1.0.254 or fd00:1::fe"
+        raise Unreadable("address-invalid", message) from None
+    if isinstance(found, IPv6Address) and found.scope_id is not None:
+        raise Unreadable("address-invalid", f"{shown(value)} names a zone: use a global or unique local address")
+    return found
+
+
 def _textual(value: Any) -> str:
     if not isinstance(value, str):
         raise Unreadable("field-type", f"must be text, not {shown(value)}: put it in quotes")
     return str(value)
+
+
+def bfd(value: Any) -> str | BfdTimers:
+    """A preset, "off", or timers of the operator's own."""
+    if isinstance(value, Mapping):
+        found = _mapping(value, {"interval_ms": integer(10, 60_000), "multiplier": integer(2, 50)})
+        if missing := {"interval_ms", "multiplier"} - found.keys():
+            raise Unreadable("field-missing", f'"{min(missing)}" is missing: write {{interval_ms: 250, multiplier: 4}}')
+        return BfdTimers(**found)
+    if value == BFD_OFF or (isinstance(value, str) and value in BFD_PRESETS):
+        return str(value)
+    presets = ", ".join(f"{name} ({each.interval_ms} ms x {each.multiplier})" for name, each in BFD_PRESETS.items())
+    raise Unreadable(
+        "bfd-unknown",
+        f'{shown(value)} is no preset: use {presets}, "{BFD_OFF}", or {{interval_ms: 250, multiplier: 4}}',
+    )
+
+
+def probe(value: Any) -> Probe:
+    """{icmp: ADDRESS} or {tcp: "ADDRESS:PORT"}, with interval_ms and multiplier."""
+    if not isinstance(value, Mapping):
+        raise Unreadable("field-type", f"must be a mapping such as {{icmp: 10.1.0.10}}, not {shown(value)}")
+    readers: dict[str, Reader] = {
+        "icmp": lambda each: ("icmp", _target(each), 0),
+        "tcp": lambda each: ("tcp", *_endpoint(each)),
+        "interval_ms": integer(50, 60_000),
+        "multiplier": integer(1, 50),
+    }
+    found = _mapping(value, readers)
+    targets = [found.pop(kind) for kind in ("icmp", "tcp") if kind in found]
+    if len(targets) != 1:
+        raise Unreadable("probe-invalid", 'needs one target: either icmp: 10.1.0.10, or tcp: "10.1.0.10:80"')
+    kind, at, port = targets[0]
+    return Probe(kind, at, port, **found)
+
+
+def _mapping(value: Mapping[Any, Any], readers: Mapping[str, Reader]) -> dict[str, Any]:
+    """The fields of a value that is a mapping itself. null is a field that is left out, as everywhere."""
+    found = {}
+    for field, given in value.items():
+        if field not in readers:
+            raise Unreadable("field-unknown", f"unknown field {shown(field)}{closest(str(field), list(readers))}")
+        if given is not None:
+            try:
+                found[field] = readers[field](given)
+            except Unreadable as error:
+                raise Unreadable(error.code, f"{field}: {error.message}") from None
+    return found
+
+
+def _target(value: Any) -> Address:
+    """An address that one host of a LAN can have."""
+    found = address(value)
+    if found.is_unspecified or found.is_loopback or found.is_multicast or found.is_link_local:
+        raise Unreadable("probe-invalid", f"{found} is no host of a LAN: probe one that answers, such as 10.1.0.10")
+    return found
+
+
+def _endpoint(value: Any) -> tuple[Address, int]:
+    written = _textual(value)
+    match = _ENDPOINT.fullmatch(written)
+    if match is None or not 1 <= int(match["port"]) <= 65_535:
+        example = '"10.1.0.10:80" or "[fd00:1::10]:80", with a port of 1 to 65535'
+        raise Unreadable("probe-invalid", f"{shown(value)} is no ADDRESS:PORT: write {example}")
+    return _target(match["six"] or match["four"]), int(match["port"])

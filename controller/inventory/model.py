@@ -16,6 +16,7 @@ from zlib import crc32
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 Role = Literal["spoke", "hub"]
+ProbeKind = Literal["icmp", "tcp"]
 
 GLOBAL = "global"
 """The only tenant of this release: the main table."""
@@ -23,6 +24,9 @@ GLOBAL = "global"
 MAX_UPLINKS = 8
 MAX_NUMBER = 2**20 - 1 - 16000
 """Of uplinks and clients: 16000 + number is a relay label, and a label has 20 bits."""
+
+HIGHEST_PRIORITY = 250
+"""Of VRRP: the first gateway of a first hop has it, each next one less by one. Those above are for other routers."""
 
 DEFAULT_LONGEST = {4: 24, 6: 64}
 
@@ -53,7 +57,7 @@ class Named(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class Fabric(Named):
-    """One ZeroTier network, one AS number. Times in seconds."""
+    """One ZeroTier network, one AS number. Times in seconds where the name does not say milliseconds."""
 
     kind: ClassVar[str] = "fabric"
     name: str
@@ -63,6 +67,12 @@ class Fabric(Named):
     hold_time: int = 9
     restart_time: int = 120
     max_paths: int = 16
+    bfd_up_delay_ms: int = 2_000  # Quick down, slow up: a next hop is used again after so long.
+    bfd_hold_max_ms: int = 60_000  # The delay doubles with each flap, up to this.
+    bfd_idle_seconds: int = 300  # A session on demand goes after so long without use.
+    bfd_max_sessions: int = 256  # On demand, per gateway.
+    hubless_seconds: int = 86_400  # With all hubs gone routes stay so long.
+    vrrp_advert_ms: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +82,21 @@ class Region(Named):
 
 
 @dataclass(frozen=True, slots=True)
+class BfdTimers:
+    """RFC 5880 6.8.1: Desired Min TX and Required Min RX Interval; Detect Mult."""
+
+    interval_ms: int
+    multiplier: int
+
+
+@dataclass(frozen=True, slots=True)
 class CircuitClass(Named):
+    """`bfd` is a preset's name, BFD_OFF, timers, or None: `lte` for lte and satellite, else `wan`. See `bfd_of`."""
+
     kind: ClassVar[str] = "circuit-class"
     name: str
     preference: int
+    bfd: str | BfdTimers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +125,31 @@ class Allocation(Keyed):
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """Something in the LAN that answers while the LAN is alive. `port` is 0 for icmp."""
+
+    kind: ProbeKind
+    address: Address
+    port: int = 0
+    interval_ms: int = 1_000
+    multiplier: int = 3  # Failures in a row until the LAN counts as dead.
+
+
+@dataclass(frozen=True, slots=True)
 class Prefix(Keyed):
-    """A subnet that a site announces; `gateways` () means: every gateway of the site."""
+    """A subnet that a site announces; `gateways` () means: every gateway of the site.
+
+    `first_hop` is the address that hosts of this LAN use as their router: its gateways share it by VRRP.
+    """
 
     kind: ClassVar[str] = "prefix"
     site: str
     prefix: Network
     tenant: str = GLOBAL
     gateways: tuple[str, ...] = ()
+    first_hop: Address | None = None
+    vrid: int | None = None  # None: derived from the prefix, see `vrid_of`.
+    probe: Probe | None = None
 
     @property
     def key(self) -> str:
@@ -143,6 +181,7 @@ class Gateway(Named):
     site: str
     role: Role
     uplinks: tuple[Uplink, ...]
+    drained: bool | None = None  # None: left out, so it stays as it is; `allocate` fills it in.
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +206,16 @@ BUILT_IN_CLASSES = (
     CircuitClass("lte", 100),
     CircuitClass("satellite", 50),
 )
+
+BFD_PRESETS: dict[str, BfdTimers] = {
+    "fast": BfdTimers(100, 3),
+    "normal": BfdTimers(300, 3),
+    "wan": BfdTimers(1000, 3),
+    "lte": BfdTimers(2000, 5),
+}
+BFD_OFF = "off"
+BFD_DEFAULTS = {"lte": "lte", "satellite": "lte"}
+"""Circuit class -> preset, for those that do not have `wan`. Faster ones are the operator's word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +267,25 @@ def objects(inventory: Inventory) -> Iterator[Object]:
 def circuit_classes(inventory: Inventory) -> dict[str, CircuitClass]:
     """The classes that may be referred to: built-in ones, overridden and added to by the operator's."""
     return {each.name: each for each in (*BUILT_IN_CLASSES, *inventory.circuit_classes)}
+
+
+def bfd_of(circuit_class: CircuitClass) -> BfdTimers | None:
+    """The timers of its uplinks; None: no BFD."""
+    chosen = circuit_class.bfd or BFD_DEFAULTS.get(circuit_class.name, "wan")
+    return BFD_PRESETS.get(chosen) if isinstance(chosen, str) else chosen
+
+
+def vrid_of(prefix: Prefix) -> int:
+    """1 to 255 (RFC 9568 5.2.3): as declared, else a number that depends on the prefix alone."""
+    return crc32(str(prefix.prefix).encode()) % 255 + 1 if prefix.vrid is None else prefix.vrid
+
+
+def residents(inventory: Inventory) -> dict[str, tuple[str, ...]]:
+    """Site -> names of its gateways, sorted. A prefix that names no gateways is announced by all of them."""
+    found: dict[str, list[str]] = {}
+    for gateway in inventory.gateways:
+        found.setdefault(gateway.site, []).append(gateway.name)
+    return {site: tuple(sorted(names)) for site, names in found.items()}
 
 
 def community_value(name: str) -> int:

@@ -195,6 +195,8 @@ def _flow(value: Any, field: str = "") -> str:
         return "{" + ", ".join(f"{key}: {_flow(item, key)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_flow(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, str) and (field == "node_id" or not _PLAIN.fullmatch(value)):
         return json.dumps(value)
     return str(value)

@@ -13,6 +13,8 @@ FUNCTIONS = {
     3: "CRC-32 of the circuit class's name",
     4: "number of the originating uplink or client",
     5: "CRC-32 of the tag",
+    6: "IPv4 overlay address, as a number, of a hub that can relay to this path's next hop by plain IP",
+    7: "IPv4 overlay address, as a number, of a hub that can relay to this path's next hop by relay label",
 }
 """Function -> what its value is. A function is never given another meaning."""
 

@@ -11,6 +11,7 @@ from controller.inventory.model import (
     GLOBAL,
     Address,
     Allocation,
+    BfdTimers,
     Client,
     Fabric,
     Gateway,
@@ -18,16 +19,20 @@ from controller.inventory.model import (
     Network,
     Site,
     Uplink,
+    bfd_of,
     circuit_classes,
     network_order,
 )
 from controller.policy import communities
-from controller.policy.fabric import Session, Wiring, compile_fabric, speaker_address
+from controller.policy.announced import Announced
+from controller.policy.fabric import Session, Wiring, compile_fabric, speaker_address, speaker_address6
 from speaker.plan import (
     AllocationPlan,
     AnnouncementPlan,
+    BfdPlan,
     FamilyName,
     ImportPlan,
+    LivenessPlan,
     NextHopPlan,
     Plan,
     SessionPlan,
@@ -57,6 +62,7 @@ class _Attached:
     circuit_class: str
     preference: int
     bandwidth: int
+    bfd: BfdTimers | None
 
 
 class _Compiler:
@@ -78,7 +84,14 @@ class _Compiler:
         allocations = [each for each in inventory.allocations if each.tenant == GLOBAL]
         self.rejects = _rejects([each.prefix for each in allocations], fabric)
         self.allocations: dict[str, tuple[AllocationPlan, ...]] = _allocations(allocations)
-        self.prefixes: dict[str, list[Network]] = _prefixes(inventory)
+        self.announced = Announced(inventory)
+        self.liveness = LivenessPlan(
+            up_delay_ms=fabric.bfd_up_delay_ms,
+            hold_max_ms=fabric.bfd_hold_max_ms,
+            idle_seconds=fabric.bfd_idle_seconds,
+            max_sessions=fabric.bfd_max_sessions,
+            hubless_seconds=fabric.hubless_seconds,
+        )
         self.imports: dict[str, ImportPlan] = {}
 
     def plan(self, gateway: Gateway) -> Plan:
@@ -94,6 +107,10 @@ class _Compiler:
             sessions=self.sessions_of(gateway),
             rejects=self.rejects,
             max_paths=self.fabric.max_paths,
+            drained=bool(gateway.drained),
+            liveness=self.liveness,
+            probes=self.announced.probes(gateway),
+            first_hops=self.announced.first_hops(gateway, self.fabric.vrrp_advert_ms),
         )
 
     def uplink(self, uplink: Uplink) -> UplinkPlan:
@@ -107,21 +124,30 @@ class _Compiler:
             circuit_class=attached.circuit_class,
             preference=attached.preference,
             bandwidth=attached.bandwidth,
+            bfd=None if attached.bfd is None else BfdPlan(attached.bfd.interval_ms, attached.bfd.multiplier),
         )
 
     def attached(self, each: Uplink | Client) -> _Attached:
         if each.number is None or each.address is None:
             raise ValueError(f"{each.label} has no number or no address: allocate and check before compiling")
-        preference = each.preference if each.preference is not None else self.classes[each.circuit_class].preference
-        return _Attached(each.number, each.address, each.address6, each.circuit_class, preference, each.bandwidth)
+        circuit_class = self.classes[each.circuit_class]
+        return _Attached(
+            each.number,
+            each.address,
+            each.address6,
+            each.circuit_class,
+            circuit_class.preference if each.preference is None else each.preference,
+            each.bandwidth,
+            bfd_of(circuit_class),
+        )
 
     def announcements(self, gateway: Gateway) -> tuple[AnnouncementPlan, ...]:
         """Own prefixes, grouped by their attributes: as yet all of a site's have the same."""
-        networks = self.prefixes.get(gateway.name)
+        networks = self.announced.networks(gateway)
         if not networks:
             return ()
         site, number = self.site_of(gateway)
-        prefixes = tuple(str(each) for each in sorted(networks, key=network_order))
+        prefixes = tuple(map(str, networks))
         return (AnnouncementPlan(prefixes, communities.of_site(self.fabric.asn, site, number)),)
 
     def site_of(self, member: Gateway | Client) -> tuple[Site, int]:
@@ -154,6 +180,8 @@ class _Compiler:
             restart_time=self.fabric.restart_time,
             password="",
             imports=self.imports_of(peer) if reflects else None,
+            peer_address6=_text(speaker_address6(peer)),
+            peer_is_ours=isinstance(peer, Gateway),
         )
 
     def imports_of(self, client: Gateway | Client) -> ImportPlan:
@@ -180,6 +208,7 @@ class _Compiler:
                 self.fabric.asn, site, number, attached.circuit_class, attached.number
             ),
             bandwidth=attached.bandwidth,
+            drained=isinstance(client, Gateway) and bool(client.drained),
         )
 
 
@@ -196,19 +225,6 @@ def _allocations(allocations: Iterable[Allocation]) -> dict[str, tuple[Allocatio
     for each in sorted(allocations, key=lambda each: network_order(each.prefix)):
         found[each.site].append(AllocationPlan(str(each.prefix), each.longest))
     return {site: tuple(plans) for site, plans in found.items()}
-
-
-def _prefixes(inventory: Inventory) -> dict[str, list[Network]]:
-    """Gateway -> what it announces."""
-    of_site: dict[str, list[str]] = defaultdict(list)
-    for gateway in inventory.gateways:
-        of_site[gateway.site].append(gateway.name)
-    found: dict[str, list[Network]] = defaultdict(list)
-    for each in inventory.prefixes:
-        if each.tenant == GLOBAL:
-            for name in each.gateways or of_site[each.site]:
-                found[name].append(each.prefix)
-    return found
 
 
 def _text(address: Address | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 from controller.inventory.model import Client, Gateway, Inventory
@@ -52,3 +52,8 @@ def speaker_address(member: Gateway | Client) -> IPv4Address:
     if address is None:
         raise ValueError(f"{member.label} has no overlay address: allocate and check before compiling")
     return address
+
+
+def speaker_address6(member: Gateway | Client) -> IPv6Address | None:
+    """The IPv6 overlay address of the same uplink, if it has one."""
+    return member.address6 if isinstance(member, Client) else member.uplinks[0].address6

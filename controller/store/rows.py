@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import Table
 
-from controller.inventory.document import order
+from controller.inventory import fields
+from controller.inventory.document import order, plain_value
 from controller.inventory.model import (
     Allocation,
     CircuitClass,
@@ -49,7 +50,8 @@ def _rows(each: Object) -> Iterator[tuple[Table, Row]]:
     match each:
         case Prefix():
             key = {"site": each.site, "tenant": each.tenant, "prefix": str(each.prefix)}
-            yield tables.prefixes, key
+            lan = {"first_hop": _text(each.first_hop), "vrid": each.vrid, "probe": _json(each.probe)}
+            yield tables.prefixes, {**key, **lan}
             for gateway in each.gateways:
                 yield tables.prefix_gateways, {**key, "gateway": gateway}
         case Allocation():
@@ -58,7 +60,10 @@ def _rows(each: Object) -> Iterator[tuple[Table, Row]]:
                 {"site": each.site, "tenant": each.tenant, "prefix": str(each.prefix), "longest": each.longest},
             )
         case Gateway():
-            yield tables.gateways, {"name": each.name, "site": each.site, "role": each.role}
+            yield (
+                tables.gateways,
+                {"name": each.name, "site": each.site, "role": each.role, "drained": bool(each.drained)},
+            )
             for position, uplink in enumerate(each.uplinks):
                 yield tables.attachments, _attachment(uplink)
                 yield (
@@ -88,7 +93,10 @@ def _rows(each: Object) -> Iterator[tuple[Table, Row]]:
         case Region():
             yield tables.regions, {"name": each.name}
         case CircuitClass():
-            yield tables.circuit_classes, {"name": each.name, "preference": each.preference}
+            yield (
+                tables.circuit_classes,
+                {"name": each.name, "preference": each.preference, "bfd": _json(each.bfd)},
+            )
         case Fabric():
             yield tables.fabric, _fabric(each)
 
@@ -103,6 +111,12 @@ def _fabric(fabric: Fabric) -> Row:
         "hold_time": fabric.hold_time,
         "restart_time": fabric.restart_time,
         "max_paths": fabric.max_paths,
+        "bfd_up_delay_ms": fabric.bfd_up_delay_ms,
+        "bfd_hold_max_ms": fabric.bfd_hold_max_ms,
+        "bfd_idle_seconds": fabric.bfd_idle_seconds,
+        "bfd_max_sessions": fabric.bfd_max_sessions,
+        "hubless_seconds": fabric.hubless_seconds,
+        "vrrp_advert_ms": fabric.vrrp_advert_ms,
     }
 
 
@@ -122,6 +136,14 @@ def _text(value: object | None) -> str | None:
     return None if value is None else str(value)
 
 
+def _json(value: object | None) -> str | None:
+    return None if value is None else json.dumps(plain_value(value))
+
+
+def _from_json(text: str | None, read: fields.Reader) -> Any:
+    return None if text is None else read(json.loads(text))
+
+
 def inventory_of(fetched: Fetched) -> Inventory:
     """The inventory whose rows these are, in canonical order."""
     attached = {row.number: _attached(row) for row in fetched[tables.attachments]}
@@ -134,7 +156,10 @@ def inventory_of(fetched: Fetched) -> Inventory:
     return Inventory(
         fabric=next((_fabric_of(row) for row in fetched[tables.fabric]), None),
         regions=_in_order(Region(row.name) for row in fetched[tables.regions]),
-        circuit_classes=_in_order(CircuitClass(row.name, row.preference) for row in fetched[tables.circuit_classes]),
+        circuit_classes=_in_order(
+            CircuitClass(row.name, row.preference, _from_json(row.bfd, fields.bfd))
+            for row in fetched[tables.circuit_classes]
+        ),
         sites=_in_order(
             Site(row.name, row.region, row.number, row.provider, tuple(json.loads(row.tags)))
             for row in fetched[tables.sites]
@@ -148,11 +173,15 @@ def inventory_of(fetched: Fetched) -> Inventory:
                 ip_network(row.prefix),
                 row.tenant,
                 tuple(sorted(announcers.get((row.site, row.tenant, row.prefix), ()))),
+                None if row.first_hop is None else ip_address(row.first_hop),
+                row.vrid,
+                _from_json(row.probe, fields.probe),
             )
             for row in fetched[tables.prefixes]
         ),
         gateways=_in_order(
-            Gateway(row.name, row.site, row.role, tuple(uplinks[row.name])) for row in fetched[tables.gateways]
+            Gateway(row.name, row.site, row.role, tuple(uplinks[row.name]), row.drained)
+            for row in fetched[tables.gateways]
         ),
         clients=_in_order(
             Client(name=row.name, site=row.site, **attached[row.number]) for row in fetched[tables.clients]
@@ -173,6 +202,12 @@ def _fabric_of(row: SqlRow[Any]) -> Fabric:
         row.hold_time,
         row.restart_time,
         row.max_paths,
+        row.bfd_up_delay_ms,
+        row.bfd_hold_max_ms,
+        row.bfd_idle_seconds,
+        row.bfd_max_sessions,
+        row.hubless_seconds,
+        row.vrrp_advert_ms,
     )
 
 

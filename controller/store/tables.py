@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Double,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -53,6 +55,13 @@ fabric = Table(
     Column("hold_time", Integer, nullable=False),
     Column("restart_time", Integer, nullable=False),
     Column("max_paths", Integer, nullable=False),
+    # Their defaults are those of the step that added them: what rows from before it have.
+    Column("bfd_up_delay_ms", Integer, nullable=False, server_default="2000"),
+    Column("bfd_hold_max_ms", Integer, nullable=False, server_default="60000"),
+    Column("bfd_idle_seconds", Integer, nullable=False, server_default="300"),
+    Column("bfd_max_sessions", Integer, nullable=False, server_default="256"),
+    Column("hubless_seconds", Integer, nullable=False, server_default="86400"),
+    Column("vrrp_advert_ms", Integer, nullable=False, server_default="1000"),
     CheckConstraint("id = 1", name="one"),
 )
 
@@ -63,6 +72,7 @@ circuit_classes = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("preference", BigInteger, nullable=False),
+    Column("bfd", Text),  # JSON: a preset's name, "off", or timers as in the document
 )
 
 sites = Table(
@@ -91,6 +101,7 @@ gateways = Table(
     Column("name", Text, primary_key=True),
     Column("site", Text, _refers_to("sites.name"), nullable=False),
     Column("role", Text, nullable=False),
+    Column("drained", Boolean, nullable=False, server_default=false()),
     CheckConstraint("role IN ('spoke', 'hub')", name="role"),
 )
 
@@ -100,6 +111,9 @@ prefixes = Table(
     Column("site", Text, _refers_to("sites.name"), primary_key=True),
     Column("tenant", Text, primary_key=True),
     Column("prefix", Text, primary_key=True),
+    Column("first_hop", Text),
+    Column("vrid", Integer),
+    Column("probe", Text),  # JSON, as in the document
 )
 
 prefix_gateways = Table(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from controller.inventory.model import (
     SECTIONS,
     Allocation,
+    BfdTimers,
     CircuitClass,
     Client,
     Fabric,
@@ -18,6 +19,7 @@ from controller.inventory.model import (
     Inventory,
     Network,
     Prefix,
+    Probe,
     Region,
     Role,
     Site,
@@ -41,9 +43,16 @@ def sound_inventory(chance: random.Random, sites: int, gateways: int, clients: i
     six = chance.random() < 0.5
     built = tuple(gateway(chance, n, sites) for n in range(gateways))
     return Inventory(
-        fabric=Fabric("demo", chance.choice([64512, 4200000000]), SEGMENT, SEGMENT6 if six else None),
+        fabric=Fabric(
+            "demo",
+            chance.choice([64512, 4200000000]),
+            SEGMENT,
+            SEGMENT6 if six else None,
+            bfd_up_delay_ms=chance.choice([0, 2000]),
+            vrrp_advert_ms=chance.choice([10, 104, 40_950]),
+        ),
         regions=(Region("eu"), Region("us")),
-        circuit_classes=(CircuitClass("gold", 300),),
+        circuit_classes=(CircuitClass("gold", 300, chance.choice([None, "normal", "off", BfdTimers(250, 4)])),),
         sites=tuple(site(chance, n) for n in range(sites)),
         allocations=tuple(
             Allocation(f"s{n}", network, longest)
@@ -80,7 +89,7 @@ def gateway(chance: random.Random, n: int, sites: int) -> Gateway:
         for k in range(chance.randint(1, 3))
     )
     role: Role = "hub" if n == 0 or chance.random() < 0.4 else "spoke"
-    return Gateway(f"g{n}", f"s{chance.randrange(sites)}", role, uplinks)
+    return Gateway(f"g{n}", f"s{chance.randrange(sites)}", role, uplinks, chance.choice([None, False, True]))
 
 
 def client(chance: random.Random, n: int, sites: int) -> Client:
@@ -94,7 +103,13 @@ def prefixes(chance: random.Random, n: int, six: bool, gateways: tuple[Gateway, 
     if six:
         networks.append(IPv6Network((f"fd00:{n}::", 64)))
     return [
-        Prefix(f"s{n}", network, gateways=tuple(name for name in local if chance.random() < 0.4))
+        Prefix(
+            f"s{n}",
+            network,
+            gateways=tuple(name for name in local if chance.random() < 0.4),
+            first_hop=network[254] if local and chance.random() < 0.5 else None,
+            probe=chance.choice([None, Probe("icmp", network[10]), Probe("tcp", network[11], 443, 500, 2)]),
+        )
         for network in networks
     ]
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from controller.inventory.allocate import MemberNumbers, Numbers, allocate, numb
 from controller.inventory.checks import check
 from controller.inventory.document import to_document
 from controller.inventory.merge import rename
-from controller.inventory.model import SECTIONS, Client, Fabric, Inventory, Site
+from controller.inventory.model import SECTIONS, Client, Fabric, Gateway, Inventory, Site, Uplink
 from tests.controller.inventories import SEGMENT, inventories, shuffled
 
 NUMBERS = settings(max_examples=40)
@@ -155,3 +156,24 @@ def test_site_numbers_are_the_lowest_free() -> None:
 def test_a_stored_address_is_taken_before_a_new_one_is_given_out() -> None:
     stored = Numbers(members={"c1": MemberNumbers(2, SEGMENT[1])})
     assert held(allocate(clients(2), stored)) == [(1, "10.42.0.2"), (2, "10.42.0.1")]
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "after"),
+    [
+        (True, None, True),  # A file that does not know of a drain does not end it.
+        (True, False, False),
+        (False, None, False),
+        (None, True, True),
+        (None, None, False),
+    ],
+)
+def test_a_drained_gateway_stays_drained_until_somebody_says_otherwise(
+    before: bool | None, said: bool | None, after: bool
+) -> None:
+    def of(drained: bool | None) -> Inventory:
+        uplink = Uplink("main", "a000000001", "zt0", "fiber")
+        return Inventory(gateways=(Gateway("g", "s", "spoke", (uplink,), drained),))
+
+    stored = numbers_of(of(before))
+    assert allocate(of(said), stored).gateways[0].drained is after

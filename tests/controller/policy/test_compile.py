@@ -12,10 +12,25 @@ from hypothesis import strategies as st
 
 from controller.inventory.allocate import allocate
 from controller.inventory.checks import check
-from controller.inventory.model import Allocation, Fabric, Gateway, Inventory, Prefix, Region, Site, Uplink
+from controller.inventory.model import (
+    Allocation,
+    BfdTimers,
+    CircuitClass,
+    Fabric,
+    Gateway,
+    Inventory,
+    Prefix,
+    Region,
+    Role,
+    Site,
+    Uplink,
+    bfd_of,
+    circuit_classes,
+    vrid_of,
+)
 from controller.policy.compile import compile_plans
 from controller.policy.fabric import compile_fabric
-from speaker.plan import Plan, SessionPlan, digest, encode
+from speaker.plan import BfdPlan, Plan, SessionPlan, digest, encode
 from tests.controller.inventories import inventories, shuffled
 
 MIRROR = {"hub": "client", "client": "hub", "peer": "peer"}
@@ -181,8 +196,10 @@ def test_hubs_are_fully_meshed_and_the_lower_address_dials() -> None:
 
 
 def large(gateways: int, hubs: int, prefixes: int, sites: int = 100) -> Inventory:
+    """Slow BFD: with a packet a second 2,000 gateways are more than a hub may have."""
     return Inventory(
         fabric=Fabric("f", 64512, IPv4Network("10.42.0.0/16")),
+        circuit_classes=(CircuitClass("fiber", 200, "lte"),),
         regions=(Region("eu"),),
         sites=tuple(Site(f"s{n}", "eu") for n in range(sites)),
         allocations=tuple(Allocation(f"s{n}", IPv4Network(f"10.{100 + n}.0.0/16"), 24) for n in range(sites)),
@@ -196,6 +213,158 @@ def large(gateways: int, hubs: int, prefixes: int, sites: int = 100) -> Inventor
             for n in range(gateways)
         ),
     )
+
+
+def test_2000_gateways_at_a_packet_a_second_are_more_than_a_hub_may_have() -> None:
+    findings = check(allocate(replace(large(2000, 2, 0), circuit_classes=())))
+    assert [(each.object, each.code) for each in findings] == [
+        ("gateway g0", "bfd-packet-budget"),
+        ("gateway g1", "bfd-packet-budget"),
+    ]
+    assert "1,999 packets a second" in findings[0].message
+
+
+def spread(
+    classes: dict[str, BfdTimers | str], gateways: list[tuple[Role, list[str]]], max_sessions: int = 256
+) -> Inventory:
+    """One site; each gateway with its role and the circuit classes of its uplinks."""
+    return allocate(
+        Inventory(
+            fabric=Fabric("f", 64512, IPv4Network("10.42.0.0/16"), bfd_max_sessions=max_sessions),
+            regions=(Region("eu"),),
+            circuit_classes=tuple(CircuitClass(name, 100, bfd) for name, bfd in classes.items()),
+            sites=(Site("s", "eu"),),
+            gateways=tuple(
+                Gateway(
+                    f"g{n}",
+                    "s",
+                    role,
+                    tuple(Uplink(f"u{k}", f"{n * 8 + k:010x}", f"zt{k}", name) for k, name in enumerate(names)),
+                )
+                for n, (role, names) in enumerate(gateways)
+            ),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("gateways", "figure"),
+    [
+        # A spoke: two uplinks to a hub, the slower end rules; the other spoke over the faster uplink.
+        ([("hub", ["ten"]), ("spoke", ["ten", "slow"]), ("spoke", ["ten"])], {"g1": 100 + 1 + 100}),
+        # Nothing without BFD on either end.
+        ([("hub", ["none"]), ("spoke", ["ten", "ten"]), ("spoke", ["none"])], {"g0": 0, "g1": 0, "g2": 0}),
+        # A hub: every uplink of the spokes at its primary one, and its own second uplink at the other hub's.
+        ([("hub", ["ten", "slow"]), ("hub", ["ten"]), ("spoke", ["ten", "ten"])], {"g0": 200 + 100 + 1, "g1": 301}),
+    ],
+)
+def test_bfd_packets_a_second(
+    gateways: list[tuple[Role, list[str]]], figure: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shown by a budget that is one less, and not by one that is enough."""
+    inventory = spread({"ten": BfdTimers(10, 3), "slow": "wan", "none": "off"}, gateways)
+    for name, packets in figure.items():
+        for budget, over in ((packets - 1, True), (packets, False)):
+            monkeypatch.setattr("controller.inventory.rules_liveness.MAX_BFD_PACKETS", budget)
+            found = {each.object for each in check(inventory) if each.code == "bfd-packet-budget"}
+            assert (f"gateway {name}" in found) == over, (name, budget)
+
+
+def test_sessions_on_demand_are_capped_in_the_budget() -> None:
+    many: list[tuple[Role, list[str]]] = [("hub", ["slow"]), *[("spoke", ["ten"])] * 20]
+    classes: dict[str, BfdTimers | str] = {"ten": BfdTimers(10, 3), "slow": "wan"}
+    assert len([each for each in check(spread(classes, many)) if each.code == "bfd-packet-budget"]) == 20
+    assert check(spread(classes, many, max_sessions=14)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "bfd", "timers"),
+    [
+        ("fiber", None, BfdTimers(1000, 3)),
+        ("mine", None, BfdTimers(1000, 3)),
+        ("lte", None, BfdTimers(2000, 5)),
+        ("satellite", None, BfdTimers(2000, 5)),
+        ("lte", "fast", BfdTimers(100, 3)),
+        ("lte", "normal", BfdTimers(300, 3)),
+        ("lte", BfdTimers(250, 4), BfdTimers(250, 4)),
+        ("lte", "off", None),
+    ],
+)
+def test_bfd_of_a_circuit_class(name: str, bfd: BfdTimers | str | None, timers: BfdTimers | None) -> None:
+    assert bfd_of(CircuitClass(name, 1, bfd)) == timers
+
+
+@some
+@given(inventories())
+def test_bfd_timers_drain_and_the_ends_of_sessions(inventory: Inventory) -> None:
+    full = allocate(inventory)
+    plans = compile_plans(full)
+    classes = circuit_classes(full)
+    drained = {each.name for each in full.gateways if each.drained}
+    members = {each.name: each for each in full.gateways}
+    for gateway in full.gateways:
+        plan = plans[gateway.name]
+        assert plan.drained == (gateway.name in drained)
+        for uplink in plan.uplinks:
+            timers = bfd_of(classes[uplink.circuit_class])
+            assert uplink.bfd == (None if timers is None else BfdPlan(timers.interval_ms, timers.multiplier))
+        for session in plan.sessions:
+            assert session.peer_is_ours == (session.peer in members)
+            if session.peer in members:
+                six = members[session.peer].uplinks[0].address6
+                assert session.peer_address6 == (None if six is None else str(six))
+            if session.imports is not None:
+                assert {each.drained for each in session.imports.next_hops} == {session.peer in drained}
+
+
+@some
+@given(inventories())
+def test_probes_and_first_hops_go_with_the_prefix(inventory: Inventory) -> None:
+    full = allocate(inventory)
+    plans = compile_plans(full)
+    by_text = {str(each.prefix): each for each in full.prefixes}
+    for plan in plans.values():
+        own = {prefix for each in plan.announcements for prefix in each.prefixes}
+        assert {each.prefix for each in plan.probes} == {prefix for prefix in own if by_text[prefix].probe}
+        assert {each.prefix for each in plan.first_hops} == {prefix for prefix in own if by_text[prefix].first_hop}
+        for hop in plan.first_hops:
+            sharing = sorted(name for name, other in plans.items() if hop.prefix in _first_hops(other))
+            assert hop.priority == 250 - sharing.index(plan.gateway)
+            assert (hop.vrid, hop.address) == (vrid_of(by_text[hop.prefix]), str(by_text[hop.prefix].first_hop))
+
+
+def _first_hops(plan: Plan) -> set[str]:
+    return {each.prefix for each in plan.first_hops}
+
+
+@pytest.mark.parametrize(("declared", "centiseconds"), [(10, 10), (14, 10), (15, 20), (104, 100), (40_950, 40_950)])
+def test_adverts_are_rounded_to_centiseconds(declared: int, centiseconds: int) -> None:
+    inventory = large(1, 1, 1)
+    assert inventory.fabric is not None
+    (prefix,) = inventory.prefixes
+    inventory = replace(
+        inventory,
+        fabric=replace(inventory.fabric, vrrp_advert_ms=declared),
+        prefixes=(replace(prefix, first_hop=prefix.prefix[254]),),
+    )
+    (hop,) = compile_plans(allocate(inventory))["g0"].first_hops
+    assert hop.advert_ms == centiseconds
+
+
+def test_liveness_is_the_fabrics() -> None:
+    inventory = large(1, 1, 0)
+    assert inventory.fabric is not None
+    fabric = replace(
+        inventory.fabric,
+        bfd_up_delay_ms=1,
+        bfd_hold_max_ms=2,
+        bfd_idle_seconds=10,
+        bfd_max_sessions=4,
+        hubless_seconds=5,
+    )
+    found = compile_plans(allocate(replace(inventory, fabric=fabric)))["g0"].liveness
+    assert (found.up_delay_ms, found.hold_max_ms, found.idle_seconds) == (1, 2, 10)
+    assert (found.max_sessions, found.hubless_seconds) == (4, 5)
 
 
 def best_of_three(work: object) -> float:

@@ -12,7 +12,10 @@ Document = dict[str, Any]
 SMALL: Document = {
     "fabric": {"name": "demo", "asn": 64512, "segment": "10.42.0.0/16", "segment6": "fd42:42::/64"},
     "regions": [{"name": "eu"}],
-    "circuit_classes": [{"name": "gold", "preference": 300}],
+    "circuit_classes": [
+        {"name": "gold", "preference": 300, "bfd": {"interval_ms": 250, "multiplier": 4}},
+        {"name": "dark", "preference": 10, "bfd": "off"},
+    ],
     "sites": [
         {"name": "berlin", "region": "eu", "provider": "acme", "tags": ["dc", "edge"]},
         {"name": "paris", "region": "eu", "number": 7},
@@ -24,8 +27,14 @@ SMALL: Document = {
     ],
     "prefixes": [
         {"site": "berlin", "prefix": "10.1.1.0/24"},
-        {"site": "paris", "prefix": "10.2.1.0/24", "gateways": ["paris-1", "paris-2"]},
-        {"site": "paris", "prefix": "2001:db8:2:1::/64"},
+        {"site": "paris", "prefix": "10.2.1.0/24", "gateways": ["paris-1", "paris-2"], "first_hop": "10.2.1.254"},
+        {
+            "site": "paris",
+            "prefix": "2001:db8:2:1::/64",
+            "first_hop": "2001:db8:2:1::fe",
+            "vrid": 7,
+            "probe": {"tcp": "[2001:db8:2:1::10]:443", "interval_ms": 500},
+        },
     ],
     "gateways": [
         {
@@ -54,6 +63,7 @@ SMALL: Document = {
             "name": "paris-2",
             "site": "paris",
             "role": "spoke",
+            "drained": True,
             "uplinks": [{"name": "wan", "node_id": "a000000004", "interface": "zt0", "circuit_class": "fiber"}],
         },
     ],

@@ -1,0 +1,66 @@
+"""What each gateway announces, and what it does in the LANs behind: probes and first hops."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from controller.inventory.model import (
+    GLOBAL,
+    HIGHEST_PRIORITY,
+    Gateway,
+    Inventory,
+    Network,
+    Prefix,
+    network_order,
+    residents,
+    vrid_of,
+)
+from speaker.plan import FirstHopPlan, ProbePlan
+
+
+class Announced:
+    """The prefixes of one inventory, by gateway, in canonical order."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        of_site = residents(inventory)
+        self._by_gateway: dict[str, list[Prefix]] = defaultdict(list)
+        self._priority: dict[str, dict[str, int]] = {}
+        for each in sorted(inventory.prefixes, key=lambda each: network_order(each.prefix)):
+            if each.tenant != GLOBAL:
+                continue
+            gateways = each.gateways or of_site.get(each.site, ())
+            for name in gateways:
+                self._by_gateway[name].append(each)
+            if each.first_hop is not None:
+                self._priority[each.key] = {name: HIGHEST_PRIORITY - n for n, name in enumerate(sorted(gateways))}
+
+    def networks(self, gateway: Gateway) -> list[Network]:
+        return [each.prefix for each in self._by_gateway.get(gateway.name, ())]
+
+    def probes(self, gateway: Gateway) -> tuple[ProbePlan, ...]:
+        return tuple(
+            ProbePlan(
+                prefix=str(each.prefix),
+                kind=each.probe.kind,
+                address=str(each.probe.address),
+                port=each.probe.port,
+                interval_ms=each.probe.interval_ms,
+                multiplier=each.probe.multiplier,
+            )
+            for each in self._by_gateway.get(gateway.name, ())
+            if each.probe is not None
+        )
+
+    def first_hops(self, gateway: Gateway, advert_ms: int) -> tuple[FirstHopPlan, ...]:
+        """`advert_ms` becomes whole centiseconds, as VRRP counts them (RFC 9568 5.2.7)."""
+        return tuple(
+            FirstHopPlan(
+                prefix=str(each.prefix),
+                address=str(each.first_hop),
+                vrid=vrid_of(each),
+                priority=self._priority[each.key][gateway.name],
+                advert_ms=min(max((advert_ms + 5) // 10 * 10, 10), 40_950),
+            )
+            for each in self._by_gateway.get(gateway.name, ())
+            if each.first_hop is not None
+        )
