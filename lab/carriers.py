@@ -65,7 +65,7 @@ class Carriers:
     def __exit__(self, *_: object) -> None:
         self._stop.close()
         self._thread.join(10)
-        for _, sniffer in self._sockets.values():
+        for sniffer in [one[1] for one in self._sockets.values()]:
             sniffer.close()
         self._stopped.close()
         self._epoll.close()
