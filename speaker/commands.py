@@ -65,7 +65,7 @@ def speaker() -> None:
 @speaker.command()
 @agent_options
 def run(state_dir: Path, **options: Any) -> None:
-    """Run the whole speaker in the foreground: ExaBGP and the agent, each restarted alone.
+    """Run the whole speaker in the foreground: agent, ExaBGP and BFD, each restarted alone.
 
     \b
     Example:
@@ -83,7 +83,8 @@ def run(state_dir: Path, **options: Any) -> None:
     python = (sys.executable, "-m", "controller.cli", "speaker")
     agent_process = ProcessSpec("agent", (*python, "agent", *arguments))
     exabgp_process = ProcessSpec("exabgp", (*python, "exabgp", f"--state-dir={state_dir}"), needs=state.exabgp_config)
-    asyncio.run(supervise(state, (agent_process, exabgp_process)))
+    bfd_process = ProcessSpec("bfd", (*python, "bfd", f"--state-dir={state_dir}"))
+    asyncio.run(supervise(state, (agent_process, exabgp_process, bfd_process)))
 
 
 @speaker.command()
@@ -116,6 +117,21 @@ def exabgp(state_dir: Path) -> None:
     if not state.exabgp_config.exists():
         raise click.ClickException(f"{state.exabgp_config} is not there yet: start the agent first, it writes it")
     sys.exit(main([str(state.exabgp_config)]))
+
+
+@speaker.command()
+@state_option
+def bfd(state_dir: Path) -> None:
+    """Run BFD alone: it keeps its sessions while the agent restarts. Ended by SIGTERM it says AdminDown to its peers.
+
+    \b
+    Example:
+      leyline speaker bfd --state-dir /run/leyline
+    """
+    import os
+
+    _prepared(state_dir)
+    os.execv(sys.executable, [sys.executable, "-m", "speaker.liveness.bfd", str(state_dir)])
 
 
 @speaker.command()

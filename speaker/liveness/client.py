@@ -40,17 +40,18 @@ class BfdClient:
         self._instance = ""
         self._replay: set[Key] | None = None  # Keys heard since hello; None after the replay.
         self._restarted = False
+        self._awaited: set[Key] = set()  # Sessions that a new leyline-bfd has not begun yet.
         self._failed: set[Key] = set()  # Dead by the word of a leyline-bfd that is no more.
         self._counters: asyncio.Future[dict[str, int]] | None = None
 
     def want(self, want: Want) -> None:
-        """Sent now, or when connected. Raises nothing: what leyline-bfd refuses of it is logged."""
+        """Sent now, or when connected. What leyline-bfd refuses of it is logged. May call `gone`."""
         if want == self._want:
             return
         self._want = want
-        wanted = {*want.sessions}
-        self._failed &= wanted
         self._say("want", want)
+        for key in self._awaited - {*want.sessions}:
+            self._drop(key)
 
     async def counters(self, seconds: float = 2.0) -> dict[str, int]:
         """Packets dropped since leyline-bfd started, by reason. Raises TimeoutError without an answer."""
@@ -124,6 +125,7 @@ class BfdClient:
         key = (status.device, status.remote)
         if self._replay is not None:
             self._replay.add(key)
+        self._awaited.discard(key)
         if status.state == "Up" or status.ever_up:
             self._failed.discard(key)
         elif key in self._failed:
@@ -136,12 +138,14 @@ class BfdClient:
         """What is not in the replay is gone; but what we want of a new leyline-bfd only has not begun yet."""
         heard, self._replay = self._replay or set(), None
         self.connected = True
-        awaited = set(self._want.sessions) if self._restarted and self._want is not None else set()
-        for key in self.statuses.keys() - heard - awaited:
+        missing = self.statuses.keys() - heard
+        self._awaited = missing & {*self._want.sessions} if self._restarted and self._want is not None else set()
+        for key in missing - self._awaited:
             self._drop(key)
 
     def _drop(self, key: Key) -> None:
         self._failed.discard(key)
+        self._awaited.discard(key)
         if self.statuses.pop(key, None) is not None:
             self._gone(*key)
 

@@ -1,9 +1,9 @@
 """What crosses the unix socket between the agent and leyline-bfd: one JSON object a line. Pure.
 
 From the agent: `{"want": ...}` (the latest whole value holds) and `{"counters": true}`.
-To the agent: `{"hello": instance}`, then the whole replay of `{"status": ...}` and `{"replayed": true}`; from then on each
-change, `{"gone": [device, remote]}`, `{"counters": {reason: packets}}` when asked, and `{"error": text}` for a line that was
-refused in whole or in part.
+To the agent: `{"hello": instance}`, then the whole replay of `{"status": ...}` and `{"replayed": true}`; from then on
+each change, `{"gone": [device, remote]}`, `{"counters": {reason: packets}}` when asked, and `{"error": text}` for a
+line that was refused in whole or in part.
 
 Standard library only: leyline-bfd imports this.
 """
@@ -53,7 +53,8 @@ class Status(NamedTuple):
     """One session as it stands.
 
     `ever_up` is what tells dead from unknown: the session was Up since it began and since the peer was last AdminDown
-    (or we, while it was Up). So `ever_up and state in ("Down", "Init")` is a failure, and without `ever_up` nothing is known.
+    (or we, while it was Up). So `ever_up and state in ("Down", "Init")` is a failure; without `ever_up` nothing is
+    known.
     """
 
     device: str
