@@ -44,6 +44,7 @@ def agent_options(command: Decorated) -> Decorated:
                 help="Carry out this plan file; ask no controller. SIGHUP reads it again.",
             ),
             click.option("--audit-seconds", type=click.FloatRange(min=0.1), hidden=True),
+            click.option("--break-before-make", type=bool, hidden=True),
             state_option,
         )
     ):
@@ -225,8 +226,8 @@ def _settings(state_dir: Path, gateway: str, **options: Any) -> Any:
     elif not options["plan"]:
         raise click.UsageError("say where the plan comes from: --controller URL, or --plan FILE")
     settings = AgentSettings(gateway=gateway, state=StateDir(state_dir), access=access, plan_file=options["plan"])
-    seconds = options["audit_seconds"]
-    return settings if seconds is None else replace(settings, audit_seconds=seconds)
+    hidden = {name: options[name] for name in ("audit_seconds", "break_before_make") if options[name] is not None}
+    return replace(settings, **hidden)
 
 
 COMMANDS: dict[str, click.Command] = {"speaker": speaker}

@@ -61,6 +61,9 @@ class Gateway:
         self._stack.callback(self._links.close)
         self._links.start()
         await self.fib.adopt_async()
+        if self._settings.break_before_make:
+            self.fib.set_may_remove(True)
+            await self.fib.flush_async()
         self._bridge = BridgeClient(self._settings.state.bridge / SOCKET)
         self.router = Router(
             await self._facts(),

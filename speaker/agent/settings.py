@@ -20,3 +20,4 @@ class AgentSettings:
     patience_seconds: float = 30.0  # After a start a hub waits so long for its clients before it says End-of-RIB.
     removal_seconds: float = 120.0  # After a start kernel routes that nobody has confirmed stay so long.
     slice_routes: int = 20_000  # Changed prefixes handled before the loop looks at its sockets again.
+    break_before_make: bool = False  # For tests: take all our routes away at the start, before anybody was heard.
