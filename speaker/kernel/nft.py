@@ -63,6 +63,7 @@ def render(rules: NftRules, used: Collection[str] = ()) -> str:
             "\t}",
             "\tchain output {",
             "\t\ttype filter hook output priority filter; policy accept;",
+            BFD_IS_NO_USE,
             *UPDATES,
             "\t}",
             "}\n",
@@ -74,6 +75,10 @@ UPDATES = (
     "\t\toifname @uplinks meta nfproto ipv4 update @used4 { rt ip nexthop }",
     "\t\toifname @uplinks meta nfproto ipv6 update @used6 { rt ip6 nexthop }",
 )
+
+
+BFD_IS_NO_USE = "\t\tudp dport 3784 return"
+"""Else a session towards a next hop would itself be the use that keeps it."""
 
 
 def _loop_guard(role: str) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ table inet leyline {
 	}
 	chain output {
 		type filter hook output priority filter; policy accept;
+		udp dport 3784 return
 		oifname @uplinks meta nfproto ipv4 update @used4 { rt ip nexthop }
 		oifname @uplinks meta nfproto ipv6 update @used6 { rt ip6 nexthop }
 	}
