@@ -121,6 +121,8 @@ class Train:
                 self._watched[listener.fileno()] = sender, receive
                 self._epoll.register(listener.fileno(), select.EPOLLIN)
         self._epoll.register(self._ticker.fileno(), select.EPOLLIN)
+        self.ticks = 0
+        """How often all flows have sent."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -134,6 +136,10 @@ class Train:
         self._epoll.close()
         self._ticker.close()
         return {sender.name: sender.tally() for sender in self._senders}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sender.name for sender in self._senders)
 
     def answered(self, name: str = "") -> int:
         """How many came through so far, of all flows or of one."""
@@ -154,6 +160,7 @@ class Train:
             if self._wait():
                 for sender in self._senders:
                     sender.send()
+                self.ticks += 1
         end = time.monotonic() + LAST_ANSWER_SECONDS
         while time.monotonic() < end and any(sender.arrived < len(sender.times) for sender in self._senders):
             self._wait()
