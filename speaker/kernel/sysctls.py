@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -60,8 +60,13 @@ def apply_sysctls(uplinks: Sequence[str], *, proc: Path = Path("/proc")) -> Sysc
 
     A new interface has the kernel's defaults again: call it once more when an uplink returns.
     """
+    return apply_knobs(knobs(uplinks, ra_interfaces(proc)), proc)
+
+
+def apply_knobs(wanted: Iterable[Knob], proc: Path) -> SysctlOutcome:
+    """Set what differs, in this order. Never raises for a knob."""
     outcome = SysctlOutcome()
-    for knob in knobs(uplinks, ra_interfaces(proc)):
+    for knob in wanted:
         path = proc / "sys" / path_of(knob.name)
         try:
             old = path.read_text().strip()
