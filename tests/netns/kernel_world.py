@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from speaker.kernel.socket import LinuxKernel
-from tests.netns.namespaces import Namespace, veth
+from tests.netns.namespaces import Namespace, inside, veth
 from tests.speaker.kernel.world import World
 
-CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-@contextmanager
-def inside(name: str) -> Iterator[None]:
-    """This thread, and threads that it starts meanwhile, are in the network namespace `name`."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _enter(os.open(Path("/run/netns") / name, os.O_RDONLY | os.O_CLOEXEC))
-        yield
-    finally:
-        _enter(home)
-
-
-def _enter(descriptor: int) -> None:
-    try:
-        if _libc.setns(descriptor, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-    finally:
-        os.close(descriptor)
+__all__ = ["LinuxWorld", "inside", "linux_world"]
 
 
 class LinuxWorld(World):

@@ -7,6 +7,7 @@ of the same area are removed when an area is opened, so a crashed run cleans up 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -20,6 +21,8 @@ from typing import IO, Self
 NAMES = re.compile(r"^ll-(?P<area>[a-z0-9]+)-(?P<pid>\d+)-")
 BIRD = "/usr/sbin/bird"
 BIRDC = "/usr/sbin/birdc"
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Failed(AssertionError):
@@ -185,6 +188,25 @@ def segment(area: str, addresses: dict[str, Sequence[str]]) -> Iterator[dict[str
             veth(members[name], "eth0", own, switch, f"port{number}", ())
             switch.run("ip", "link", "set", f"port{number}", "master", "br0")
         yield members
+
+
+@contextlib.contextmanager
+def inside(name: str) -> Iterator[None]:
+    """This thread, and threads that it starts meanwhile, are in the network namespace `name`."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(os.open(Path("/run/netns") / name, os.O_RDONLY | os.O_CLOEXEC))
+        yield
+    finally:
+        _enter(home)
+
+
+def _enter(descriptor: int) -> None:
+    try:
+        if _libc.setns(descriptor, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+    finally:
+        os.close(descriptor)
 
 
 def wait_until(
