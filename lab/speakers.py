@@ -33,14 +33,16 @@ class Speakers:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.speakers: dict[str, Process] = {}
+        self.environments: dict[str, Mapping[str, str]] = {}
+        """What a gateway's speaker has in its environment beside the usual."""
 
     def node(self, gateway: str) -> Node:
         return self.run.lab.node(gateway)
 
-    def launch(self, gateway: str, options: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
+    def launch(self, gateway: str, options: Sequence[str]) -> Process:
         """`leyline speaker run` with these options."""
         command = [*leyline(), "speaker", "run", "--state-dir", STATE_DIR, "--gateway", gateway, *options]
-        self.speakers[gateway] = self.node(gateway).start(command, name="speaker", env=env)
+        self.speakers[gateway] = self.node(gateway).start(command, name="speaker", env=self.environments.get(gateway))
         return self.speakers[gateway]
 
     def process(self, gateway: str, name: str) -> Process:
@@ -85,6 +87,27 @@ class Speakers:
         found = re.search(r"Prefixes:\s+(\d+)", text[text.index("Main:") :])
         return int(found[1]) if found else 0
 
+    def wait_for_sessions(self, seconds: float) -> float:
+        """Until every session of every speaker is up, and every kernel as it should be. Raises Unmet."""
+        return self.run.wait_until(
+            "every BGP session is up, every kernel converged", lambda: not self.unsettled(), seconds, self.unsettled
+        )
+
+    def unsettled(self) -> str:
+        """Who is not there yet, and why; empty when all are."""
+        lines = []
+        for gateway, process in self.speakers.items():
+            report = self.report(gateway)
+            if not report:
+                lines.append(f"{gateway}: no answer\n{process.log.read_text(errors='replace')[-2000:]}")
+                continue
+            down = [f"{one['peer']} ({one['reason']})" for one in report["sessions"] if one["state"] != "up"]
+            stale = [one["peer"] for one in report["sessions"] if any(one["stale"].values())]
+            if down or stale or not report["converged"]:
+                kernel = report["kernel"]
+                lines.append(f"{gateway}: down {down}, stale {stale}, converged {report['converged']} {kernel}")
+        return "\n".join(lines)
+
 
 class PlannedSpeakers(Speakers):
     """With plans that are compiled here and handed over as files: the fabric works without any controller."""
@@ -111,22 +134,3 @@ class PlannedSpeakers(Speakers):
 
     def _write(self, gateway: str, plan: Plan) -> None:
         self.node(gateway).write(PLAN_FILE, encode(plan).decode())
-
-    def wait_for_sessions(self, seconds: float) -> float:
-        """Until every session of every plan is up, and every kernel as it should be. Raises Unmet."""
-        return self.run.wait_until(
-            "every BGP session is up, every kernel converged", lambda: not self.unsettled(), seconds, self.unsettled
-        )
-
-    def unsettled(self) -> str:
-        """Who is not there yet, and why; empty when all are."""
-        lines = []
-        for gateway in self.plans:
-            report = self.report(gateway)
-            if not report:
-                lines.append(f"{gateway}: no answer\n{self.speakers[gateway].log.read_text(errors='replace')[-2000:]}")
-                continue
-            down = [f"{one['peer']} ({one['reason']})" for one in report["sessions"] if one["state"] != "up"]
-            if down or not report["converged"]:
-                lines.append(f"{gateway}: down {down}, converged {report['converged']} {report['kernel']}")
-        return "\n".join(lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,31 +11,24 @@ from lab.expect import Run
 from lab.labs import LabError
 from lab.node import Node, Process
 from lab.rest import Refused, Rest
+from lab.speakers import Speakers, leyline
 
 PORT = 8642
-STATE_DIR = "/run/leyline"
 TOKEN_FILE = "/run/leyline-token"
 TOKEN = re.compile(r"leyline_[0-9a-z]{12}_[0-9A-Za-z]{43}")
 DATABASE = "sqlite:////run/leyline-controller/controller.sqlite"
 START_SECONDS = 30.0
 
 
-def leyline() -> list[str]:
-    """The command `leyline` of this very installation."""
-    script = Path(sys.executable).with_name("leyline")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "controller.cli"]
-
-
-class Stack:
+class Stack(Speakers):
     """What runs in the lab beside the kernel. `address`: the controller's, as gateways dial it."""
 
     def __init__(self, run: Run, address: str, controller: str = "controller") -> None:
-        self.run = run
+        super().__init__(run)
         self.address = address
         self.controller: Node = run.lab.node(controller)
         self.rest = Rest(self.controller, PORT)
         self.controller_process: Process | None = None
-        self.speakers: dict[str, Process] = {}
 
     def start_controller(self) -> None:
         """Start it, and take the admin token that it prints at its first start."""
@@ -64,47 +56,28 @@ class Stack:
         return True
 
     def apply(self, *paths: Path) -> str:
-        """`leyline apply` on the controller's node, of paths as seen there; what it printed. Raises CommandFailed."""
+        """`leyline apply`, of paths as seen on the controller's node; what it printed. Raises CommandFailed."""
+        return self.leyline("apply", *map(str, paths))
+
+    def leyline(self, *words: str, seconds: float = 120) -> str:
+        """A command as the operator gives it on the controller's node; what it printed. Raises CommandFailed."""
         env = {"LEYLINE_URL": f"http://127.0.0.1:{PORT}", "LEYLINE_TOKEN": self.rest.token}
-        command = [*leyline(), "apply", *(str(path) for path in paths)]
-        return self.controller.run(command, env=env, seconds=120).stdout
+        return self.controller.run([*leyline(), *words], env=env, seconds=seconds).stdout
 
     def start_speaker(self, gateway: str) -> Process:
         """Ask for the gateway's token, and start `leyline speaker run` there."""
         node = self.run.lab.node(gateway)
         answer = self.rest.post(f"/gateways/{gateway}/token")
         node.write(TOKEN_FILE, str(answer["token"]))
-        self.speakers[gateway] = node.start(
-            [*leyline(), "speaker", "run", "--controller", f"http://{self.address}:{PORT}",
-             "--token-file", TOKEN_FILE, "--state-dir", STATE_DIR, "--gateway", gateway],
-            name="speaker",
-        )  # fmt: skip
-        return self.speakers[gateway]
+        options = ["--controller", f"http://{self.address}:{PORT}", "--token-file", TOKEN_FILE]
+        return self.launch(gateway, options)
 
     def start_speakers(self, gateways: Iterable[str]) -> None:
         for gateway in gateways:
             self.start_speaker(gateway)
 
-    def process(self, gateway: str, name: str) -> Process:
-        """The gateway's `agent` or `exabgp` as it runs now. Raises LabError when it does not."""
-        node = self.run.lab.node(gateway)
-        text = node.run(["cat", f"{STATE_DIR}/{name}.pid"], check=False).stdout.strip()
-        try:
-            return node.process(int(text), name)
-        except (ValueError, ProcessLookupError):
-            raise LabError(f"{gateway}: no {name} runs (its pid file says {text!r})") from None
-
-    def runs(self, gateway: str, name: str) -> bool:
-        try:
-            return self.process(gateway, name).alive()
-        except LabError:
-            return False
-
     def kill(self, gateway: str, name: str) -> float:
-        """`kill -9` of the gateway's `agent` or `exabgp`. When (time.monotonic)."""
-        process = self.process(gateway, name)
+        """`kill -9` of the gateway's `agent`, `exabgp` or the like. When (time.monotonic)."""
         at = time.monotonic()
-        process.kill()
-        if not process.wait(5):
-            raise LabError(f"{gateway}: {name} survives SIGKILL")
+        self.stop(gateway, name)
         return at
