@@ -1,0 +1,118 @@
+"""The same gateway cut with 1,000 and with 500,000 routes behind it: the time to move does not depend on them.
+
+Both gateways of berlin announce everything. The one that carries the traffic is cut off, on the segment and in its
+LAN at once, while its interfaces keep carrier. Half a million prefixes come as a plan file does, past the controller.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from lab.cuts import Cuts
+from lab.expect import Run
+from lab.loss import told, worst_ms
+from lab.pings import FLOOD_SECONDS, PingTrain
+from lab.speakers import PlannedSpeakers
+from speaker.plan import AnnouncementPlan, Plan
+
+INVENTORY = Path(__file__).parent / "inventory.yml"
+FEW, MANY = 1_000, 500_000
+ROUNDS = 3
+RATIO = 1.5
+WINDOW_MS = 400.0
+"""Of a gateway cut, with timers of 100 ms x 3 and VRRP adverts of 100 ms."""
+START_SECONDS = 30.0
+FEED_SECONDS = 120.0
+BACK_SECONDS = 30.0
+MOVED_SECONDS = 5.0
+SPACE = IPv4Network("20.0.0.0/8")
+LENGTH = 28
+TARGETS = ("10.1.0.10", "20.0.0.1")
+"""In the site's LAN, and in the first of the many prefixes."""
+CUT, FIRST_USED = "berlin-1", "10.42.0.2"
+
+
+def scenario(run: Run) -> None:
+    fabric = PlannedSpeakers(run, INVENTORY)
+    run.step("start the speakers, each with its plan in a file; there is no controller")
+    fabric.start()
+    fabric.wait_for_sessions(START_SECONDS)
+    with Cuts(run.lab, ["segment", "lan-berlin"]) as cuts:
+        windows = {}
+        for routes in (FEW, MANY):
+            announce(fabric, routes)
+            windows[routes] = [cut(fabric, cuts, routes) for _ in range(ROUNDS)]
+            run.figure(f"window_ms_{routes}", statistics.median(windows[routes]))
+            run.figure(f"worst_window_ms_{routes}", max(windows[routes]))
+    for routes, measured in windows.items():
+        median = statistics.median(measured)
+        run.expect(
+            f"{routes} routes: the loss window is at most {WINDOW_MS:g} ms (median of {ROUNDS})",
+            median <= WINDOW_MS, f"{measured}",
+        )  # fmt: skip
+    ratio = statistics.median(windows[MANY]) / statistics.median(windows[FEW])
+    run.figure("ratio", ratio)
+    run.expect(f"with {MANY} routes it takes at most {RATIO} times as long as with {FEW}", ratio <= RATIO, windows)
+
+
+def announce(fabric: PlannedSpeakers, count: int) -> None:
+    """Both gateways of berlin announce `count` prefixes beside their LAN; until paris forwards to all of them."""
+    run = fabric.run
+    run.step(f"berlin's two gateways announce {count} prefixes")
+    found = tuple(prefixes(count))
+    begun = time.monotonic()
+    for gateway in ("berlin-1", "berlin-2"):
+        fabric.give(gateway, announcing(fabric.plans[gateway], found))
+    run.wait_until(
+        f"paris-1's kernel has {count} routes more", lambda: fabric.prefixes("paris-1") >= count, FEED_SECONDS,
+        lambda: f"{fabric.prefixes('paris-1')} prefixes\n{fabric.unsettled()}",
+    )  # fmt: skip
+    run.figure(f"announced_seconds_{count}", time.monotonic() - begun)
+    fabric.wait_for_sessions(FEED_SECONDS)
+
+
+def announcing(plan: Plan, found: tuple[str, ...]) -> Plan:
+    """`plan` with what it announces of 10.0.0.0/8 as before, and `found`."""
+    lan = next(one for one in plan.announcements if any(prefix.startswith("10.") for prefix in one.prefixes))
+    return replace(plan, announcements=(lan, AnnouncementPlan(found, lan.large_communities)))
+
+
+def prefixes(count: int) -> list[str]:
+    """The first `count` of SPACE, side by side."""
+    base, step = int(SPACE.network_address), 1 << (32 - LENGTH)
+    return [str(IPv4Network((base + number * step, LENGTH))) for number in range(count)]
+
+
+def cut(fabric: PlannedSpeakers, cuts: Cuts, routes: int) -> float:
+    """Cut the gateway in use off; the loss window in ms, from paris to berlin and back. Healed again afterwards."""
+    run, host = fabric.run, fabric.run.lab.node("host-paris")
+    run.wait_until(
+        f"{CUT} is in use, and looked after by BFD", lambda: in_use(fabric), BACK_SECONDS,
+        lambda: f"{fabric.next_hop('paris-1', FIRST_USED)}\n{fabric.unsettled()}",
+    )  # fmt: skip
+    before = fabric.prefixes("paris-1")
+    train = PingTrain([host.pings(target) for target in TARGETS], FLOOD_SECONDS)
+    run.wait_until("pings are answered", lambda: all(train.answered(host.pings(t).name) for t in TARGETS), 5)
+    run.step(f"{CUT} is cut off, with {routes} routes behind it")
+    at = cuts.node(CUT)
+    answered = train.answered()
+    run.wait_until("pings are answered again", lambda: train.answered() > answered + 500, MOVED_SECONDS)
+    kept = fabric.prefixes("paris-1")
+    tallies = train.finish()
+    cuts.heal_node(CUT)
+    window = worst_ms(tallies, at)
+    run.step(f"loss window {window:.0f} ms\n{told(tallies)}")
+    run.expect("the cut was felt, and got over", window > 0 and all(t.recovered for t in tallies.values()), tallies)
+    run.expect(f"paris-1 has all of its {before} prefixes all the while", kept == before, f"{kept}")
+    return window
+
+
+def in_use(fabric: PlannedSpeakers) -> bool:
+    hop = fabric.next_hop("paris-1", FIRST_USED)
+    back = fabric.next_hop(CUT, "10.42.0.4")
+    return all(one.get("bfd") == "Up" and one.get("state") == "up" for one in (hop, back))
