@@ -86,7 +86,8 @@ def furnish(node: dict[str, Any]) -> None:
         if os.path.isdir(path):
             linux.mount("tmpfs", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=0755")
     linux.mount("sysfs", "/sys", "sysfs", linux.MS_NOSUID | linux.MS_NODEV)
-    for bind in node["binds"]:
+    # What is missing is made in a cover over its directory, which would hide what has been bound there before.
+    for bind in sorted(node["binds"], key=lambda bind: os.path.exists(bind["target"])):
         attach(sources[bind["target"]], bind["target"], bind["read_only"])
     name_files(node["name"], taken=set(sources))
 

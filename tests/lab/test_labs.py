@@ -78,6 +78,19 @@ def test_nodes_are_apart_in_host_name_environment_files_and_processes(plain: lab
     assert "sleep infinity" not in west.out("ps axo args")
 
 
+def test_a_bind_that_is_new_in_a_directory_does_not_hide_one_that_replaces_a_file_there(
+    name: str, tmp_path: Path
+) -> None:
+    for file in ("passwd", "brand-new"):
+        (tmp_path / file).write_text(file)
+    text = (
+        "name: x\ntopology:\n  nodes:\n    a: {kind: linux, network-mode: none, image: 'debian:12.11', "
+        "binds: ['passwd:/etc/passwd', 'brand-new:/etc/brand-new']}\n"
+    )
+    node = labs.up(topology.parse(text, tmp_path / "x.clab.yml", {}, name)).node("a")
+    assert node.out("cat /etc/passwd /etc/brand-new") == "passwdbrand-new"
+
+
 def test_links_have_the_mtu_they_name_and_the_machine_never_sees_them(plain: labs.Lab) -> None:
     assert "mtu 1400" in plain.node("west").out("ip link show eth1")
     assert "mtu 9500" in plain.node("west").out("ip link show zt0")
