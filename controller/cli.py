@@ -60,12 +60,14 @@ OPERATOR, SERVICE = "Commands for operators", "Commands that need an extra"
 BUILTINS: dict[str, Builtin] = {
     "apply": Builtin("controller.commands", "Merge inventory files into the fabric.", OPERATOR),
     "context": Builtin("controller.commands", "List, choose and forget stored controllers.", OPERATOR),
+    "drain": Builtin("controller.commands", "Take a gateway out of traffic, and wait until it is.", OPERATOR),
     "export": Builtin("controller.commands", "Print the whole inventory as YAML or JSON.", OPERATOR),
     "gateway": Builtin("controller.commands", "Prepare gateways: issue their tokens.", OPERATOR),
     "login": Builtin("controller.commands", "Store a controller's URL and your token.", OPERATOR),
     "rename": Builtin("controller.commands", "Rename an object; its numbers and addresses stay.", OPERATOR),
     "show": Builtin("controller.commands", "Show sites, gateways, sessions, routes, ...", OPERATOR),
     "token": Builtin("controller.commands", "Create, list and revoke tokens.", OPERATOR),
+    "undrain": Builtin("controller.commands", "Bring a drained gateway back into traffic.", OPERATOR),
     "validate": Builtin("controller.commands", "Check inventory files offline.", OPERATOR),
     "controller": Builtin(
         "controller.commands_server",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from controller.client.apply import apply, export, rename, validate
+from controller.client.drain import drain, undrain
 from controller.client.login import context, login
 from controller.client.show import show
 from controller.client.tokens import gateway, token
@@ -12,12 +13,14 @@ from controller.client.tokens import gateway, token
 COMMANDS: dict[str, click.Command] = {
     "apply": apply,
     "context": context,
+    "drain": drain,
     "export": export,
     "gateway": gateway,
     "login": login,
     "rename": rename,
     "show": show,
     "token": token,
+    "undrain": undrain,
     "validate": validate,
 }
 """Top-level name -> command. The lazy group in controller/cli.py has these names in its table."""

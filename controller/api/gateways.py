@@ -226,6 +226,7 @@ def _status(
         "gateway": gateway.name,
         "site": gateway.site,
         "role": gateway.role,
+        "drained": bool(gateway.drained),
         "plan_digest": digest,
         "in_force": said is not None and said["plan_digest"] == digest,
         "polling": context.board.polls(gateway.name),

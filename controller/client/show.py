@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from controller.client.options import json_option, talks
-from controller.client.tables import age, ago, counts, print_json, print_table, unix, working
+from controller.client.reports import heard, silent
+from controller.client.show_liveness import lans, liveness
+from controller.client.tables import age, ago, counts, print_json, print_table, working
 
 if TYPE_CHECKING:
     from controller.client.http import Controller
-
-SILENT_SECONDS = 30.0
-"""A gateway reports every few seconds; one that was not heard for so long is marked."""
 
 SITE = click.option("--site", metavar="NAME", help="Only those of this site.")
 GATEWAY = click.option("--gateway", metavar="NAME", help="Only this gateway's.")
@@ -33,6 +32,10 @@ def show() -> None:
       leyline show gateways
       leyline show routes --gateway berlin-1
     """
+
+
+show.add_command(liveness)
+show.add_command(lans)
 
 
 @show.command()
@@ -108,7 +111,7 @@ def gateways(controller: Controller, site: str | None, as_json: bool) -> None:
 
     STATE is "ok"; "converging" while routes are on their way; "no token" or "never heard" before the first
     report; "silent" when it was not heard for more than 30 s (which says nothing about its forwarding); or what
-    keeps it from the newest plan.
+    keeps it from the newest plan. A drained one is marked "drained".
 
     \b
     Examples:
@@ -142,7 +145,7 @@ def sessions(controller: Controller, gateway: str | None, as_json: bool) -> None
     """
     now = time.time()
     items = [
-        {"gateway": each["gateway"], "heard_at": each["received_at"], "silent": _silent(each, now), **session}
+        {"gateway": each["gateway"], "heard_at": each["received_at"], "silent": silent(each, now), **session}
         for each in ([controller.get(f"status/gateways/{gateway}")] if gateway else controller.items("status/gateways"))
         for session in (each["report"] or {}).get("sessions", ())
     ]
@@ -203,11 +206,18 @@ def with_state(status: Mapping[str, Any], now: float) -> dict[str, Any]:
 
 
 def state_of(status: Mapping[str, Any], now: float) -> str:
-    """One word, or one reason, for a gateway. The gravest first."""
+    """One word, or one reason, for a gateway. The gravest first; whether it is drained comes with it."""
+    state = _state_of(status, now)
+    if not status.get("drained"):
+        return state
+    return "drained" if state == "ok" else f"{state}, drained"
+
+
+def _state_of(status: Mapping[str, Any], now: float) -> str:
     report = status["report"]
     if report is None:
         return "never heard" if status["token"]["state"] == "usable" else "no token"
-    if _silent(status, now):
+    if silent(status, now):
         return "silent"
     if report["plan_error"]:
         return f"plan refused: {report['plan_error']}"
@@ -238,7 +248,6 @@ def _gateway_row(status: Mapping[str, Any], now: float) -> tuple[Any, ...]:
 
 
 def _session_row(session: Mapping[str, Any], now: float) -> tuple[Any, ...]:
-    heard = ago(session["heard_at"], now)
     return (
         session["gateway"],
         session["peer"],
@@ -248,7 +257,7 @@ def _session_row(session: Mapping[str, Any], now: float) -> tuple[Any, ...]:
         _families(session["received"]),
         _families(session["rejected"]),
         _families(session["stale"]),
-        f"{heard}, silent" if session["silent"] else heard,
+        heard(session, now),
         session["reason"],
     )
 
@@ -268,9 +277,6 @@ def _families(found: Mapping[str, int]) -> str:
     return f"{four} + {six} v6" if six else str(four)
 
 
-def _silent(status: Mapping[str, Any], now: float) -> bool:
-    return status["received_at"] is None or now - unix(status["received_at"]) > SILENT_SECONDS
-
-
 def _style(state: str) -> str:
-    return {"ok": "", "converging": "yellow", "plan pending": "yellow", "silent": "yellow"}.get(state, "red")
+    plain = {"ok": "", "drained": "cyan", "converging": "yellow", "plan pending": "yellow", "silent": "yellow"}
+    return plain.get(state.removesuffix(", drained"), "red")

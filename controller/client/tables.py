@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TextIO
@@ -104,15 +104,19 @@ def counts(number: int, noun: str, plural: str = "") -> str:
 
 
 @contextmanager
-def working(text: str) -> Iterator[None]:
-    """A spinner on stderr while one long request runs; silent when stderr is no terminal."""
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr while one long request runs; silent when stderr is no terminal.
+
+    Yields a function that shows another text from then on.
+    """
     if not sys.stderr.isatty():
-        yield
+        yield lambda _text: None
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(text):
-        yield
+    with Console(stderr=True).status(Text(text)) as status:
+        yield lambda text: status.update(Text(text))
 
 
 def _text(value: Any) -> str:

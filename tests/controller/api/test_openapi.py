@@ -46,6 +46,8 @@ def test_every_endpoint_is_described(api: Served) -> None:
         "/gateways/{name}/answers",
         "/gateways/{name}/asks",
         "/gateways/{name}/token",
+        "/gateways/{name}/drain",
+        "/gateways/{name}/undrain",
         "/gateways/{name}/uplinks",
         "/gateways/{name}/uplinks/{uplink}",
     } <= paths

@@ -120,6 +120,10 @@ def status(**changed: Any) -> dict[str, Any]:
         (status(report={"sessions": [{"state": "down"}, {"state": "up"}]}), 1000.0, "1 session down"),
         ({**status(), "report": None}, 1000.0, "never heard"),
         ({**status(token={"state": "revoked"}), "report": None}, 1000.0, "no token"),
+        (status(drained=False), 1000.0, "ok"),
+        (status(drained=True), 1000.0, "drained"),
+        (status(drained=True, in_force=False), 1000.0, "plan pending, drained"),
+        (status(drained=True), 1030.5, "silent, drained"),
     ],
 )
 def test_the_gravest_thing_is_the_state(found: dict[str, Any], now: float, state: str) -> None:

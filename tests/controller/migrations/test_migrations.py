@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
+from alembic import command
 from sqlalchemy import exc, inspect, text
 
+from controller.inventory.document import plain, to_document
+from controller.inventory.model import Fabric
 from controller.store.engine import Database, StoreNotMigrated, StoreUnavailable
 from controller.store.migrate import (
     MIGRATIONS,
     MigrationFailed,
+    _config,
     _one_transaction,
     check_drift,
     current_revision,
@@ -19,6 +24,7 @@ from controller.store.migrate import (
     migrate,
     require_migrated,
 )
+from controller.store.state import load_inventory
 from controller.store.tables import metadata
 
 
@@ -43,6 +49,68 @@ def test_migrating_twice_changes_nothing(empty: Database) -> None:
     assert migrate(empty) == (head_revision(), head_revision())
     with empty.read() as connection:
         assert connection.execute(text("SELECT name FROM regions")).scalar_one() == "eu"
+    empty.close()
+
+
+FIRST = """
+INSERT INTO fabric (id, name, asn, segment, hold_time, restart_time, max_paths)
+    VALUES (1, 'demo', 64512, '10.42.0.0/16', 9, 120, 16);
+INSERT INTO regions (name) VALUES ('eu');
+INSERT INTO circuit_classes (name, preference) VALUES ('gold', 300);
+INSERT INTO sites (name, region, number, provider, tags) VALUES ('berlin', 'eu', 1, '', '[]');
+INSERT INTO allocations (site, tenant, prefix, longest) VALUES ('berlin', 'global', '10.1.0.0/16', 24);
+INSERT INTO prefixes (site, tenant, prefix) VALUES ('berlin', 'global', '10.1.1.0/24');
+INSERT INTO gateways (name, site, role) VALUES ('berlin-1', 'berlin', 'hub');
+INSERT INTO attachments (number, address, node_id, circuit_class, bandwidth)
+    VALUES (1, '10.42.0.1', 'a000000001', 'gold', 0);
+INSERT INTO uplinks (gateway, name, position, interface, number) VALUES ('berlin-1', 'main', 0, 'zt0', 1);
+INSERT INTO plans (gateway, digest, body) VALUES ('berlin-1', 'abc', 'abc');
+INSERT INTO audit (id, at, actor, action, object, detail) VALUES (1, 0, 'a', 'b', 'c', '{}')
+"""
+"""What a controller of the first release may have stored."""
+
+
+def test_data_of_the_first_release_is_kept(empty: Database) -> None:
+    with _one_transaction(empty) as connection:
+        command.upgrade(_config(connection), "0001")
+    with empty.write() as connection:
+        for statement in FIRST.split(";"):
+            connection.execute(text(statement))
+    assert migrate(empty) == ("0001", head_revision())
+    check_drift(empty)
+    with empty.read() as connection:
+        found = to_document(load_inventory(connection))
+        assert connection.execute(text("SELECT digest FROM plans")).scalar_one() == "abc"
+        assert connection.execute(text("SELECT count(*) FROM audit")).scalar_one() == 1
+    uplink = {"name": "main", "number": 1, "node_id": "a000000001", "interface": "zt0", "address": "10.42.0.1"}
+    assert found == {
+        "fabric": plain(Fabric("demo", 64512, IPv4Network("10.42.0.0/16"))),
+        "regions": [{"name": "eu"}],
+        "circuit_classes": [{"name": "gold", "preference": 300}],
+        "sites": [{"name": "berlin", "number": 1, "region": "eu"}],
+        "allocations": [{"site": "berlin", "prefix": "10.1.0.0/16", "longest": 24, "tenant": "global"}],
+        "prefixes": [{"site": "berlin", "prefix": "10.1.1.0/24", "tenant": "global"}],
+        "gateways": [
+            {"name": "berlin-1", "site": "berlin", "role": "hub", "uplinks": [{**uplink, "circuit_class": "gold"}]}
+        ],
+    }
+    with pytest.raises(exc.DBAPIError, match="append-only"), empty.write() as connection:
+        connection.execute(text("UPDATE audit SET actor = 'mallory'"))
+    empty.close()
+
+
+def test_the_step_back_and_forth_keeps_data(empty: Database) -> None:
+    """Nobody is told to go back, but a step that cannot is one that was not understood."""
+    migrate(empty)
+    with empty.write() as connection:
+        connection.execute(text("INSERT INTO regions (name) VALUES ('eu')"))
+        connection.execute(text("INSERT INTO circuit_classes (name, preference, bfd) VALUES ('gold', 3, '\"fast\"')"))
+    for target in ("0001", "head"):
+        with _one_transaction(empty) as connection:
+            (command.downgrade if target == "0001" else command.upgrade)(_config(connection), target)
+    check_drift(empty)
+    with empty.read() as connection:
+        assert connection.execute(text("SELECT name, preference, bfd FROM circuit_classes")).one() == ("gold", 3, None)
     empty.close()
 
 
