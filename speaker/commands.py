@@ -66,7 +66,7 @@ def speaker() -> None:
 @speaker.command()
 @agent_options
 def run(state_dir: Path, **options: Any) -> None:
-    """Run the whole speaker in the foreground: agent, ExaBGP and BFD, each restarted alone.
+    """Run the whole speaker in the foreground: agent, ExaBGP, BFD and keepalived, each restarted alone.
 
     \b
     Example:
@@ -85,7 +85,10 @@ def run(state_dir: Path, **options: Any) -> None:
     agent_process = ProcessSpec("agent", (*python, "agent", *arguments))
     exabgp_process = ProcessSpec("exabgp", (*python, "exabgp", f"--state-dir={state_dir}"), needs=state.exabgp_config)
     bfd_process = ProcessSpec("bfd", (*python, "bfd", f"--state-dir={state_dir}"))
-    asyncio.run(supervise(state, (agent_process, exabgp_process, bfd_process)))
+    keepalived_process = ProcessSpec(
+        "keepalived", (*python, "keepalived", f"--state-dir={state_dir}"), needs=state.keepalived_config
+    )
+    asyncio.run(supervise(state, (agent_process, exabgp_process, bfd_process, keepalived_process)))
 
 
 @speaker.command()
@@ -133,6 +136,27 @@ def bfd(state_dir: Path) -> None:
 
     _prepared(state_dir)
     os.execv(sys.executable, [sys.executable, "-m", "speaker.liveness.bfd", str(state_dir)])
+
+
+@speaker.command()
+@state_option
+def keepalived(state_dir: Path) -> None:
+    """Run keepalived alone, with the configuration that the agent wrote: the first hops of this gateway's LANs.
+
+    \b
+    Example:
+      leyline speaker keepalived --state-dir /run/leyline
+    """
+    from speaker.liveness.keepalived import become_keepalived
+    from speaker.logs import configure_logging
+
+    state = _prepared(state_dir)
+    if not state.keepalived_config.exists():
+        raise click.ClickException(
+            f"{state.keepalived_config} is not there: the agent writes it once its plan has first hops"
+        )
+    configure_logging()
+    become_keepalived(state)
 
 
 @speaker.command()
