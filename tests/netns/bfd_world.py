@@ -91,7 +91,7 @@ class Leyline:
             self.read()
             return predicate()
 
-        return wait_until(reached, timeout, lambda: f"{self.statuses}\n{self.log()}", interval=0.005)
+        return wait_until(reached, timeout, self.evidence, interval=0.005)
 
     def status(self, remote: str) -> Status:
         self.read()
@@ -117,6 +117,10 @@ class Leyline:
 
     def cpu_seconds(self) -> float:
         return cpu_seconds(int((self.directory / "bfd.pid").read_text()))
+
+    def evidence(self) -> str:
+        said = [value for kind, value in self.heard if kind == "error"]
+        return "\n".join([*map(str, list(self.statuses.values())[:10]), *map(str, said), self.log()])
 
     def log(self) -> str:
         return (self.directory / "bfd.log").read_text(errors="replace")[-3000:]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,12 +75,16 @@ def bird(ends: tuple[Namespace, Namespace], tmp_path: Path) -> Bird:
 def both_up(ours: Leyline) -> None:
     ours.want(OURS, THEIRS, THEIRS6, address6=OURS6)
     for remote, detection in ((THEIRS, 4 * 150_000), (THEIRS6, 4 * 150_000)):
-        ours.until(lambda remote=remote, detection=detection: settled(ours, remote, detection))
+        ours.until(partial(settled, ours, remote, detection))
 
 
 def settled(ours: Leyline, remote: str, detection_us: int) -> bool:
     status = ours.statuses.get(("eth0", remote))
     return status is not None and (status.state, status.detection_us) == ("Up", detection_us)
+
+
+def says(bfdd: Bfdd, address: str, key: str, value: object) -> bool:
+    return bool(bfdd.peer(address).get(key) == value)
 
 
 def found_dead_in_time(ours: Leyline, started: float) -> None:
@@ -93,7 +99,7 @@ def found_dead_in_time(ours: Leyline, started: float) -> None:
 def test_bfdd_comes_up_and_agrees_on_timers(ours: Leyline, bfdd: Bfdd) -> None:
     both_up(ours)
     for address in (OURS, OURS6):
-        wait_until(lambda address=address: bfdd.peer(address).get("remote-transmit-interval") == 100, 10, bfdd.log)
+        wait_until(partial(says, bfdd, address, "remote-transmit-interval", 100), 10, bfdd.log)
         peer = bfdd.peer(address)
         assert peer["status"] == "up"
         assert peer["remote-detect-multiplier"] == 3
@@ -120,7 +126,7 @@ def test_bfdd_sees_our_admin_down_when_we_stop(ours: Leyline, bfdd: Bfdd) -> Non
     both_up(ours)
     ours.namespace.stop(ours.process)
     for address in (OURS, OURS6):
-        wait_until(lambda address=address: bfdd.peer(address)["status"] == "down", 5, bfdd.log)
+        wait_until(partial(says, bfdd, address, "status", "down"), 5, bfdd.log)
         assert bfdd.peer(address)["diagnostic"] == "neighbor signaled session down"
         assert bfdd.peer(address)["remote-diagnostic"] == "administratively down"
 
@@ -141,8 +147,8 @@ def test_bfdd_follows_when_our_timers_change(ours: Leyline, bfdd: Bfdd) -> None:
     both_up(ours)
     ours.want(OURS, THEIRS, THEIRS6, address6=OURS6, interval_ms=400, multiplier=5)
     for address, remote in ((OURS, THEIRS), (OURS6, THEIRS6)):
-        ours.until(lambda remote=remote: settled(ours, remote, 4 * 400_000))
-        wait_until(lambda address=address: bfdd.peer(address)["remote-transmit-interval"] == 400, 5, bfdd.log)
+        ours.until(partial(settled, ours, remote, 4 * 400_000))
+        wait_until(partial(says, bfdd, address, "remote-transmit-interval", 400), 5, bfdd.log)
         assert bfdd.peer(address)["remote-detect-multiplier"] == 5
         assert ours.status(remote).downs == 0
 
@@ -156,21 +162,17 @@ def test_bfdd_opens_a_session_that_we_did_not_ask_for(ours: Leyline, bfdd: Bfdd)
     assert bfdd.peer(OURS)["status"] == "up"
 
 
-def bird_session(bird: Bird, address: str) -> list[str]:
-    """Columns of `show bfd sessions`: address, interface, state, since, interval, timeout."""
+def bird_says(bird: Bird, address: str, *columns: str) -> bool:
+    """`show bfd sessions`: address, interface, state, since, interval, timeout."""
     lines = [line.split() for line in bird.ask("show bfd sessions").splitlines()]
-    return next((line for line in lines if line and line[0] == address), [])
+    found = next((line for line in lines if line and line[0] == address), [])
+    return [*columns] == [*found[2:3], *found[-2:]][: len(columns)]
 
 
 def test_bird_comes_up_and_agrees_on_timers(ours: Leyline, bird: Bird) -> None:
     both_up(ours)
     for address in (OURS, OURS6):
-        wait_until(
-            lambda address=address: bird_session(bird, address)[-2:] == ["0.150", "0.450"],
-            5,
-            lambda: bird.ask("show bfd sessions"),
-        )
-        assert bird_session(bird, address)[2] == "Up"
+        wait_until(partial(bird_says, bird, address, "Up", "0.150", "0.450"), 5, partial(bird.ask, "show bfd sessions"))
 
 
 def test_bird_killed_is_found_within_the_detection_time(ours: Leyline, bird: Bird) -> None:
@@ -191,9 +193,7 @@ def test_bird_sees_our_admin_down_when_we_drain_and_stop(ours: Leyline, bird: Bi
     both_up(ours)
     ours.want(OURS, THEIRS, THEIRS6, address6=OURS6, admin_down=True)
     for address in (OURS, OURS6):
-        wait_until(
-            lambda address=address: bird_session(bird, address)[2] != "Up", 2, lambda: bird.ask("show bfd sessions")
-        )
+        wait_until(partial(bird_says, bird, address, "Down"), 2, partial(bird.ask, "show bfd sessions"))
     ours.want(OURS, THEIRS, THEIRS6, address6=OURS6)
     ours.until(lambda: ours.up() == 2)
     assert [ours.status(remote).downs for remote in (THEIRS, THEIRS6)] == [0, 0]
@@ -212,8 +212,6 @@ def test_what_is_on_the_wire(ours: Leyline, ends: tuple[Namespace, Namespace], t
         text=True,
         check=True,
     ).stdout
-    import json
-
     packets = [packet["_source"]["layers"] for packet in json.loads(shown)]
     assert len(packets) == 4
     four = [packet for packet in packets if "ip.ttl" in packet]

@@ -44,9 +44,9 @@ class Session:
 
     A passive session (`active` False) is silent while it does not know the peer's discriminator (6.1).
 
-    One thing is stricter than 6.8.6. A packet without Your Discriminator can be a replay of what the peer once said
-    while it came up. When such a packet would take an Up session down, it is doubted: it counts only once the peer's Up
-    packets stay away for two intervals.
+    One thing is stricter than 6.8.6, against replays of what a peer once said. While Up, a packet with another My
+    Discriminator than the peer's, or one that says Down without Your Discriminator, is doubted: it counts only once the
+    packets of the peer that we know stay away for two intervals.
     """
 
     def __init__(self, discriminator: int, timers: Timers, active: bool, now: float) -> None:
@@ -110,7 +110,8 @@ class Session:
     def receive(self, packet: Packet, now: float) -> bool:
         """A packet for this session, as `packet.decode` gave it. False: it is doubted, and has changed nothing yet."""
         if self.state == UP:
-            if packet.state <= DOWN and not packet.your_discriminator:
+            stranger = packet.my_discriminator != self.remote_discriminator
+            if stranger or (packet.state <= DOWN and not packet.your_discriminator):
                 self._doubt(packet, now)
                 return False
             if packet.state == UP:

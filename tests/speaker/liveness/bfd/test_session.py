@@ -288,6 +288,22 @@ def test_a_replay_of_how_the_peer_came_up_is_contradicted_by_the_peer(state: int
     assert (made.state, made.downs) == (UP, 0)
 
 
+def test_a_replay_from_a_former_life_of_the_peer_does_not_redirect_us() -> None:
+    """With the old My Discriminator taken over, the peer would not know what we say, and time out."""
+    made = session(UP)
+    assert not made.receive(PEER._replace(state=UP, my_discriminator=66), 0.05)
+    assert [packet.your_discriminator for packet in sent(made, 0.1)] == [77]
+
+
+def test_a_peer_may_change_its_discriminator() -> None:
+    """RFC 5880 6.3 permits it; its packets must go on to count as signs of life before the detection time."""
+    made = session(UP)
+    for number in range(1, 9):
+        made.receive(PEER._replace(state=UP, my_discriminator=88), 0.1 * number)
+        made.expire(0.1 * number)
+    assert (made.state, made.downs, made.remote_discriminator) == (UP, 0, 88)
+
+
 def test_a_peer_that_began_anew_is_believed_before_the_detection_time() -> None:
     made = session(UP, Timers(100_000, 5))
     made.receive(PEER._replace(state=UP, multiplier=5), 0.0)
