@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from speaker.kernel import messages as m
 from speaker.kernel import parse
-from speaker.kernel.nexthops import NEXTHOP_IDS
+from speaker.kernel.hops import NEXTHOP_IDS
 from speaker.kernel.port import (
     METRIC_REJECT,
     METRIC_ROUTE,
@@ -49,6 +49,7 @@ class FakeKernel:
 
     `failures` fails on demand: Counter of "nexthop", "group", "route", "removal" (that many messages are refused with
     ENOMEM), "submit" (KernelError before anything was done), "answer" (KernelError after all was done), "dump".
+    `resilient` and `mpls` say whether it knows such groups and such next hops.
     """
 
     def __init__(self, links: dict[int, bool] | None = None) -> None:
@@ -58,6 +59,9 @@ class FakeKernel:
         self.failures: Counter[str] = Counter()
         self.log: list[str] = []  # What was asked, one word a message: "put route", "delete group", ...
         self.closed = False
+        self.lo_up = True
+        self.resilient = True
+        self.mpls = True
 
     # The port
 
@@ -69,7 +73,7 @@ class FakeKernel:
         self._break("dump")
         found = [
             RouteRecord(key, metric, route.nhid, route.kind)
-            for (route_family, key, metric), route in self.routes_by_name.items()
+            for (route_family, key, metric), route in list(self.routes_by_name.items())
             if route_family is family and route.protocol == PROTO_LEYLINE
         ]
         return iter([found[:7], found[7:]])
@@ -98,6 +102,12 @@ class FakeKernel:
 
     def link_up(self, index: int) -> None:
         self.links[index] = True
+
+    def lo_down(self) -> None:
+        """Blackholes stand on `lo`."""
+        self.lo_up = False
+        for record in [r for r in self.nexthops_by_id.values() if r.blackhole]:
+            self._delete_nexthop(record.id)
 
     def ours(self) -> dict[RouteName, FakeRoute]:
         return {name: route for name, route in self.routes_by_name.items() if route.protocol == PROTO_LEYLINE}
@@ -139,19 +149,38 @@ class FakeKernel:
         self._check_flags(flags, before is not None, "Nexthop")
         assert before is None or before.protocol == PROTO_LEYLINE, f"overwrote next hop {record.id:#x} of somebody else"
         if record.group:
-            for member, weight in record.group:
-                assert 1 <= weight <= m.MAX_WEIGHT
-                if member not in self.nexthops_by_id or self.nexthops_by_id[member].group:
-                    raise Refused(errno.EINVAL, "Invalid nexthop id")
-        elif not record.blackhole:
-            if record.ifindex not in self.links:
-                raise Refused(errno.EINVAL, "Invalid device index")
-            if not self.links[record.ifindex]:
-                raise Refused(errno.ENETDOWN, "Nexthop device is not up")
+            self._check_group(record)
+        elif record.blackhole:
+            if not self.lo_up:
+                raise Refused(errno.ENETDOWN, "Device for nexthop is not up")
+        else:
+            self._check_gateway(record)
         if before is not None and bool(before.group) != bool(record.group):
             raise Refused(errno.EINVAL, "Can not replace a nexthop with a nexthop group.")
+        if before is not None and before.resilient != record.resilient:
+            raise Refused(errno.EINVAL, "Can not replace a nexthop group with one of a different type.")
+        if any(route.nhid == record.id and name[0] is Family.IPV6 for name, route in self.routes_by_name.items()):
+            self._check_ipv6(record)
         self._maybe_refuse("group" if record.group else "nexthop")
         self.nexthops_by_id[record.id] = record
+
+    def _check_gateway(self, record: NextHopRecord) -> None:
+        if record.ifindex not in self.links:
+            raise Refused(errno.EINVAL, "Invalid device index")
+        if not self.links[record.ifindex]:
+            raise Refused(errno.ENETDOWN, "Nexthop device is not up")
+        if record.label is not None and not self.mpls:
+            raise Refused(errno.EOPNOTSUPP, "LWT encapsulation type not supported")
+
+    def _check_group(self, record: NextHopRecord) -> None:
+        if record.resilient and not self.resilient:
+            raise Refused(errno.EINVAL, "Invalid group type")
+        for member, weight in record.group:
+            assert 1 <= weight <= m.MAX_WEIGHT
+            if member not in self.nexthops_by_id or self.nexthops_by_id[member].group:
+                raise Refused(errno.EINVAL, "Invalid nexthop id")
+            if self.nexthops_by_id[member].blackhole and len(record.group) > 1:
+                raise Refused(errno.EINVAL, "Blackhole nexthop can not be used in a group with more than 1 path")
 
     def _ask_delete_nexthop(self, id_: int) -> None:
         record = self.nexthops_by_id.get(id_)
@@ -191,8 +220,12 @@ class FakeKernel:
         record = self.nexthops_by_id.get(id_)
         if record is None:
             raise Refused(errno.EINVAL, "Nexthop id does not exist")
+        if family is Family.IPV6:
+            self._check_ipv6(record)
+
+    def _check_ipv6(self, record: NextHopRecord) -> None:
         members = [self.nexthops_by_id[member] for member, _ in record.group] or [record]
-        if family is Family.IPV6 and any(len(member.gateway) == 4 for member in members):
+        if any(len(hop.gateway) == 4 or (hop.blackhole and hop.family is Family.IPV4) for hop in members):
             raise Refused(errno.EINVAL, "IPv6 routes can not use an IPv4 nexthop")
 
     def _delete_route(self, family: Family, route: RouteRecord) -> None:

@@ -16,15 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import TypeVar
 
 from speaker.kernel import parse
+from speaker.kernel.batches import ObjectBatch
+from speaker.kernel.choice import Pair, Relay
 from speaker.kernel.guard import Guard
-from speaker.kernel.nexthops import DeviceOf, ObjectBatch, Objects
+from speaker.kernel.nexthops import Objects
 from speaker.kernel.port import (
     METRIC_REJECT,
     METRIC_ROUTE,
@@ -35,9 +37,11 @@ from speaker.kernel.port import (
 )
 from speaker.kernel.reading import Reading
 from speaker.kernel.table import RouteBatch, Table
-from speaker.kernel.targets import Target
+from speaker.kernel.targets import Group, Target
 from speaker.rib.path import Tiers
 from speaker.rib.prefix import Family, Key, family_of, key_of
+
+__all__ = ["Fib", "Outcome", "Relay"]
 
 T = TypeVar("T")
 
@@ -65,6 +69,8 @@ class Outcome:
         return not (self.failures or self.remaining or self.faults)
 
 
+LOOKED = b""
+"""In a batch's place: nothing to write yet, but there is more to look at."""
 Batch = RouteBatch | ObjectBatch | bytes
 
 
@@ -72,15 +78,16 @@ class Fib:
     """Desired routes of one network namespace's main table, protocol 76."""
 
     def __init__(
-        self, kernel: Kernel, device_of: DeviceOf, *, segments: Sequence[str] = (), allow_default: bool = False
+        self, kernel: Kernel, devices: Sequence[str], *, segments: Sequence[str] = (), allow_default: bool = False
     ) -> None:
-        """Call `set_link` for the uplinks and then `adopt` before the first `want`: so a restart moves no route.
+        """`devices`: the local uplinks' interfaces, in the plan's order.
 
+        Call `set_link` for them, `adopt`, and `set_liveness` before the first `want`: so a restart moves no route.
         Raises ValueError for a segment that is no prefix.
         """
         self._kernel = kernel
         self._guard = Guard(segments, allow_default)
-        self._objects = Objects(device_of)
+        self._objects = Objects(devices)
         self._routes = {family: Table(family, METRIC_ROUTE) for family in Family}
         self._rejects = {family: Table(family, METRIC_REJECT) for family in Family}
         self._tables = [*self._rejects.values(), *self._routes.values()]
@@ -88,10 +95,13 @@ class Fib:
         self._suspect = False
         self._doubted: set[tuple[Family, Key]] = set()  # Faults that one reading of the kernel did not explain.
         self._sweeping = False  # This flush may delete objects that have been unused for a while.
-        self._epoch = 0  # Counts the times the kernel dropped routes by itself.
+        self._epoch = 0  # Counts what makes a reading under way worthless.
         self._outcome = Outcome()
         self._lock = asyncio.Lock()
         self._writer: ThreadPoolExecutor | None = None
+        self._walked: set[Group] = set()  # Whose routes are being moved, slice by slice.
+        self._overtaking: ThreadPoolExecutor | None = None  # Failovers beside a reading of the kernel.
+        self._nudge: asyncio.Future[None] | None = None  # Done when there is one.
         self.guarded = 0  # Wishes refused by the guard, since start.
         self.repaired = 0  # Differences found by `audit` and put right, since start.
 
@@ -154,17 +164,19 @@ class Fib:
             for key in sorted(desired[family]):
                 table.want(key, table.unreachable)
 
-    def activate(self, tiers: Tiers, tier: int) -> bool:
-        """Let the group of these tiers hold another tier: no route is touched. False when nothing uses them.
+    def set_liveness(self, dead: frozenset[Pair], relays: Mapping[bytes, tuple[Relay, ...]]) -> None:
+        """Who is dead behind which interface, and the detours to those that are; whole values. Flush afterwards.
 
-        Raises ValueError when there is no such tier.
+        A member leaves its groups, a group moves to its next tier or to a detour, and no route is touched, unless
+        nobody is left: then the routes become `unreachable`, and go back when somebody returns.
         """
-        return self._objects.activate(tiers, tier)
+        self._objects.set_liveness(dead, relays)
+        self._urge()
 
-    def configure(self, device_of: DeviceOf, segments: Sequence[str], allow_default: bool = False) -> None:
+    def configure(self, devices: Sequence[str], segments: Sequence[str], allow_default: bool = False) -> None:
         """A new plan. What is installed already is not judged again: send the wishes anew. Raises ValueError."""
         self._guard = Guard(segments, allow_default)
-        self._objects.configure(device_of)
+        self._objects.configure(devices)
 
     def set_may_remove(self, may_remove: bool) -> None:
         """Whether a route that nobody wants may go. False until everything has been heard."""
@@ -175,13 +187,15 @@ class Fib:
 
         Called again with the same index (an address came), it only makes refused objects be tried again.
         """
+        if self._objects.reach.links.get(name) != index:
+            self._epoch += 1
         dropped: set[Target] = set(self._objects.set_link(name, index))
         if dropped:
-            self._epoch += 1
             for table in self._routes.values():
                 table.drop(dropped)
             for group in dropped:
                 group.routes = 0
+        self._urge()
 
     def suspect(self) -> None:
         """Events were lost (ENOBUFS): the next flush reads the kernel first."""
@@ -199,7 +213,20 @@ class Fib:
 
     @property
     def groups(self) -> int:
-        return sum(1 for group in self._objects.groups_by_id.values() if group.ready)
+        return sum(1 for group in self._objects.held.groups.values() if group.ready)
+
+    @property
+    def resilient(self) -> bool:
+        """Whether surviving flows stay where they are. False when the kernel has no resilient groups (before 5.13)."""
+        return self._objects.held.resilient is not False
+
+    def next_hops(self) -> frozenset[bytes]:
+        """Members of all tiers of the groups that routes want."""
+        return self._objects.next_hops()
+
+    def active(self, next_hop: bytes) -> tuple[Relay, ...]:
+        """What its traffic takes when its turn comes: itself through one of our interfaces, its detours, or nothing."""
+        return self._objects.active(next_hop)
 
     @property
     def refused(self) -> int:
@@ -217,7 +244,8 @@ class Fib:
                 if self._suspect:
                     self.repaired += self._read()
                 while (batch := self._next(idle=True)) is not None:
-                    self._apply(batch, self._kernel.submit(_data(batch)))
+                    if batch is not LOOKED:
+                        self._apply(batch, self._kernel.submit(_data(batch)))
             except KernelError as error:
                 self._broken(error)
             if not self._suspect:
@@ -244,6 +272,9 @@ class Fib:
             if self._suspect:
                 self.repaired += await self._read_async()
             while (batch := self._next(idle=pending is None)) is not None or pending is not None:
+                if batch is LOOKED:
+                    await asyncio.sleep(0)
+                    continue
                 finishing = pending
                 pending = None if batch is None else (batch, self._in_writer(self._kernel.submit, _data(batch)))
                 if finishing is not None:
@@ -287,13 +318,15 @@ class Fib:
 
     def close(self) -> None:
         """Waits for the batch under way. Removes nothing. The kernel stays open: it is the caller's."""
-        if self._writer is not None:
-            self._writer.shutdown(wait=True)
-            self._writer = None
+        for writer in (self._writer, self._overtaking):
+            if writer is not None:
+                writer.shutdown(wait=True)
+        self._writer = self._overtaking = None
 
     # Inside a flush
 
     def _begin(self, attempt: int) -> None:
+        self._objects.retry_transient()
         if attempt:  # What was refused is tried again, and counted again.
             self._outcome.failures = 0
             self._outcome.failed = []
@@ -306,10 +339,18 @@ class Fib:
             batch = self._objects.next_batch()
             if batch is not None:
                 return batch
+        if self._objects.held.restless:
+            self._begin_walk()
+        for table in self._routes.values():
+            if table.walk():
+                return LOOKED
+        self._walked.clear()
         for table in self._tables:
             routes = table.take_puts()
             if routes is not None:
                 return routes
+            if table.waiting:
+                return LOOKED
         if not self._may_remove:
             return self._sweep(idle)
         for table in self._tables:
@@ -320,11 +361,21 @@ class Fib:
                 return table.take_extras()
         return self._sweep(idle)
 
+    def _begin_walk(self) -> None:
+        """Groups turned void, or came back: their routes go to `unreachable`, or back to them."""
+        restless = self._objects.held.restless
+        self._walked |= restless
+        restless.clear()
+        stale = {group if group.void else group.reject for group in self._walked}
+        for table in self._routes.values():
+            table.begin_walk(stale)
+            table.wake()
+
     def _sweep(self, idle: bool) -> ObjectBatch | None:
         if not (idle and self._sweeping) or self._suspect:
             return None
         self._sweeping = False
-        in_use = {target for table in self._routes.values() for target in table.in_use()}
+        in_use = {target.wish for table in self._routes.values() for target in table.in_use()}
         return self._objects.sweep(in_use, self._may_remove)
 
     def _apply(self, batch: Batch, faults: list[Fault]) -> None:
@@ -332,7 +383,9 @@ class Fib:
             self._apply_routes(batch, faults)
         elif isinstance(batch, ObjectBatch):
             for number, _ in self._objects.apply(batch, faults):
-                self._suspect = self._suspect or number in (errno.EINVAL, errno.ENOENT)
+                if number in (errno.EINVAL, errno.ENOENT):
+                    self._suspect = True
+                    self._epoch += 1
             for table in self._routes.values():
                 table.wake()
         else:
@@ -366,6 +419,7 @@ class Fib:
     def _broken(self, error: BaseException) -> None:
         """Batches under way may have gone in or not. `actual` says they did; the next flush reads and corrects."""
         self._suspect = True
+        self._epoch += 1
         if isinstance(error, KernelError):
             self._outcome.faults.append(str(error))
 
@@ -400,14 +454,43 @@ class Fib:
         reading.objects(await self._in_writer(self._kernel.nexthops))
         for family in Family:
             reading.begin(family)
-            chunks = await self._in_writer(self._kernel.routes, family)
-            while part := await self._in_writer(_some, chunks):
+            chunks = await self._beside(self._in_writer(self._kernel.routes, family))
+            while part := await self._beside(self._in_writer(_some, chunks)):
                 reading.routes(part)
             reading.end()
         self._retry()
-        # An interface went meanwhile: what was read may be from before that.
+        # An interface went meanwhile, or a failover did not go as it should: what was read may be from before that.
         self._suspect = self._epoch != epoch
         return reading.differences
+
+    async def _beside(self, reading: asyncio.Future[T]) -> T:
+        """What a reading of routes brings. Failovers do not wait for it: they move no route."""
+        while not reading.done():
+            while self._objects.dirty:
+                await self._overtake()
+            self._nudge = asyncio.get_running_loop().create_future()
+            await asyncio.wait((reading, self._nudge), return_when=asyncio.FIRST_COMPLETED)
+        return await reading
+
+    async def _overtake(self) -> None:
+        batch = self._objects.next_batch()
+        if batch is None:
+            return
+        if self._overtaking is None:
+            self._overtaking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel-failover")
+        submitting = asyncio.get_running_loop().run_in_executor(self._overtaking, self._kernel.submit, batch.data)
+        try:
+            self._apply(batch, await submitting)
+        except (KernelError, asyncio.CancelledError) as error:
+            self._broken(error)
+            if isinstance(error, asyncio.CancelledError):
+                await asyncio.gather(submitting, return_exceptions=True)
+                raise
+
+    def _urge(self) -> None:
+        """There may be a failover to carry out: whoever waits for a reading of the kernel looks."""
+        if self._nudge is not None and not self._nudge.done():
+            self._nudge.set_result(None)
 
     def _retry(self) -> None:
         self._suspect = False

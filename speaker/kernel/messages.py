@@ -31,10 +31,20 @@ REPLACE = NLM_F_REPLACE
 
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE, RTA_NH_ID = 1, 4, 5, 6, 15, 30
 NHA_ID, NHA_GROUP, NHA_GROUP_TYPE, NHA_BLACKHOLE, NHA_OIF, NHA_GATEWAY = 1, 2, 3, 4, 5, 6
-NEXTHOP_GRP_TYPE_MPATH = 0
+NHA_ENCAP_TYPE, NHA_ENCAP, NHA_RES_GROUP = 7, 8, 12
+NEXTHOP_GRP_TYPE_MPATH, NEXTHOP_GRP_TYPE_RES = 0, 1
+NHA_RES_GROUP_BUCKETS, NHA_RES_GROUP_IDLE_TIMER, NHA_RES_GROUP_UNBALANCED_TIMER = 1, 2, 3
+LWTUNNEL_ENCAP_MPLS, MPLS_IPTUNNEL_DST = 1, 1
+NLA_F_NESTED = 0x8000
 TABLE_MAIN = 254
 SCOPE_NOWHERE = 255
 MAX_WEIGHT = 255
+MAX_LABEL = (1 << 20) - 1
+BUCKETS = 128
+IDLE_SECONDS = 1
+UNBALANCED_SECONDS = 60
+"""A member that comes back gets idle buckets at once, and its whole share after a minute at the latest."""
+CLOCK_TICKS = 100  # USER_HZ: what netlink counts the timers in.
 
 HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
@@ -43,6 +53,14 @@ MEMBER = struct.Struct("=IBBH")  # nexthop_grp: id, weight - 1, reserved
 ATTRIBUTE = struct.Struct("=HH")
 ATTRIBUTE_U32 = struct.Struct("=HHI")
 ATTRIBUTE_U16 = struct.Struct("=HHHxx")
+RESILIENT = struct.pack(
+    "=HH HHHxx HHI HHI",
+    4 + 8 + 8 + 8,
+    NHA_RES_GROUP | NLA_F_NESTED,
+    *(6, NHA_RES_GROUP_BUCKETS, BUCKETS),
+    *(8, NHA_RES_GROUP_IDLE_TIMER, IDLE_SECONDS * CLOCK_TICKS),
+    *(8, NHA_RES_GROUP_UNBALANCED_TIMER, UNBALANCED_SECONDS * CLOCK_TICKS),
+)
 
 ADDRESS_FAMILY = {Family.IPV4: AF_INET, Family.IPV6: AF_INET6}
 
@@ -99,8 +117,11 @@ def delete_route(family: Family, key: Key, metric: int, nhid: int = 0) -> bytes:
     return head + key[1:] + tail
 
 
-def put_nexthop(id_: int, ifindex: int, gateway: bytes, flags: int) -> bytes:
-    """RTM_NEWNEXTHOP of one gateway (4 or 16 octets) on one interface."""
+def put_nexthop(id_: int, ifindex: int, gateway: bytes, flags: int, label: int | None = None) -> bytes:
+    """RTM_NEWNEXTHOP of one gateway (4 or 16 octets) on one interface. With a label, MPLS is pushed (RFC 3032).
+
+    Raises ValueError for a label that has no 20 bits.
+    """
     family = AF_INET if len(gateway) == 4 else AF_INET6
     return _nexthop(
         RTM_NEWNEXTHOP,
@@ -109,7 +130,21 @@ def put_nexthop(id_: int, ifindex: int, gateway: bytes, flags: int) -> bytes:
         ATTRIBUTE_U32.pack(8, NHA_ID, id_)
         + ATTRIBUTE.pack(4 + len(gateway), NHA_GATEWAY)
         + gateway
-        + ATTRIBUTE_U32.pack(8, NHA_OIF, ifindex),
+        + ATTRIBUTE_U32.pack(8, NHA_OIF, ifindex)
+        + (b"" if label is None else _push(label)),
+    )
+
+
+def _push(label: int) -> bytes:
+    """The attributes of a next hop that pushes one label: bottom of stack, TTL left to the kernel."""
+    if not 0 <= label <= MAX_LABEL:
+        raise ValueError(f"label {label} is not in 0..{MAX_LABEL}")
+    entry = (label << 12 | 1 << 8).to_bytes(4, "big")
+    return (
+        ATTRIBUTE_U16.pack(6, NHA_ENCAP_TYPE, LWTUNNEL_ENCAP_MPLS)
+        + ATTRIBUTE.pack(12, NHA_ENCAP | NLA_F_NESTED)
+        + ATTRIBUTE.pack(8, MPLS_IPTUNNEL_DST)
+        + entry
     )
 
 
@@ -123,9 +158,10 @@ def put_blackhole(id_: int, family: Family, flags: int) -> bytes:
     )
 
 
-def put_group(id_: int, members: Sequence[tuple[int, int]], flags: int) -> bytes:
-    """RTM_NEWNEXTHOP of a hash-threshold group. Members are (next-hop id, weight).
+def put_group(id_: int, members: Sequence[tuple[int, int]], flags: int, resilient: bool = False) -> bytes:
+    """RTM_NEWNEXTHOP of a hash-threshold or a resilient group. Members are (next-hop id, weight).
 
+    The kernel keeps a group's type and number of buckets for its whole life.
     Raises ValueError for a weight outside 1..255 or no members: the kernel keeps one octet.
     """
     if not members:
@@ -139,9 +175,10 @@ def put_group(id_: int, members: Sequence[tuple[int, int]], flags: int) -> bytes
         flags,
         AF_UNSPEC,
         ATTRIBUTE_U32.pack(8, NHA_ID, id_)
-        + ATTRIBUTE_U16.pack(6, NHA_GROUP_TYPE, NEXTHOP_GRP_TYPE_MPATH)
+        + ATTRIBUTE_U16.pack(6, NHA_GROUP_TYPE, NEXTHOP_GRP_TYPE_RES if resilient else NEXTHOP_GRP_TYPE_MPATH)
         + ATTRIBUTE.pack(4 + len(entries), NHA_GROUP)
-        + entries,
+        + entries
+        + (RESILIENT if resilient else b""),
     )
 
 

@@ -1,61 +1,51 @@
-"""Next-hop objects and groups: what routes refer to. Keeps desired and actual; makes the messages between.
+"""Groups and their members: what routes refer to. Keeps desired and actual; makes the messages between.
 
 A route refers to a group, also of one member, so a dead member leaves without a route being
-touched. A group's key is the ordered tiers of its routes' paths; it holds one tier of them.
+touched. A group's key is the ordered tiers of its routes' paths; what it holds of them is `choice`'s.
 Pure: no socket, no clock.
+
+A neighbour that died leaves in one batch: first the groups that it would leave empty are replaced (by
+their next tier, a detour, or a blackhole), then its next-hop object is deleted, and the kernel
+takes it out of all others by itself.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from ipaddress import ip_address
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from speaker.kernel import messages as m
-from speaker.kernel import parse
-from speaker.kernel.port import PROTO_LEYLINE, Fault, NextHopRecord
-from speaker.kernel.targets import Content, Group, Hop, Target
+from speaker.kernel.batches import ObjectBatch, by_object, group_message
+from speaker.kernel.choice import Pair, Reach, Relay, choose
+from speaker.kernel.holdings import Holdings
+from speaker.kernel.hops import BLACKHOLE, Hop
+from speaker.kernel.port import Fault, NextHopRecord
+from speaker.kernel.targets import Content, Group, Target, family_of_routes
 from speaker.rib.path import Tiers
+from speaker.rib.prefix import Family
 
-NEXTHOP_IDS = range(0x4C000000, 0x4D000000)
-"""Ours. FRR counts its own up from 1."""
-HOP_IDS = range(0x4C000000, 0x4C800000)
-GROUP_IDS = range(0x4C800000, 0x4D000000)
 MAX_GROUPS = 1 << 16
-MAX_HOPS = 1 << 20
-MAX_MEMBERS = 256
+GROUPS_A_BATCH = 2000
+UNSUPPORTED = {errno.EOPNOTSUPP, errno.EINVAL}
+TRANSIENT = {errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR}
+NO_MEMBER = "Invalid nexthop id"
+"""The kernel's words, with EINVAL, for a member that it does not have."""
 
-DeviceOf = Callable[[bytes], str | None]
-"""next hop (4 or 16 octets) -> name of the local interface that leads to it, None when there is none."""
-
-
-@dataclass(slots=True)
-class ObjectBatch:
-    """Messages about objects, and what to remember when they went through. Applied before routes go on."""
-
-    data: bytes
-    hops: list[Hop] = field(default_factory=list)
-    groups: list[tuple[Group, Content]] = field(default_factory=list)
-    deleted: list[int] = field(default_factory=list)
+Desired = dict[Group, Content | None]
+"""What groups are to hold. None = leave it as it is; () = nobody, and there is no blackhole either."""
 
 
 class Objects:
     """All next hops and groups of one namespace."""
 
-    def __init__(self, device_of: DeviceOf) -> None:
-        self._device_of = device_of
-        self._links: dict[str, int] = {}  # Usable interfaces: name -> index.
-        self._hops: dict[tuple[int, bytes], Hop] = {}
-        self._hops_by_id: dict[int, Hop] = {}
+    def __init__(self, devices: Iterable[str]) -> None:
+        self.reach = Reach(tuple(devices))
+        self.held = Holdings()
         self._groups: dict[Tiers, Group] = {}
-        self.groups_by_id: dict[int, Group] = {}
-        self._orphans: dict[Content, Group] = {}  # Found in the kernel and not asked for yet.
-        self._foreign: set[int] = set()  # Ids in our range that somebody else took.
-        self._misfits: list[int] = []  # Ours, but of the wrong kind: a group where we have a gateway, or so.
-        self._dirty: dict[Group, None] = {}
-        self._next_hop_id = HOP_IDS.start
-        self._next_group_id = GROUP_IDS.start
+        self._by_next_hop: dict[bytes, set[Group]] = {}
+        self._deaths = False  # Some object in the kernel may be of a dead neighbour.
+        self._transient = False  # Something was refused that may go through the next time.
         self._recent: dict[int, tuple[Tiers, Group]] = {}  # id(tiers) -> : hashing tiers costs a microsecond a time.
         self._unused: set[Target] = set()  # Groups that nothing referred to at the last sweep.
         self._unused_hops: set[int] = set()
@@ -72,40 +62,52 @@ class Objects:
             return recent[1]
         group = self._groups.get(tiers)
         if group is None:
-            if len(self.groups_by_id) >= MAX_GROUPS:
+            if len(self.held.groups) >= MAX_GROUPS:
                 return None
-            group = self._adopted(tiers, current) or Group(self._free_group_id(), tiers)
+            group = self._adopted(tiers, current) or Group(self.held.new_id(), tiers)
             group.tiers = tiers
-            self._groups[tiers] = self.groups_by_id[group.nhid] = group
-            self._dirty[group] = None
+            self._groups[tiers] = self.held.groups[group.nhid] = group
+            for next_hop in _next_hops(tiers):
+                self._by_next_hop.setdefault(next_hop, set()).add(group)
+            self.held.dirty[group] = None
         if len(self._recent) >= MAX_GROUPS:
             self._recent.clear()
         self._recent[id(tiers)] = (tiers, group)
         return group
 
-    def activate(self, tiers: Tiers, tier: int) -> bool:
-        """Let the group hold another tier, without a route being touched. False when no route uses these tiers."""
-        group = self._groups.get(tiers)
-        if group is None:
-            return False
-        if not 0 <= tier < len(tiers):
-            raise ValueError(f"tier {tier} of {len(tiers)}")
-        if group.active != tier:
-            group.active = tier
-            self._dirty[group] = None
-        return True
+    def _adopted(self, tiers: Tiers, current: Target | None) -> Group | None:
+        """A group from before our start that already holds what these tiers ask for."""
+        content = self._desired(tiers)
+        if not content:
+            return None
+        if isinstance(current, Group) and current.tiers is None and current.content == content:
+            return current
+        return self.held.orphan(content)
 
-    def configure(self, device_of: DeviceOf) -> None:
-        self._device_of = device_of
+    def set_liveness(self, dead: frozenset[Pair], relays: Mapping[bytes, tuple[Relay, ...]]) -> None:
+        """Whole values. Costs what the changed next hops have in groups."""
+        for next_hop in self.reach.update(dead, relays):
+            self.held.dirty.update(dict.fromkeys(self._by_next_hop.get(next_hop, ())))
+            self._deaths = True
+
+    def configure(self, devices: Iterable[str]) -> None:
+        self.reach.devices = tuple(devices)
         self.retry()
 
     def retry(self) -> None:
         """Everything that was refused is tried again: something changed, an address perhaps."""
-        for hop in self._hops.values():
+        for hop in self.held.hops:
             hop.error = ""
         for group in self._groups.values():
             group.error = ""
-            self._dirty[group] = None
+            self.held.dirty[group] = None
+        self._deaths = True
+        self._transient = False
+
+    def retry_transient(self) -> None:
+        """What the kernel had no memory for, or so."""
+        if self._transient:
+            self.retry()
 
     def set_link(self, name: str, index: int | None) -> list[Group]:
         """The interface is usable under `index`, or gone (None). Returns the groups that the kernel dropped.
@@ -113,147 +115,217 @@ class Objects:
         Linux removes all next hops of an interface that goes down, groups that become empty,
         and their routes; it tells about none of them.
         """
-        previous = self._links.get(name)
+        links = self.reach.links
+        previous = links.get(name)
         dropped: list[Group] = []
         if previous is not None and previous != index:
-            dropped = self._lose(previous)
+            dropped = self.held.lose([hop for hop in self.held.hops if hop.spec[0] == previous])
         if index is None:
-            self._links.pop(name, None)
+            links.pop(name, None)
         else:
-            self._links[name] = index
+            links[name] = index
         self.retry()
         return dropped
 
-    def _lose(self, ifindex: int) -> list[Group]:
-        lost = {hop.id for hop in self._hops_by_id.values() if hop.ifindex == ifindex}
-        for id_ in lost:
-            self._forget(self._hops_by_id[id_])
-        dropped = []
-        for group in list(self.groups_by_id.values()):
-            if group.content is None or not any(member in lost for member, _ in group.content):
-                continue
-            kept = tuple(entry for entry in group.content if entry[0] not in lost)
-            group.holds(kept or None)
-            if not kept:
-                dropped.append(group)
-        return dropped
+    def next_hops(self) -> frozenset[bytes]:
+        """Members of all tiers of the groups in use."""
+        return frozenset(
+            next_hop
+            for next_hop, groups in self._by_next_hop.items()
+            if any(group.users or group not in self._unused for group in groups)
+        )
 
-    def _adopted(self, tiers: Tiers, current: Target | None) -> Group | None:
-        """A group from before our start that already holds what these tiers ask for."""
-        content = self._content(tiers, 0)
-        if not content:
+    def active(self, next_hop: bytes) -> tuple[Relay, ...]:
+        return tuple(way for way in self.reach.ways(next_hop) if not self._refuses(way))
+
+    # What a group should hold
+
+    def _desired(self, tiers: Tiers) -> Content | None:
+        """Members that are alive and that the kernel did not refuse; see Desired."""
+        ways = choose(tiers, self.reach, self._refuses)
+        if ways is None:
             return None
-        if isinstance(current, Group) and current.tiers is None and current.content == content:
-            return current
-        orphan = self._orphans.get(content)
-        usable = orphan is not None and orphan.tiers is None and orphan.content == content
-        return orphan if usable and self.groups_by_id.get(orphan.nhid) is orphan else None  # type: ignore[union-attr]
+        if not ways:
+            return self._void(family_of_routes(tiers))
+        hops = ((self._hop(way), weight) for way, weight in ways.items())
+        return tuple(sorted((hop.id, weight) for hop, weight in hops if hop is not None)) or None
 
-    def _content(self, tiers: Tiers, active: int) -> Content:
-        """Members whose interface is there and which the kernel did not refuse."""
-        return tuple(sorted({hop.id: weight for hop, weight in self._hops_of(tiers, active) if not hop.error}.items()))
+    def _void(self, family: Family) -> Content:
+        blackhole = self.held.hops.make(BLACKHOLE[family])
+        return ((blackhole.id, 1),) if blackhole is not None and not blackhole.error else ()
 
-    def _hops_of(self, tiers: Tiers, active: int) -> Iterator[tuple[Hop, int]]:
-        for member in tiers[active][:MAX_MEMBERS]:
-            index = self._links.get(self._device_of(member.next_hop) or "")
-            hop = None if index is None else self._hop(index, member.next_hop)
-            if hop is not None:
-                yield hop, max(1, min(m.MAX_WEIGHT, member.weight))
+    def _hop(self, way: Relay) -> Hop | None:
+        index = self.reach.links.get(way.device)
+        return None if index is None else self.held.hops.make((index, way.address, way.label))
 
-    def _hop(self, ifindex: int, gateway: bytes) -> Hop | None:
-        hop = self._hops.get((ifindex, gateway))
-        if hop is None and len(self._hops_by_id) < MAX_HOPS:
-            hop = Hop(self._free_hop_id(), ifindex, gateway)
-            self._hops[ifindex, gateway] = self._hops_by_id[hop.id] = hop
-        return hop
+    def _refuses(self, way: Relay) -> bool:
+        hop = self.held.hops.find((self.reach.links.get(way.device, 0), way.address, way.label))
+        return hop is not None and bool(hop.error)
 
-    def _forget(self, hop: Hop) -> None:
-        del self._hops_by_id[hop.id]
-        if self._hops.get((hop.ifindex, hop.gateway)) is hop:
-            del self._hops[hop.ifindex, hop.gateway]
-
-    def _renumber_hop(self, hop: Hop) -> None:
-        """Somebody took its id: it gets another."""
-        del self._hops_by_id[hop.id]
-        hop.id = self._free_hop_id()
-        hop.actual = None
-        self._hops_by_id[hop.id] = hop
-
-    def _renumber_group(self, group: Group) -> None:
-        del self.groups_by_id[group.nhid]
-        group.renumber(self._free_group_id())
-        self.groups_by_id[group.nhid] = group
-        self._dirty[group] = None
-
-    def _free_hop_id(self) -> int:
-        self._next_hop_id = _free(HOP_IDS, self._next_hop_id, self._hops_by_id, self._foreign)
-        return self._next_hop_id
-
-    def _free_group_id(self) -> int:
-        self._next_group_id = _free(GROUP_IDS, self._next_group_id, self.groups_by_id, self._foreign)
-        return self._next_group_id
+    def _spare(self, tiers: Tiers) -> Iterator[Hop]:
+        """What a group may hold one day: made ahead, so that a failover has nothing to wait for."""
+        hops = [self._hop(way) for way in self.reach.all_direct(tiers)]
+        hops.append(self.held.hops.make(BLACKHOLE[family_of_routes(tiers)]))
+        return (hop for hop in hops if hop is not None)
 
     # From wanted to messages
 
     @property
     def dirty(self) -> bool:
-        return bool(self._dirty or self._misfits)
+        return bool(self.held.dirty or self.held.misfits or self._deaths)
 
     def next_batch(self) -> ObjectBatch | None:
         """What must go to the kernel before routes do: gateways first, then groups. None when nothing must."""
-        if self._misfits:
-            batch = ObjectBatch(b"".join(map(m.delete_nexthop, self._misfits)), deleted=self._misfits)
-            self._misfits = []
-            return batch
-        contents = {group: self._content(group.tiers, group.active) for group in self._dirty if group.tiers}
-        needed = {member for content in contents.values() for member, _ in content}
-        hops = [self._hops_by_id[id_] for id_ in sorted(needed)]
-        missing = [hop for hop in hops if hop.actual != (hop.ifindex, hop.gateway)]
+        if self.held.misfits:
+            misfits, self.held.misfits = self.held.misfits, []
+            return ObjectBatch(b"".join(map(m.delete_nexthop, misfits)), deleted=misfits)
+        groups = list(islice(self.held.dirty, GROUPS_A_BATCH))
+        desired: Desired = {group: self._desired(group.tiers) for group in groups if group.tiers}
+        dying = self._dying() if len(groups) == len(self.held.dirty) else set()
+        self._retreat(desired, dying)
+        missing = self._missing(desired)
         if missing:
-            parts = [m.put_nexthop(h.id, h.ifindex, h.gateway, m.REPLACE if h.actual else m.CREATE) for h in missing]
-            return ObjectBatch(b"".join(parts), hops=missing)
-        self._dirty.clear()
-        # No usable member: the group stays as it is. Either the kernel has dropped it with the interface,
-        # or it forwards still, and emptying it would take its routes along.
-        changed = [(g, content) for g, content in contents.items() if content and content != g.content and not g.error]
-        if not changed:
+            return ObjectBatch(b"".join(hop.message() for hop in missing), hops=missing)
+        for group in groups:
+            del self.held.dirty[group]
+        self._deaths = self._deaths and bool(self.held.dirty)
+        dying -= self._held_back(desired, dying)
+        changed = self._changes(desired, {hop.id for hop in dying})
+        if not (changed or dying):
             return None
-        flags = [m.CREATE if group.content is None else m.REPLACE for group, _ in changed]
-        parts = [m.put_group(g.nhid, content, flag) for (g, content), flag in zip(changed, flags, strict=True)]
-        return ObjectBatch(b"".join(parts), groups=changed)
+        data = [group_message(group, content) for group, content in changed]
+        data += [m.delete_nexthop(hop.id) for hop in dying]
+        return ObjectBatch(b"".join(data), groups=[(g, g.nhid, content) for g, content in changed], dying=list(dying))
+
+    def _dying(self) -> set[Hop]:
+        """Objects in the kernel whose neighbour is dead."""
+        if not self._deaths:
+            return set()
+        links = self.reach.links
+        pairs = [(links[device], address) for device, address in self.reach.dead if device in links]
+        return {hop for pair in pairs for hop in self.held.hops.at(*pair) if hop.actual is not None and not hop.error}
+
+    def _retreat(self, desired: Desired, dying: set[Hop]) -> None:
+        """Groups that the dying leave empty, and about which nothing can be said, become void."""
+        for hop in dying:
+            for group in hop.holders:
+                if desired.get(group) is None and self.held.left_empty(group, dying):
+                    own = Family.IPV4 if len(hop.spec[1]) == 4 else Family.IPV6
+                    desired[group] = self._void(family_of_routes(group.tiers) if group.tiers else own)
+
+    def _missing(self, desired: Desired) -> list[Hop]:
+        """Gateways to put in first: what groups are to hold now, and what they may hold next."""
+        needed: set[Hop] = set()
+        for group, content in desired.items():
+            needed.update(self.held.hops.by_id[member] for member, _ in content or ())
+            if group.tiers:
+                needed.update(self._spare(group.tiers))
+        missing = (hop for hop in needed if hop.actual != hop.spec and not hop.error)
+        return sorted(missing, key=lambda hop: hop.id)
+
+    def _held_back(self, desired: Desired, dying: set[Hop]) -> set[Hop]:
+        """The dying that must stay: with them a group would go that cannot be replaced, and its routes too."""
+        return {
+            hop
+            for hop in dying
+            for group in hop.holders
+            if (group.error or not desired.get(group)) and self.held.left_empty(group, dying)
+        }
+
+    def _changes(self, desired: Desired, going: set[int]) -> list[tuple[Group, Content]]:
+        changed = []
+        for group, content in desired.items():
+            if content is None:
+                continue
+            void = self.held.is_void(content)
+            if void and (group.content is None or not content or group.error):
+                self.held.set_void(group, True)  # No group to replace, or no way to: the routes leave it as it is.
+            elif not group.error:
+                kept = tuple(entry for entry in group.content or () if entry[0] not in going)
+                if kept != content:
+                    self._set_type(group)
+                    changed.append((group, content))
+                elif not void:
+                    self.held.set_void(group, False)
+        return changed
+
+    def _set_type(self, group: Group) -> None:
+        """The kernel keeps a group's type for life."""
+        if group.content is None and group.tiers:
+            possible = self.held.resilient is not False and not group.plain
+            group.resilient = possible and self.reach.can_share(group.tiers)
+
+    # What came of it
 
     def apply(self, batch: ObjectBatch, faults: Iterable[Fault]) -> list[tuple[int, str]]:
         """Note what went through. Returns (errno, text) of what did not; a taken id is simply exchanged."""
-        refused = dict(_by_object(faults))
+        refused = dict(by_object(faults))
         taken = {id_ for id_, fault in refused.items() if fault.errno == errno.EEXIST}
+        told = [
+            (fault.errno, self.held.describe(id_, fault.text, self.reach.links))
+            for id_, fault in refused.items()
+            if id_ not in taken and id_ not in batch.deleted
+        ]
+        self.held.foreign |= taken
         for hop in batch.hops:
             if hop.id in taken:
-                self._foreign.add(hop.id)
-                self._renumber_hop(hop)
+                self.held.hops.renumber(hop)
             elif hop.id in refused:
-                hop.error = refused[hop.id].text
+                self._refused(hop, refused[hop.id])
             else:
-                hop.actual = (hop.ifindex, hop.gateway)
-        for group, content in batch.groups:
-            if group.nhid in taken:
-                self._foreign.add(group.nhid)
-                self._renumber_group(group)
-            elif group.nhid in refused:
-                group.error = refused[group.nhid].text
-            elif all(member in self._hops_by_id for member, _ in content):
-                group.holds(content)
+                hop.actual = hop.spec
+        for group, id_, content in batch.groups:
+            if group.nhid != id_:  # Its interface went while this was under way: it has a new id.
+                told.append((errno.ENOENT, f"next-hop group {id_:#x} was overtaken"))
+            elif id_ in taken:
+                self.held.renumber(group)
+            elif id_ in refused:
+                self._group_refused(group, content, refused[id_])
+            elif all(member in self.held.hops.by_id for member, _ in content):
+                self._went_in(group, content)
             else:  # An interface went while this was under way: nobody knows what is left of it.
-                group.holds(None)
-                self._dirty[group] = None
-        ignored = taken.union(batch.deleted)
-        return [(f.errno, self._describe(id_, f.text)) for id_, f in refused.items() if id_ not in ignored]
+                self.held.hold(group, None)
+                self.held.dirty[group] = None
+        for hop in batch.dying:
+            told += self._died(hop, refused.get(hop.id))
+        return told
 
-    def _describe(self, id_: int, text: str) -> str:
-        hop = self._hops_by_id.get(id_)
-        if hop is None:
-            return f"next-hop group {id_:#x}: {text}"
-        device = next((name for name, index in self._links.items() if index == hop.ifindex), f"#{hop.ifindex}")
-        return f"next hop {ip_address(hop.gateway)} on {device}: {text}"
+    def _refused(self, thing: Hop | Group, fault: Fault) -> None:
+        thing.error = fault.text
+        self._transient = self._transient or fault.errno in TRANSIENT
+
+    def _group_refused(self, group: Group, content: Content, fault: Fault) -> None:
+        untried = group.content is None and group.resilient and self.held.resilient is None
+        if untried and fault.errno in UNSUPPORTED and not fault.text.startswith(NO_MEMBER):
+            group.plain = True  # Perhaps the kernel has no such type: a plain one will tell.
+            self.held.dirty[group] = None
+            return
+        self._refused(group, fault)
+        if self.held.is_void(content):
+            self.held.set_void(group, True)
+
+    def _went_in(self, group: Group, content: Content) -> None:
+        if group.resilient:
+            self.held.resilient = True
+        elif group.plain and self.held.resilient is None:
+            self.held.resilient = False
+        self.held.hold(group, content)
+        self.held.set_void(group, self.held.is_void(content))
+
+    def _died(self, hop: Hop, fault: Fault | None) -> Iterator[tuple[int, str]]:
+        """It was deleted, unless the kernel refused that. ENOENT is as good, but not what we believed."""
+        if fault is not None and fault.errno != errno.ENOENT:
+            self._refused(hop, fault)
+        elif self.held.hops.by_id.get(hop.id) is hop:  # Otherwise its interface went meanwhile.
+            for _ in self.held.lose([hop]):
+                yield errno.ENOENT, "a next-hop group went with its last member"
+
+    @property
+    def faults(self) -> list[str]:
+        """What the kernel refused and still lacks, in words."""
+        return list(self.held.faults(self.reach.links))
+
+    # What is there and not used
 
     def sweep(self, in_use: set[Target], may_remove: bool) -> ObjectBatch | None:
         """Delete what nothing refers to, now and at the sweep before: groups first, then gateways.
@@ -264,109 +336,49 @@ class Objects:
         """
         unused: set[Target] = {
             group
-            for group in self.groups_by_id.values()
-            if group.routes == 0 and group not in in_use and (may_remove or group.tiers is not None)
+            for group in self.held.groups.values()
+            if group.users == 0 and group not in in_use and (may_remove or group.tiers is not None)
         }
-        going = [group for group in self.groups_by_id.values() if group in unused and group in self._unused]
+        going = [group for group in self.held.groups.values() if group in unused and group in self._unused]
         self._unused = unused.difference(going)
+        deleted = [group.nhid for group in going if group.content is not None]
         for group in going:
-            del self.groups_by_id[group.nhid]
-            self._dirty.pop(group, None)
-            if group.tiers is not None:
-                del self._groups[group.tiers]
+            self._forget(group)
         self._recent.clear()
-        needed = {id_ for group in self.groups_by_id.values() for id_ in self._members(group)}
-        idle = {id_ for id_, hop in self._hops_by_id.items() if id_ not in needed and (may_remove or not hop.actual)}
-        stale = [self._hops_by_id[id_] for id_ in sorted(idle & self._unused_hops)]
+        hops = self.held.hops
+        needed = {id_ for group in self.held.groups.values() for id_ in self._members(group)}
+        idle = {hop.id for hop in hops if hop.id not in needed and (may_remove or not hop.actual)}
+        stale = [hops.by_id[id_] for id_ in sorted(idle & self._unused_hops)]
         self._unused_hops = idle
         for hop in stale:
-            self._forget(hop)
-        deleted = [group.nhid for group in going if group.content is not None]
+            hops.forget(hop)
         deleted += [hop.id for hop in stale if hop.actual is not None]
         return ObjectBatch(b"".join(map(m.delete_nexthop, deleted)), deleted=deleted) if deleted else None
 
+    def _forget(self, group: Group) -> None:
+        self.held.forget(group)
+        if group.tiers is None:
+            return
+        del self._groups[group.tiers]
+        for next_hop in _next_hops(group.tiers):
+            self._by_next_hop[next_hop].discard(group)
+            if not self._by_next_hop[next_hop]:
+                del self._by_next_hop[next_hop]
+
     def _members(self, group: Group) -> Iterator[int]:
-        if group.content is not None:
-            yield from (member for member, _ in group.content)
+        yield from (member for member, _ in group.content or ())
         if group.tiers:
-            yield from (hop.id for hop, _ in self._hops_of(group.tiers, group.active))
+            yield from (member for member, _ in self._desired(group.tiers) or ())
+            yield from (hop.id for hop in self._spare(group.tiers))
 
     # What the kernel has
 
     def read(self, records: Iterable[NextHopRecord]) -> int:
-        """Take the kernel's word for what is there. Returns how many of ours were absent, extra or modified.
-
-        On the first reading everything found is taken over, to be claimed by `group`.
-        """
-        found = {record.id: record for record in records if record.id in NEXTHOP_IDS}
-        self._foreign = {id_ for id_, record in found.items() if record.protocol != PROTO_LEYLINE}
-        for id_ in self._foreign & self._hops_by_id.keys():
-            self._renumber_hop(self._hops_by_id[id_])
-        for id_ in self._foreign & self.groups_by_id.keys():
-            self._renumber_group(self.groups_by_id[id_])
-        ours = {id_: record for id_, record in found.items() if id_ not in self._foreign}
-        differences = self._read_hops({id_: r for id_, r in ours.items() if not r.group})
-        differences += self._read_groups({id_: r for id_, r in ours.items() if r.group})
+        """Take the kernel's word for what is there. Returns how many of ours were absent, extra or modified."""
+        differences = self.held.read(records)
         self.retry()
         return differences
 
-    def _read_hops(self, found: Mapping[int, NextHopRecord]) -> int:
-        differences = 0
-        for id_, hop in self._hops_by_id.items():
-            record = found.get(id_)
-            actual = None if record is None else (record.ifindex, record.gateway)
-            differences += hop.actual != actual
-            hop.actual = actual
-        for id_, record in found.items():
-            if id_ in self._hops_by_id:
-                continue
-            if id_ in self.groups_by_id:
-                self._misfits.append(id_)
-            else:
-                actual = (record.ifindex, record.gateway)
-                hop = self._hops_by_id[id_] = Hop(id_, *actual, actual)
-                if record.gateway:
-                    self._hops.setdefault(actual, hop)
-            differences += 1
-        return differences
 
-    def _read_groups(self, found: Mapping[int, NextHopRecord]) -> int:
-        differences = 0
-        for id_, group in self.groups_by_id.items():
-            record = found.get(id_)
-            content = None if record is None else tuple(sorted(record.group))
-            differences += group.content != content
-            group.holds(content)
-        for id_, record in found.items():
-            if id_ in self.groups_by_id:
-                continue
-            if id_ in self._hops_by_id:
-                self._misfits.append(id_)
-            else:
-                group = self.groups_by_id[id_] = Group(id_, None)
-                group.holds(tuple(sorted(record.group)))
-            differences += 1
-        self._orphans = {g.content: g for g in self.groups_by_id.values() if g.tiers is None and g.content is not None}
-        return differences
-
-    @property
-    def faults(self) -> list[str]:
-        """What the kernel refused and still lacks, in words."""
-        hops = [self._describe(hop.id, hop.error) for hop in self._hops.values() if hop.error]
-        groups = [self._describe(group.nhid, group.error) for group in self._groups.values() if group.error]
-        return hops + groups
-
-
-def _free(ids: range, after: int, ours: Container[int], foreign: Container[int]) -> int:
-    """The next id that nobody has. Ids come round late, so an old reference rarely meets a new object."""
-    candidate = after
-    while candidate in ours or candidate in foreign:
-        candidate = candidate + 1 if candidate + 1 < ids.stop else ids.start
-    return candidate
-
-
-def _by_object(faults: Iterable[Fault]) -> Iterator[tuple[int, Fault]]:
-    for fault in faults:
-        nexthop = parse.Request(fault.message).nexthop
-        if nexthop is not None:
-            yield nexthop.id, fault
+def _next_hops(tiers: Tiers) -> set[bytes]:
+    return {member.next_hop for tier in tiers for member in tier}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -141,7 +142,7 @@ def nexthops(buffer: bytes) -> list[NextHopRecord]:
 def _nexthop(buffer: bytes, start: int, end: int) -> NextHopRecord:
     if end - start < m.NEXTHOP.size:
         raise Malformed("next-hop message without its header")
-    _, _, protocol, _, _ = m.NEXTHOP.unpack_from(buffer, start)
+    family, _, protocol, _, _ = m.NEXTHOP.unpack_from(buffer, start)
     found = attributes(buffer, start + m.NEXTHOP.size, end)
     entries = found.get(m.NHA_GROUP, b"")
     if len(entries) % m.MEMBER.size:
@@ -153,7 +154,19 @@ def _nexthop(buffer: bytes, start: int, end: int) -> NextHopRecord:
         gateway=found.get(m.NHA_GATEWAY, b""),
         group=tuple((member, weight + 1) for member, weight, _, _ in m.MEMBER.iter_unpack(entries)),
         blackhole=m.NHA_BLACKHOLE in found,
+        resilient=m.NHA_RES_GROUP in found,
+        label=_label(found),
+        family=Family.IPV6 if family == m.AF_INET6 and m.NHA_BLACKHOLE in found else Family.IPV4,
     )
+
+
+def _label(found: dict[int, bytes]) -> int | None:
+    """The label that a next hop of ours pushes. We never push more than one."""
+    encap = found.get(m.NHA_ENCAP)
+    if encap is None or found.get(m.NHA_ENCAP_TYPE) != m.LWTUNNEL_ENCAP_MPLS.to_bytes(2, sys.byteorder):
+        return None
+    stack = attributes(encap, 0, len(encap)).get(m.MPLS_IPTUNNEL_DST, b"")
+    return int.from_bytes(stack[:4], "big") >> 12 if len(stack) == 4 else None
 
 
 def fault(buffer: bytes, flags: int, start: int, end: int) -> Fault | None:

@@ -46,7 +46,10 @@ class RouteRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NextHopRecord:
-    """One next-hop object, whoever made it. A group has `group`, a single one `gateway` and `ifindex`."""
+    """One next-hop object, whoever made it. A group has `group`, a single one `gateway` and `ifindex`.
+
+    `family` is a blackhole's: it decides which routes may use it.
+    """
 
     id: int
     protocol: int
@@ -54,10 +57,16 @@ class NextHopRecord:
     gateway: bytes = b""  # 4 or 16 octets
     group: tuple[tuple[int, int], ...] = ()  # (id, weight 1..255)
     blackhole: bool = False
+    resilient: bool = False  # Of a group: hash buckets, of which those of surviving members stay.
+    label: int | None = None  # MPLS label that is pushed on the way to the gateway.
+    family: Family = Family.IPV4
 
 
 class Kernel(Protocol):
-    """A network namespace's main table and next-hop objects. Not thread-safe: one caller at a time."""
+    """A network namespace's main table and next-hop objects.
+
+    One `submit` at a time and one reading at a time; a `submit` may run in another thread beside a reading.
+    """
 
     def nexthops(self) -> list[NextHopRecord]:
         """Every next-hop object, foreign ones too. Raises KernelError."""

@@ -24,7 +24,7 @@ class Reading:
 
     def objects(self, records: Iterable[NextHopRecord]) -> None:
         self.differences += self._objects.read(records)
-        self._groups = dict(self._objects.groups_by_id)
+        self._groups = dict(self._objects.held.groups)
 
     def begin(self, family: Family) -> None:
         self._family = family
@@ -40,7 +40,7 @@ class Reading:
             table = (tables or self._tables[METRIC_ROUTE])[family]
             expected = self._unseen[metric].pop(key, None) if tables else None
             truth = table.target_of(record, self._groups)
-            if expected is truth:
+            if table.same(expected, truth):
                 continue
             self.differences += 1
             if tables is None or (expected is None and key in table.actual and table.actual[key] is not truth):

@@ -50,7 +50,8 @@ def open_netlink(groups: int = 0) -> socket.socket:
 
 
 class LinuxKernel:
-    """The kernel of this process's network namespace. One caller at a time.
+    """The kernel of this process's network namespace. Writing and reading have a socket each, so that one thread may
+    write while another reads; one caller at a time for either.
 
     Blocks in the kernel with the GIL released. After a KernelError the socket is a new one, so
     that late answers are never taken for another request's.
@@ -59,10 +60,12 @@ class LinuxKernel:
     def __init__(self) -> None:
         """Raises KernelError."""
         self._socket = open_netlink()
+        self._reader = open_netlink()
         self._sequence = 0
 
     def close(self) -> None:
         self._socket.close()
+        self._reader.close()
 
     def submit(self, messages: bytes) -> list[Fault]:
         sequence = self._next_sequence()
@@ -80,7 +83,9 @@ class LinuxKernel:
                     elif answered == sequence:
                         return faults
         except (OSError, parse.Malformed) as error:
-            raise self._broken("writing routes", error) from error
+            self._socket.close()  # A new one, because answers to this request may still come.
+            self._socket = open_netlink()
+            raise _broken("writing routes", error) from error
 
     def nexthops(self) -> list[NextHopRecord]:
         sequence = self._next_sequence()
@@ -100,16 +105,18 @@ class LinuxKernel:
                 if buffers is not None:
                     return buffers
         except (OSError, parse.Malformed) as error:
-            raise self._broken("reading the kernel", error) from error
+            self._reader.close()
+            self._reader = open_netlink()
+            raise _broken("reading the kernel", error) from error
         raise DumpInterrupted(errno.EINTR, f"the kernel's tables changed during {DUMP_ATTEMPTS} readings")
 
     def _dump_once(self, request: bytes, sequence: int) -> list[bytes] | None:
         """None when the tables changed meanwhile."""
         buffers: list[bytes] = []
         interrupted = done = False
-        self._socket.send(request)
+        self._reader.send(request)
         while not done:
-            buffer = self._socket.recv(RECEIVE_SIZE)
+            buffer = self._reader.recv(RECEIVE_SIZE)
             part = parse.dump_part(buffer, sequence)
             if part.fault is not None:
                 raise KernelError(part.fault.errno, part.fault.text)
@@ -120,13 +127,12 @@ class LinuxKernel:
         return None if interrupted else buffers
 
     def _next_sequence(self) -> int:
+        """New on its socket. Writing and reading share the count; that they may get the same number is no harm."""
         self._sequence = self._sequence % 0xFFFFFFFE + 1  # Never 0: that is what single messages carry.
         return self._sequence
 
-    def _broken(self, what: str, error: OSError | parse.Malformed) -> KernelError:
-        """What to raise. The socket is replaced, because answers to this request may still come."""
-        self._socket.close()
-        self._socket = open_netlink()
-        number = (error.errno or errno.EIO) if isinstance(error, OSError) else errno.EPROTO
-        text = f"no answer within {TIMEOUT_SECONDS:.0f} s" if number == errno.EAGAIN else str(error)
-        return KernelError(number, f"{what}: {text}")
+
+def _broken(what: str, error: OSError | parse.Malformed) -> KernelError:
+    number = (error.errno or errno.EIO) if isinstance(error, OSError) else errno.EPROTO
+    text = f"no answer within {TIMEOUT_SECONDS:.0f} s" if number == errno.EAGAIN else str(error)
+    return KernelError(number, f"{what}: {text}")

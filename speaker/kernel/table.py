@@ -22,6 +22,8 @@ BATCH = 2500
 """Routes in one sendmsg: 130 KB, about 15 ms in the kernel. What is urgent waits for two at most."""
 
 STRIDES = 1009
+SLICE = 20_000
+"""Routes looked at before the loop has its turn again: a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,12 @@ class Table:
         self.removals: dict[Key, None] = {}
         self.refused: dict[Key, Refusal] = {}
         self.extras: list[RouteRecord] = []  # Ours by protocol, but with a metric or duplicate we never make.
-        self._queue: list[Key] = []  # Keys of `puts` in the order in which they go; a key no longer there is skipped.
+        self._queue: list[Key] = []  # Keys of `puts` that go next; one that is no longer there is skipped.
+        self._strewn: list[Key] = []  # What the queue is filled from, every so many-th key at a time.
+        self._stride = self._strides = 0
         self._fresh = False  # `puts` may hold something ready that is not in the queue.
+        self._walk: list[Key] = []  # Routes still to be looked at, because groups turned void or came back.
+        self._stale: set[Target] = set()  # Where such routes stand and should not.
 
     # What is wanted
 
@@ -63,15 +69,18 @@ class Table:
         if self.refused:
             self.refused.pop(key, None)
         actual = self.actual.get(key)
-        if target is actual:
+        now = None if target is None else target.now
+        if now is not actual and _both_unreachable(now, actual):
+            self._set_actual(key, now)
+            actual = now
+        if now is actual:
             self.puts.pop(key, None)
             if key in self.removals:
                 # Found at the start, claimed now. Stored anew under the caller's object, so that the
                 # address is in memory once.
                 del self.removals[key]
                 if actual is not None:
-                    del self.actual[key]
-                    self.actual[key] = actual
+                    self.actual[key] = self.actual.pop(key)
         elif target is None:
             self.puts.pop(key, None)
             self.removals[key] = None
@@ -98,7 +107,10 @@ class Table:
         if key in self.removals:
             return None
         refusal = self.refused.get(key)
-        return refusal.target if refusal is not None else self.actual.get(key)
+        if refusal is not None:
+            return refusal.target
+        actual = self.actual.get(key)
+        return actual if actual is None else actual.wish
 
     def wake(self) -> None:
         """Targets became ready: routes that waited for them may go."""
@@ -110,36 +122,68 @@ class Table:
         for key, refusal in refused.items():
             self.want(key, refusal.target)
 
+    # Groups that turned void, or came back
+
+    def begin_walk(self, stale: set[Target]) -> None:
+        """Routes that stand on these should stand elsewhere: find and move them, slice by slice."""
+        self._stale = {target for target in stale if target.routes}
+        self._walk = list(self.actual) if self._stale else []
+
+    def walk(self) -> bool:
+        """One slice of it. False when there is nothing to walk."""
+        if not self._walk:
+            return False
+        chunk = self._walk[-SLICE:]
+        del self._walk[-SLICE:]
+        actual = self.actual.get
+        for key in [key for key in chunk if actual(key) in self._stale]:
+            if key not in self.puts and key not in self.removals and key not in self.refused:
+                self.puts[key] = self.actual[key].wish
+        self._fresh = True
+        return True
+
     # Batches
 
+    @property
+    def waiting(self) -> bool:
+        """Whether `take_puts` has more to look at, though it found nothing just now."""
+        return bool(self._queue or self._fresh or self._stride < self._strides)
+
     def take_puts(self) -> RouteBatch | None:
-        """The next routes to go in or to move, at most BATCH; None when there are none whose target is ready."""
+        """The next routes to go in or to move, at most BATCH; None when none was found whose target is ready.
+
+        Looks at SLICE of them at most: see `waiting`.
+        """
         family_index = Frames.IPV6 if self.family is Family.IPV6 else 0
         messages: list[bytes] = []
         keys: list[Key] = []
         targets: list[Target | None] = []
         befores: list[Target | None] = []
         wanted, actual = self.puts.get, self.actual.get
-        while not messages and self._refill():
-            chunk = self._queue[-BATCH:]
-            del self._queue[-BATCH:]
+        looked_at = 0
+        while len(keys) < BATCH and looked_at < SLICE and self._refill():
+            chunk = self._queue[len(keys) - BATCH :]
+            del self._queue[len(keys) - BATCH :]
+            looked_at += len(chunk)
             for key in chunk:
-                target = wanted(key)
-                if target is None or not target.ready:
+                wish = wanted(key)
+                if wish is None or not wish.now.ready:
                     continue
+                target = wish.now
+                del self.puts[key]
                 before = actual(key)
+                if before is target:
+                    continue
                 index = key[0] + family_index
                 head, tail = target.frames[index if before is None else index + 256]
                 messages.append(head + key[1:] + tail)
                 keys.append(key)
                 targets.append(target)
                 befores.append(before)
-        if not messages:
-            return None
-        for key in keys:
-            del self.puts[key]
         if not self.puts:
             self.puts = {}  # An emptied dict keeps its memory, and walking it costs what it once held.
+        if not messages:
+            return None
         batch = RouteBatch(self, b"".join(messages), keys, targets, befores)
         self.actual.update(zip(keys, targets, strict=True))  # type: ignore[arg-type]
         self._count(targets, befores)
@@ -148,14 +192,20 @@ class Table:
     def _refill(self) -> bool:
         """Whether the queue has keys. A new one is strewn: the kernel's trie stalls for up to 845 ms on sorted
         prefixes, and every 1009th is as good as random."""
-        if not self._queue and self._fresh:
-            self._fresh = False
-            ready = {target for target in set(self.puts.values()) if target.ready}
-            keys = [key for key, target in self.puts.items() if target in ready] if ready else []
-            strides = min(STRIDES, len(keys) // 64 + 1)
-            self._queue = [key for start in range(strides) for key in keys[start::strides]]
-            self._queue.reverse()  # Taken from the end.
-        return bool(self._queue)
+        while not self._queue:
+            if self._stride < self._strides:
+                self._queue = self._strewn[self._stride :: self._strides]
+                self._stride += 1
+            elif self._fresh:
+                self._fresh = False
+                ready = any(target.now.ready for target in set(self.puts.values()))
+                self._strewn = list(self.puts) if ready else []
+                self._strides = min(STRIDES, len(self._strewn) // 64 + 1) if ready else 0
+                self._stride = 0
+            else:
+                self._strewn = []
+                return False
+        return True
 
     def take_removals(self) -> RouteBatch | None:
         """The next routes to go out, at most BATCH."""
@@ -207,10 +257,11 @@ class Table:
         if gone and target is None:
             self.want(key, wanted)
             return False
-        if wanted is target and not gone and (target is None or target.ready):
+        wish = None if target is None else target.wish
+        if wanted is wish and not gone and (target is None or (target.wish.now is target and target.ready)):
             self.puts.pop(key, None)
             self.removals.pop(key, None)
-            self.refused[key] = Refusal(target, number, text)
+            self.refused[key] = Refusal(wish, number, text)
             return True
         self.want(key, wanted)
         return False
@@ -230,6 +281,10 @@ class Table:
         wanted = self.wanted(key)
         self._set_actual(key, truth)
         self.want(key, wanted)
+
+    def same(self, expected: Target | None, truth: Target) -> bool:
+        """Whether a route found on `truth` is where it was thought to be."""
+        return expected is truth or _both_unreachable(expected, truth)
 
     def target_of(self, record: RouteRecord, groups: dict[int, Target]) -> Target:
         """What a route found in the kernel is on."""
@@ -260,3 +315,8 @@ class Table:
         """Targets that something is waiting for."""
         yield from set(self.puts.values())
         yield from {refusal.target for refusal in self.refused.values() if refusal.target is not None}
+
+
+def _both_unreachable(one: Target | None, other: Target | None) -> bool:
+    """For whatever reasons: the kernel knows no difference."""
+    return one is not None and other is not None and one.nhid == 0 == other.nhid and one.ready and other.ready

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from speaker.kernel import messages as m
 from speaker.kernel.port import METRIC_ROUTE
 from speaker.rib.path import Tiers
@@ -34,32 +32,59 @@ class Frames(dict[int, tuple[bytes, bytes]]):
 
 
 class Target:
-    """What a route can be put on: a group, or `unreachable` (nhid 0). Compared by identity."""
+    """What a route can be put on: a group, or `unreachable` (nhid 0). Compared by identity.
 
-    __slots__ = ("frames", "nhid", "ready", "routes")
+    What a route wishes for and what it is put on may be two: the routes of a void group stand `unreachable`.
+    """
+
+    __slots__ = ("frames", "nhid", "now", "ready", "routes", "wish")
 
     def __init__(self, nhid: int, metric: int = METRIC_ROUTE, *, ready: bool = False) -> None:
         self.nhid = nhid
         self.ready = ready  # The kernel would accept a route to it now.
         self.routes = 0  # Of ours in the kernel that refer to it.
         self.frames = Frames(metric, nhid)
+        self.now: Target = self  # What a route that wishes for this is put on.
+        self.wish: Target = self  # What a route that is on this wishes for.
+
+
+_UNREACHABLE = Frames(METRIC_ROUTE, 0)
 
 
 class Group(Target):
     """`tiers` is None for a group found in the kernel that no route of this process has asked for yet."""
 
-    __slots__ = ("active", "content", "error", "tiers")
+    __slots__ = ("content", "error", "plain", "reject", "resilient", "tiers")
 
     def __init__(self, nhid: int, tiers: Tiers | None) -> None:
         super().__init__(nhid)
         self.tiers = tiers
-        self.active = 0  # Which tier it holds.
         self.content: Content | None = None  # In the kernel; None = not there.
         self.error = ""  # Why the kernel refused it; empty when it did not.
+        self.resilient = False  # Its type in the kernel, fixed when it was made.
+        self.plain = False  # The kernel refused it as a resilient one.
+        self.reject = Target(0, ready=True)
+        self.reject.frames = _UNREACHABLE
+        self.reject.wish = self
 
     def holds(self, content: Content | None) -> None:
         self.content = content
         self.ready = content is not None
+
+    @property
+    def void(self) -> bool:
+        """Nobody in it is alive: its routes are to stand `unreachable`."""
+        return self.now is not self
+
+    def set_void(self, void: bool) -> bool:
+        """Whether that is news, and routes have to move."""
+        before, self.now = self.now, self.reject if void else self
+        return before is not self.now
+
+    @property
+    def users(self) -> int:
+        """Routes in the kernel that wish for it."""
+        return self.routes + self.reject.routes
 
     def renumber(self, nhid: int) -> None:
         """A new id, which the kernel does not have yet."""
@@ -68,12 +93,7 @@ class Group(Target):
         self.holds(None)
 
 
-@dataclass(slots=True)
-class Hop:
-    """One gateway behind one interface."""
-
-    id: int
-    ifindex: int
-    gateway: bytes
-    actual: tuple[int, bytes] | None = None  # (ifindex, gateway) in the kernel; None = not there.
-    error: str = ""
+def family_of_routes(tiers: Tiers) -> Family:
+    """Of the routes that a group of these can take: IPv6 ones refuse any IPv4 next hop, a blackhole's included."""
+    ipv4 = any(len(member.next_hop) == 4 for tier in tiers for member in tier)
+    return Family.IPV4 if ipv4 else Family.IPV6

@@ -22,7 +22,7 @@ from tests.bench.routes import Load
 
 async def install(load: Load, hops: int) -> float:
     kernel = LinuxKernel()
-    fib = Fib(kernel, lambda _hop: "eth0", segments=("10.42.0.0/16",))
+    fib = Fib(kernel, ["eth0"], segments=("10.42.0.0/16",))
     fib.set_link("eth0", socket.if_nametoindex("eth0"))
     await fib.adopt_async()
     wishes = _wishes(load, hops)

@@ -189,7 +189,7 @@ class Gateway:
     """The little of an agent that keeps a FIB and its interfaces together."""
 
     def __init__(self, world: LinuxWorld) -> None:
-        self.fib = Fib(world.kernel, lambda _: "eth0", segments=SEGMENTS)
+        self.fib = Fib(world.kernel, ["eth0"], segments=SEGMENTS)
         self.fib.set_may_remove(True)
         self.moved = asyncio.Event()
         self.watch = LinkWatch(["eth0"], self._changed, self._lost)

@@ -45,7 +45,7 @@ def test_routes_go_in_behind_their_gateways_and_groups(world: FakeWorld, fib: Fi
         ("10.1.2.0/24", 1000): {"10.42.0.2": 1, "10.42.0.3": 1},
     }
     assert world.routes(Family.IPV6) == {("2001:db8::/48", 1000): {"fd42:42::2": 1}}
-    assert world.kernel.log == ["put nexthop"] * 3 + ["put group"] * 3 + ["put route"] * 3
+    assert world.kernel.log == ["put nexthop"] * 5 + ["put group"] * 3 + ["put route"] * 3  # Two are blackholes.
     assert fib.counts() == {"ipv4": 2, "ipv6": 1}
     assert fib.groups == 3
 
@@ -76,17 +76,17 @@ def test_unused_objects_go_at_the_second_audit_that_finds_them_so(world: FakeWor
     want(fib, "10.1.2.0/24", tiers)
     fib.flush()
     want(fib, "10.1.1.0/24", via("10.42.0.3"))
-    fib.activate(tiers, 1)
+    want(fib, "10.1.2.0/24", None)
     fib.flush()
     world.kernel.log.clear()
     assert fib.audit() == 0
     assert world.kernel.log == []
     assert fib.audit() == 0
-    assert world.kernel.log == ["delete group"]
+    assert world.kernel.log == ["delete group"] * 2
     assert fib.audit() == 0
-    assert world.kernel.log == ["delete group", "delete nexthop"]
-    assert [fib.audit(), len(world.kernel.log)] == [0, 2]
-    assert len(world.kernel.nexthops_by_id) == 4
+    assert world.kernel.log == ["delete group"] * 2 + ["delete nexthop"] * 2
+    assert [fib.audit(), len(world.kernel.log)] == [0, 4]
+    assert len(world.kernel.nexthops_by_id) == 3  # A group, its gateway, and the blackhole.
 
 
 def test_an_unused_group_that_is_wanted_again_stays(world: FakeWorld, fib: Fib) -> None:
@@ -161,20 +161,6 @@ def test_sorted_prefixes_are_strewn(world: FakeWorld, fib: Fib) -> None:
     order = [key for _, key, _ in world.kernel.ours()]
     assert order != keys
     assert sum(abs(keys.index(a) - keys.index(b)) > 10 for a, b in pairwise(order)) > 4900
-
-
-def test_activate_moves_a_group_and_no_route(world: FakeWorld, fib: Fib) -> None:
-    tiers = (*A, *via("10.42.0.9"))
-    want(fib, "10.1.1.0/24", tiers)
-    fib.flush()
-    world.kernel.log.clear()
-    assert fib.activate(tiers, 1)
-    fib.flush()
-    assert world.kernel.log == ["put nexthop", "put group"]
-    assert world.routes() == {("10.1.1.0/24", 1000): {"10.42.0.9": 1}}
-    assert not fib.activate(B, 0)
-    with pytest.raises(ValueError, match="tier 2 of 2"):
-        fib.activate(tiers, 2)
 
 
 # Silence is not absence
@@ -438,7 +424,7 @@ def test_interface_goes_and_comes_back_under_another_index(world: FakeWorld, fib
     fib.set_link("eth0", 5)
     assert fib.flush().converged
     assert set(world.routes()) == {("10.1.0.0/16", 4999), ("10.1.1.0/24", 1000), ("10.1.3.0/24", 1000)}
-    assert {r.ifindex for r in world.kernel.nexthops_by_id.values() if not r.group} == {5}
+    assert {r.ifindex for r in world.kernel.nexthops_by_id.values() if r.gateway} == {5}
     assert fib.audit() == 0
 
 
@@ -466,27 +452,35 @@ def test_a_flap_that_nobody_told_us_of(world: FakeWorld, fib: Fib) -> None:
 
 
 def test_two_uplinks_one_goes(world: FakeWorld) -> None:
+    """The near one goes: its members move to the other, and the routes that the kernel dropped are put anew."""
     world.kernel.links = {1: True, 2: True}
-    fib = Fib(world.kernel, lambda hop: "eth0" if hop[3] < 100 else "eth1", segments=SEGMENTS)
+    fib = Fib(world.kernel, ["eth0", "eth1"], segments=SEGMENTS)
     fib.set_may_remove(True)
     fib.set_link("eth0", 1)
     fib.set_link("eth1", 2)
+    fib.set_liveness(frozenset({("eth0", bytes([10, 42, 0, 102]))}), {})
     want(fib, "10.1.1.0/24", via("10.42.0.2", "10.42.0.102"))
-    want(fib, "10.1.2.0/24", via("10.42.0.102"))
+    want(fib, "10.1.2.0/24", via("10.42.0.2"))
     fib.flush()
+    assert sorted(r.ifindex for r in world.kernel.nexthops_by_id.values() if r.gateway) == [1, 2]
     world.kernel.log.clear()
-    world.kernel.link_down(2)
-    fib.set_link("eth1", None)
-    assert fib.flush().remaining == 1
-    assert world.kernel.log == []  # The kernel did it all.
-    world.kernel.link_up(2)
-    fib.set_link("eth1", 2)
+    world.kernel.link_down(1)
+    assert set(world.routes()) == {("10.1.1.0/24", 1000)}
+    fib.set_link("eth0", None)
     assert fib.flush().converged
     assert world.kernel.log == ["put nexthop", "put group", "put group", "put route"]
-    assert world.routes() == {
+    wanted = {
         ("10.1.1.0/24", 1000): {"10.42.0.2": 1, "10.42.0.102": 1},
-        ("10.1.2.0/24", 1000): {"10.42.0.102": 1},
+        ("10.1.2.0/24", 1000): {"10.42.0.2": 1},
     }
+    assert world.routes() == wanted
+    assert {r.ifindex for r in world.kernel.nexthops_by_id.values() if r.gateway} == {2}
+    world.kernel.link_up(1)
+    fib.set_link("eth0", 1)
+    world.kernel.log.clear()
+    assert fib.flush().converged
+    assert world.kernel.log == ["put nexthop", "put group", "put group"]  # And back, no route touched.
+    assert world.routes() == wanted
     assert fib.audit() == 0
 
 
@@ -568,7 +562,7 @@ def test_guard_tells_which_of_many(fib: Fib) -> None:
 
 def test_default_route_when_it_is_allowed(world: FakeWorld) -> None:
     fib = world.fib()
-    fib.configure(lambda _: "eth0", SEGMENTS, allow_default=True)
+    fib.configure(["eth0"], SEGMENTS, allow_default=True)
     assert want(fib, "0.0.0.0/0", A) == ""
     assert fib.flush().converged
     assert set(world.routes()) == {("0.0.0.0/0", 1000)}

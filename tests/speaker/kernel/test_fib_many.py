@@ -22,7 +22,7 @@ wishes = st.tuples(
 @given(story=st.lists(wishes, max_size=8))
 def test_many_wishes_at_once_are_each_of_them(story: list[tuple[list[Key], Tiers | None, bool]]) -> None:
     kernels = FakeKernel(), FakeKernel()
-    one, many = (Fib(kernel, lambda _: "zt0", segments=("10.42.0.0/16",)) for kernel in kernels)
+    one, many = (Fib(kernel, ["zt0"], segments=("10.42.0.0/16",)) for kernel in kernels)
     for fib in (one, many):
         fib.set_link("zt0", 1)
         fib.adopt()

@@ -40,7 +40,7 @@ class World(ABC):
 
     def fib(self) -> Fib:
         """A fresh FIB, as after a restart: it has adopted what is there."""
-        fib = Fib(self.kernel, lambda _: "eth0", segments=SEGMENTS)
+        fib = Fib(self.kernel, ["eth0"], segments=SEGMENTS)
         fib.set_link("eth0", self.index)
         fib.adopt()
         return fib

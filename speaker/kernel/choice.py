@@ -1,0 +1,128 @@
+"""Which members a group holds: by interfaces, by liveness, tier after tier, then by detour. Pure.
+
+Liveness is no input of the decision (design rule 3): a group's tiers stay what they are, and only
+what is said here follows who is dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from speaker.kernel.messages import MAX_WEIGHT
+from speaker.rib.path import Member, Tier, Tiers
+
+MAX_MEMBERS = 256
+"""Of one group."""
+
+Pair = tuple[str, bytes]
+"""A local interface and a remote overlay address of 4 or 16 octets: what a liveness session is about."""
+
+
+class Relay(NamedTuple):
+    """A way to a next hop: through this interface and this neighbour. With a label, the neighbour pops and forwards."""
+
+    device: str
+    address: bytes  # Of the family of the next hop that it leads to.
+    label: int | None = None
+
+
+class Reach:
+    """What can be used now: interfaces that are up, in the plan's order, and what is dead behind each.
+
+    Who is not known to be dead is alive. All but `links` are whole values, set from outside.
+    """
+
+    def __init__(self, devices: tuple[str, ...]) -> None:
+        self.devices = devices
+        self.links: dict[str, int] = {}  # Usable interfaces: name -> index.
+        self.dead: frozenset[Pair] = frozenset()
+        self.relays: Mapping[bytes, tuple[Relay, ...]] = {}
+
+    def update(self, dead: frozenset[Pair], relays: Mapping[bytes, tuple[Relay, ...]]) -> set[bytes]:
+        """Take the new values. Returns the next hops whose ways may have changed, orphaned detours included."""
+        flipped = self.dead ^ dead
+        changed = {address for _, address in flipped}
+        for before, after in ((self.relays, relays), (relays, self.relays)):
+            for next_hop, ways in before.items():
+                if after.get(next_hop, ()) != ways or any((way.device, way.address) in flipped for way in ways):
+                    changed.add(next_hop)
+        self.dead = dead
+        self.relays = dict(relays)
+        return changed
+
+    @property
+    def stranded(self) -> bool:
+        """No interface of ours is up: the kernel has dropped all, and nothing can be said about anybody."""
+        return not any(device in self.links for device in self.devices)
+
+    def direct(self, next_hop: bytes) -> Relay | None:
+        """Through the first usable interface behind which it is not dead."""
+        for device in self.devices:
+            if device in self.links and (device, next_hop) not in self.dead:
+                return Relay(device, next_hop)
+        return None
+
+    def detours(self, next_hop: bytes) -> tuple[Relay, ...]:
+        return tuple(
+            way
+            for way in self.relays.get(next_hop, ())
+            if way.device in self.links and (way.device, way.address) not in self.dead
+        )
+
+    def ways(self, next_hop: bytes) -> tuple[Relay, ...]:
+        """What is used for it when its turn comes: the direct way, else its detours, else nothing."""
+        direct = self.direct(next_hop)
+        return (direct,) if direct is not None else self.detours(next_hop)
+
+    def all_direct(self, tiers: Tiers) -> set[Relay]:
+        """What this group may hold one day: made ahead, so that a failover has nothing to wait for."""
+        found = (self.direct(member.next_hop) for tier in tiers for member in tier[:MAX_MEMBERS])
+        return {way for way in found if way is not None}
+
+    def can_share(self, tiers: Tiers) -> bool:
+        """Whether a group of these tiers may have two members at a time."""
+        return any(len(tier) > 1 or any(len(self.relays.get(m.next_hop, ())) > 1 for m in tier) for tier in tiers)
+
+
+Ways = dict[Relay, int]
+"""way -> weight. {} = void: nobody is alive."""
+
+
+def choose(tiers: Tiers, reach: Reach, refused: Callable[[Relay], bool]) -> Ways | None:
+    """The live members of the first tier that has any; else the detours of the first tier that has any; else void.
+
+    None = leave the group as it is: there is a way, or may be, but the kernel refuses it or no interface is up.
+    """
+    waiting = reach.stranded
+    for ways_of in (_direct, _detours):
+        for tier in tiers:
+            ways = ways_of(tier, reach)
+            usable = {way: weight for way, weight in ways.items() if not refused(way)}
+            if usable:
+                return usable
+            waiting = waiting or bool(ways)
+    return None if waiting else {}
+
+
+def _direct(tier: Tier, reach: Reach) -> Ways:
+    ways: Ways = {}
+    for member in tier[:MAX_MEMBERS]:
+        way = reach.direct(member.next_hop)
+        if way is not None:
+            ways[way] = _weight(member)
+    return ways
+
+
+def _detours(tier: Tier, reach: Reach) -> Ways:
+    """Members behind one hub share its next hop, and their weights add up."""
+    ways: Ways = {}
+    for member in tier[:MAX_MEMBERS]:
+        for way in reach.detours(member.next_hop):
+            if way in ways or len(ways) < MAX_MEMBERS:
+                ways[way] = min(MAX_WEIGHT, ways.get(way, 0) + _weight(member))
+    return ways
+
+
+def _weight(member: Member) -> int:
+    return max(1, min(MAX_WEIGHT, member.weight))
