@@ -16,6 +16,7 @@ BENCHES = {
     "end_to_end_1m": "tests.bench.end_to_end",
     "reflect_200x10k": "tests.bench.reflect",
     "memory_1m": "tests.bench.memory",
+    "liveness_load_1m": "tests.bench.liveness_load",
 }
 
 
