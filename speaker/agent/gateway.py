@@ -1,24 +1,25 @@
-"""One plan on this box: kernel, sessions and routing table, from the first plan on until the agent ends."""
+"""One plan on this box: kernel, sessions, routing table and liveness, from the first plan on until the agent ends."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import structlog
 
+from speaker.agent.guard import Guard
+from speaker.agent.keeper import SessionKeeper
+from speaker.agent.liveness import Liveness
 from speaker.agent.router import Router
 from speaker.agent.settings import AgentSettings
+from speaker.agent.tasks import Tasks
 from speaker.bgp.bridge import SOCKET
 from speaker.bgp.client import BridgeClient
 from speaker.bgp.events import Event, Hello, PeerDown, PeerUp, RefreshReceived, UpdateReceived
-from speaker.bgp.exabgp.config import Unrenderable, render
-from speaker.bgp.exabgp.reconfigure import ReconfigureFailed, in_force, reconfigure
 from speaker.kernel.connected import connected_prefixes
 from speaker.kernel.fib import Fib
 from speaker.kernel.links import LinkWatch
@@ -27,10 +28,12 @@ from speaker.kernel.socket import LinuxKernel
 from speaker.kernel.sysctls import apply_sysctls
 from speaker.plan import Plan
 from speaker.rib.facts import RouterFacts, facts_of
+from speaker.rib.hops import Hops
 
 log = structlog.get_logger()
 
 TICK_SECONDS = 0.25
+LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 
 
@@ -48,14 +51,13 @@ class Gateway:
         self._stack = AsyncExitStack()
         self._fib_wake = asyncio.Event()
         self._links_moved = asyncio.Event()
-        self._sessions_due = asyncio.Event()
-        self._device = _devices(plan)
+        self._guard = Guard()
         self._removal_at: float | None = monotonic() + settings.removal_seconds
 
     async def __aenter__(self) -> Self:
         self._kernel = LinuxKernel()
         self._stack.callback(self._kernel.close)
-        self.fib = Fib(self._kernel, self._device_of, segments=self.plan.segments)
+        self.fib = Fib(self._kernel, self._devices, segments=self.plan.segments)
         self._stack.callback(self.fib.close)
         self._links = LinkWatch(self._interfaces, self._link_changed, self._links_lost)
         self._stack.callback(self._links.close)
@@ -65,21 +67,45 @@ class Gateway:
             self.fib.set_may_remove(True)
             await self.fib.flush_async()
         self._bridge = BridgeClient(self._settings.state.bridge / SOCKET)
-        self.router = Router(
-            await self._facts(),
-            self._bridge,
-            self.fib,
-            self._fib_wake.set,
-            patience=self._settings.patience_seconds,
-            slice_routes=self._settings.slice_routes,
-        )
+        self._keeper = SessionKeeper(self._bridge, self._settings.state, lambda: self.plan, self._session_error)
+        tasks = await self._stack.enter_async_context(Tasks())
+        await self._start_liveness(tasks)
         await self.apply(self.plan)
         await self._stack.enter_async_context(self._bridge)
-        tasks = await self._stack.enter_async_context(_Tasks())
-        for work in (self._events, self._flush, self._tick, self._audit, self._follow_links, self._keep_sessions):
+        for work in (self._events, self._flush, self._tick, self._look, self._audit, self._follow_links):
             tasks.start(work())
+        tasks.start(self._keeper.run())
         self.failed = tasks.failed
         return self
+
+    async def _start_liveness(self, tasks: Tasks) -> None:
+        """Before the first flush: what is dead must not come alive because we have only just started."""
+        facts = await self._facts()
+        hops = Hops(facts.asn)
+        self.liveness = Liveness(
+            self.plan,
+            self._settings.state.bfd,
+            self.fib,
+            hops,
+            lambda: self._links.usable,
+            self._fib_wake.set,
+            self._moved,
+        )
+        self.router = Router(
+            facts,
+            self._bridge,
+            self.fib,
+            self._routes_moved,
+            patience=self._settings.patience_seconds,
+            slice_routes=self._settings.slice_routes,
+            hops=hops,
+            clients=self.liveness,
+        )
+        tasks.start(self.liveness.client.run())
+        tasks.start(self.liveness.run())
+        await self._guard.apply(self.plan)
+        self.liveness.guarded = self._guard.in_force
+        await self.liveness.hear_first()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
@@ -94,15 +120,15 @@ class Gateway:
     async def apply(self, plan: Plan) -> None:
         """Carry out `plan`: denials first, then routes, then ExaBGP's configuration."""
         self.plan = plan
-        self._device = _devices(plan)
         self._links.watch(self._interfaces)
         self._set_sysctls()
-        self.fib.configure(self._device_of, plan.segments)
+        self.fib.configure(self._devices, plan.segments)
         self.fib.want_rejects(plan.rejects)
+        self.liveness.configure(plan)
         await self._apply_facts()
         await self.router.pump()
         self._fib_wake.set()
-        self._sessions_due.set()
+        self._keeper.wake()
 
     @property
     def links_up(self) -> set[str]:
@@ -112,10 +138,9 @@ class Gateway:
     def _interfaces(self) -> list[str]:
         return sorted({uplink.interface for uplink in self.plan.uplinks})
 
-    def _device_of(self, _next_hop: bytes) -> str | None:
-        """Which interface reaches a next hop. One segment: the first uplink that is usable, in the plan's order."""
-        usable = self._links.usable
-        return next((name for name in self._device if name in usable), None)
+    @property
+    def _devices(self) -> list[str]:
+        return list(dict.fromkeys(uplink.interface for uplink in self.plan.uplinks))
 
     async def _facts(self) -> RouterFacts:
         connected = await asyncio.to_thread(connected_prefixes, self._interfaces)
@@ -146,7 +171,7 @@ class Gateway:
             self.router.refresh(event)
         elif isinstance(event, Hello):
             log.info("bridge", mode=event.mode, exabgp_pid=event.pid)
-            self._sessions_due.set()
+            self._keeper.wake()
 
     async def _flush(self) -> None:
         """Brings the kernel to the wishes whenever they moved, and again when it did not work."""
@@ -180,6 +205,14 @@ class Gateway:
                 self.fib.set_may_remove(True)
                 self._fib_wake.set()
 
+    async def _look(self) -> None:
+        """What only shows once a second: which next hops are in use, and whom a hub relays to."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._guard.apply(self.plan)
+            self.liveness.guarded = self._guard.in_force
+            self.router.relay_to(self.liveness.look(await self._guard.used()))
+
     async def _audit(self) -> None:
         while True:
             await asyncio.sleep(self._settings.audit_seconds)
@@ -196,7 +229,7 @@ class Gateway:
         """Called in the kernel's order: a flap is down and up, and each loses its routes."""
         self.fib.set_link(name, index)
         self._fib_wake.set()
-        self._links_moved.set()
+        self._links_moved.set()  # Liveness follows there: what it tells of links is not on the failover path.
 
     def _links_lost(self) -> None:
         """Events about interfaces were lost: the kernel may have dropped anything."""
@@ -208,29 +241,18 @@ class Gateway:
         while True:
             await self._links_moved.wait()
             self._links_moved.clear()
+            self.liveness.links_moved()
             self._set_sysctls()
             await self._apply_facts()
             await self.router.pump()
             self._moved()
 
-    async def _keep_sessions(self) -> None:
-        """ExaBGP's configuration follows the plan; it is reloaded only when its bytes change."""
-        while True:
-            await self._sessions_due.wait()
-            self._sessions_due.clear()
-            hello = self._bridge.hello
-            if hello is not None and hello.mode == "stock":
-                continue  # Somebody else's ExaBGP, somebody else's configuration.
-            try:
-                text = render(self.plan, str(self._settings.state.bridge), sys.executable)
-                config = self._settings.state.exabgp_config
-                if not await in_force(self._bridge, config, text):
-                    await reconfigure(self._bridge, config, text)
-            except (Unrenderable, ReconfigureFailed, OSError) as error:
-                log.error("sessions", error=str(error))
-                self.last_error = str(error)
-                await asyncio.sleep(RETRY_SECONDS)
-                self._sessions_due.set()
+    def _routes_moved(self) -> None:
+        self.liveness.routes_moved()
+        self._fib_wake.set()
+
+    def _session_error(self, error: str) -> None:
+        self.last_error = error
 
     def _set_sysctls(self) -> None:
         outcome = apply_sysctls(self._interfaces)
@@ -239,32 +261,3 @@ class Gateway:
         for name, why in outcome.failed.items():
             log.warning("sysctl not set", name=name, error=why)
         self.sysctls |= outcome.changed
-
-
-def _devices(plan: Plan) -> list[str]:
-    return list(dict.fromkeys(uplink.interface for uplink in plan.uplinks))
-
-
-class _Tasks:
-    """Tasks that end together. `failed` ends when one of them does, with its error."""
-
-    def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
-
-    async def failed(self) -> None:
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)

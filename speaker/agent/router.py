@@ -15,6 +15,7 @@ import structlog
 
 from speaker.agent.outbound import Outbound, Transport
 from speaker.agent.sessions import Closing, Session, Sessions
+from speaker.agent.stale import NO_LIVENESS, ClientLiveness, why_purge, without
 from speaker.bgp.decode import Decoder
 from speaker.bgp.events import PeerDown, PeerUp, RefreshReceived, UpdateReceived
 from speaker.bgp.wire import (
@@ -27,6 +28,7 @@ from speaker.bgp.wire import (
 )
 from speaker.plan import Plan
 from speaker.rib.facts import RouterFacts
+from speaker.rib.hops import Hops
 from speaker.rib.path import Tiers
 from speaker.rib.policy import import_policy
 from speaker.rib.prefix import Family, Key, network_of
@@ -57,10 +59,16 @@ class Router:
         *,
         patience: float,
         slice_routes: int,
+        hops: Hops | None = None,
+        clients: ClientLiveness = NO_LIVENESS,
     ) -> None:
-        self.rib = Rib(facts)
+        self.rib = Rib(facts, hops)
         self.sessions = Sessions()
         self._facts = facts
+        self._plan: Plan | None = None
+        self._relayed: frozenset[int] = frozenset()
+        self._withdrawn: frozenset[str] = frozenset()
+        self._clients = clients
         self._transport = transport
         self._fib = fib
         self._fib_moved = fib_moved
@@ -78,13 +86,28 @@ class Router:
             self._stop_resend(session)
             if session.source is not None:
                 self.rib.forget(session.source)
-        self._facts = facts
+        self._plan, self._facts = plan, facts
         if self.rib.router_changed(facts):
             self._tell_kernel_all()
+        self._judge_again()
+        self.rib.originate(without(plan, self._withdrawn))
+
+    def relay_to(self, relayed: frozenset[int]) -> None:
+        """As a hub: the numbers of the clients' uplinks that we say we relay to. Only what differs is announced."""
+        if relayed != self._relayed:
+            self._relayed = relayed
+            self._judge_again()
+
+    def withdraw(self, prefixes: frozenset[str]) -> None:
+        """Own prefixes that are not announced though the plan has them: their LAN is dead."""
+        if prefixes != self._withdrawn and self._plan is not None:
+            self._withdrawn = prefixes
+            self.rib.originate(without(self._plan, prefixes))
+
+    def _judge_again(self) -> None:
         for session in self.sessions:
             if session.source is not None:
-                self.rib.policy_changed(session.source, import_policy(session.plan, facts))
-        self.rib.originate(plan)
+                self.rib.policy_changed(session.source, import_policy(session.plan, self._facts, self._relayed))
 
     # What the peers say
 
@@ -95,9 +118,11 @@ class Router:
             log.warning("session with a peer that the plan does not name", peer=event.peer)
             return
         source = session.source_for(event.router_id)
-        self.rib.set_session(source, import_policy(session.plan, self._facts))
+        self.rib.set_session(source, import_policy(session.plan, self._facts, self._relayed))
         resumed = event.resumed
         session.up, session.since, session.reason = True, time(), ""
+        if session.stale_until is not None:  # Kept for longer than that with all hubs gone: now it may speak.
+            session.stale_until = max(session.stale_until, monotonic() + session.plan.restart_time)
         session.source, session.negotiated = source, event.negotiated
         session.decoder = Decoder(event.negotiated, ibgp=True)
         self._stop_resend(session)
@@ -136,9 +161,10 @@ class Router:
         keep = not event.notification and session.plan.restart_time > 0
         self.rib.session_lost(session.source, keep=keep)
         if not keep:
-            session.stale_until = None
+            session.stale_until = session.lost_at = None
         elif session.stale_until is None:
-            session.stale_until = monotonic() + session.plan.restart_time
+            session.lost_at = monotonic()
+            session.stale_until = session.lost_at + session.plan.restart_time
 
     def update(self, event: UpdateReceived) -> None:
         session = self.sessions.get(event.peer)
@@ -181,10 +207,11 @@ class Router:
     def tick(self) -> None:
         """What only time decides: restart times that are over, and ends that were waited for."""
         now = monotonic()
+        keep_seconds = self._plan.liveness.hubless_seconds if self._plan is not None else 0
         for session in self.sessions:
-            if session.stale_until is not None and now >= session.stale_until:
-                session.stale_until = None
-                log.warning("restart time is over, stale paths go", peer=session.plan.peer)
+            if why := why_purge(session, self.sessions, self._clients, keep_seconds, now):
+                session.stale_until = session.lost_at = None
+                log.warning("stale paths go", peer=session.plan.peer, reason=why)
                 if session.source is not None:
                     for family in Family:
                         self.rib.end_of_rib(session.source, family)
@@ -236,7 +263,7 @@ class Router:
     def _heard(self, session: Session, family: Family) -> None:
         session.heard.add(family)
         if set(session.families) <= session.heard:
-            session.stale_until = None
+            session.stale_until = session.lost_at = None
 
     def _resend(self, session: Session, families: Iterable[Family], closing: Closing) -> None:
         """Everything to one peer, as a task of its own. A resend that waits already is not asked for twice."""

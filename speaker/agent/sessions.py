@@ -38,6 +38,7 @@ class Session:
     heard: set[Family] = field(default_factory=set)  # End-of-RIB or EoRR came since the agent started.
     asked: dict[Family, float] = field(default_factory=dict)  # Refresh wanted, not begun: when to ask again.
     stale_until: float | None = None  # When the peer's restart time is over (RFC 4724).
+    lost_at: float | None = None  # Since when its paths are stale.
     told: set[Family] = field(default_factory=set)  # It gets what changes: its resend has begun, or is done.
     resends: list[tuple[Family, Closing]] = field(default_factory=list)  # Asked for and not begun; each once.
     owed: list[tuple[Family, Closing]] = field(default_factory=list)  # Resent, but the end of it is not yet said.
@@ -49,6 +50,11 @@ class Session:
     @property
     def families(self) -> tuple[Family, ...]:
         return tuple(Family(name) for name in self.plan.families)
+
+    @property
+    def heard_all(self) -> bool:
+        """It is up and has said End-of-RIB in each family."""
+        return self.up and set(self.families) <= self.heard
 
     def source_for(self, router_id: bytes) -> Source:
         return Source(

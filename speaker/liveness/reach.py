@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import chain, islice
 from typing import NamedTuple
 
+from speaker.liveness.bfd.control import MAX_ACCEPT
 from speaker.liveness.damping import Pair
 from speaker.plan import Plan, SessionPlan
 from speaker.rib.hops import Hop
@@ -81,7 +83,7 @@ def directory(plan: Plan, hops: Iterable[Hop]) -> Directory:
         told=told,
         hubs={ip_address(each.peer_address).packed: each for each in plan.sessions if each.peer_role == "hub"},
         always=frozenset(_always(plan, local)),
-        accept=frozenset(str(ip_address(hop)) for group in groups for hop in group),
+        accept=frozenset(str(ip_address(hop)) for hop in islice(chain.from_iterable(groups), MAX_ACCEPT)),
     )
 
 

@@ -31,9 +31,10 @@ RouteChange = tuple[Family, Tiers | None, list[Key]]
 class Rib:
     """Both families' tables, the peers' import policies, the decision and the export groups."""
 
-    def __init__(self, router: RouterFacts) -> None:
+    def __init__(self, router: RouterFacts, hops: Hops | None = None) -> None:
+        """`hops` is filled with what is learnt of next hops; others may read it."""
         self.router = router
-        self.hops = Hops(router.asn)
+        self.hops = Hops(router.asn) if hops is None else hops
         sets = PathSets()
         self._tables = {family: Table(family, sets) for family in Family}
         self._sessions: dict[str, tuple[Source, ImportPolicy]] = {}

@@ -42,9 +42,9 @@ def test_plans_that_are_refused_change_nothing(world: Fabric) -> None:
     encoded = p.encode(spoke_plan(OWN[:1]))
     bad = {
         "truncated": encoded[: len(encoded) // 2],
-        "version 2; this speaker reads 1": encoded.replace(b'"version":1', b'"version":2'),
+        "version 3; this speaker reads 1, 2": encoded.replace(b'"version":2', b'"version":3'),
         "for gateway elsewhere, not spoke": p.encode(replace(spoke_plan(OWN[:1]), gateway="elsewhere")),
-        "unknown field `deny`": encoded.replace(b'"version":1', b'"deny":[],"version":1'),
+        "unknown field `deny`": encoded.replace(b'"version":2', b'"deny":[],"version":2'),
     }
     for words, plan in bad.items():
         spoke.give(plan)

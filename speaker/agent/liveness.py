@@ -1,0 +1,224 @@
+"""From what BFD says to what the kernel does: no decision is run, no route is touched, nothing waits for the RIB.
+
+A status comes in, verdict and detours are worked out over small sets, the FIB is told in the same turn of the
+loop, and its flush is woken. What only shows once a second (which next hops are in use) is `look`ed at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from time import monotonic
+from typing import Protocol
+
+import structlog
+
+from speaker.kernel.choice import Relay
+from speaker.liveness import reach
+from speaker.liveness.bfd import control
+from speaker.liveness.bfd.control import BfdUplink, Status, Want
+from speaker.liveness.client import BfdClient
+from speaker.liveness.damping import Damper, Pair, Verdict
+from speaker.liveness.reach import DeadHops, Demand, Directory, Lingering, Via
+from speaker.plan import Plan, SessionPlan
+from speaker.rib.hops import Hops
+
+log = structlog.get_logger()
+
+REPLAY_SECONDS = 1.0
+"""A starting agent waits so long for leyline-bfd's replay: without it a dead next hop would come alive."""
+DRAIN_SECONDS = 5.0
+"""After so long a drained gateway takes its sessions to AdminDown: its traffic has gone elsewhere by then."""
+
+
+class LiveTable(Protocol):
+    """The part of the FIB that liveness moves."""
+
+    def set_liveness(self, dead: frozenset[tuple[str, bytes]], relays: Mapping[bytes, tuple[Relay, ...]]) -> None: ...
+
+    def next_hops(self) -> frozenset[bytes]: ...
+
+
+class Liveness:
+    """Verdicts of all pairs of one gateway. `wake` makes the FIB flush; `moved` asks for a report."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        bfd_socket: Path,
+        fib: LiveTable,
+        hops: Hops,
+        usable: Callable[[], Collection[str]],
+        wake: Callable[[], None],
+        moved: Callable[[], None],
+    ) -> None:
+        self.client = BfdClient(bfd_socket, self._changed, self._gone)
+        self.failovers = 0  # Pairs that died, since start.
+        self.guarded = False  # The guard against loops is in force: detours by plain IP may be used.
+        self._fib = fib
+        self._hops = hops
+        self._usable = usable
+        self._wake = wake
+        self._moved = moved
+        self._damper = Damper(plan.liveness)
+        self._demand = Demand()
+        self._relayed = Lingering()
+        self._drained_at: float | None = None
+        self._timer = asyncio.Event()
+        self._judging = False
+        self._told: tuple[DeadHops, dict[bytes, tuple[Via, ...]]] = frozenset(), {}
+        self.configure(plan)
+
+    def configure(self, plan: Plan) -> None:
+        """A new plan: other sessions, at once."""
+        if not plan.drained:
+            self._drained_at = None
+        elif self._drained_at is None:
+            self._drained_at = monotonic()
+        self._damper.configure(plan.liveness)
+        self._known = self._directory(plan)
+        self._judge()
+
+    # At start
+
+    async def hear_first(self) -> None:
+        """Waits for the replay of a leyline-bfd that runs, for a moment. `run` must run already."""
+        if not self._known.local or not self.client.path.exists():
+            return  # No BFD, or one that has only just been started and knows nothing.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REPLAY_SECONDS):
+                while not self.client.connected:
+                    await asyncio.sleep(0.01)
+        if not self.client.connected:
+            log.warning("leyline-bfd does not answer; next hops count as alive until it does")
+
+    # Events
+
+    async def run(self) -> None:
+        """For ever: holds that end."""
+        while True:
+            due = self._damper.due()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._timer.wait(), None if due is None else max(0.0, due - monotonic()))
+            self._timer.clear()
+            if self._damper.tick(monotonic()):
+                self._judge()
+                self._moved()
+
+    def links_moved(self) -> None:
+        self._judge()
+
+    def routes_moved(self) -> None:
+        """The RIB may have learnt next hops: what is dead may have a sibling of the other family now."""
+        if self._told[0] and self._hops.version != self._seen:
+            self._known = self._directory(self._known.plan)
+            self._judge()
+
+    def look(self, used: Collection[str] | None) -> frozenset[int]:
+        """Once a second. `used`: next hops in use; None: nobody can tell. Returns the uplinks that a hub relays to."""
+        now = monotonic()
+        if self._hops.version != self._seen:
+            self._known = self._directory(self._known.plan)
+        self._demand.note(self._known, used, self._fib.next_hops(), now)
+        self._judge()
+        return self._relayed.update(reach.relayed(self._known, self._damper.up()), now)
+
+    def _changed(self, status: Status) -> None:
+        pair = (status.device, status.remote)
+        before = self._damper.verdict(pair)
+        moved = self._damper.hear(status, monotonic())
+        self._timer.set()
+        if not moved:
+            return
+        after = self._damper.verdict(pair)
+        log.info("liveness", device=pair[0], remote=pair[1], state=after.state, was=before.state, reason=after.reason)
+        self.failovers += after.dead and not before.dead
+        self._judge_soon()
+        self._moved()
+
+    def _gone(self, device: str, remote: str) -> None:
+        if self._damper.gone((device, remote)):
+            self._judge_soon()
+
+    def _judge_soon(self) -> None:
+        """At once, but of a burst only the first and, when it is over, the rest together."""
+        if not self._judging:
+            self._judge()
+            self._judging = True
+            asyncio.get_running_loop().call_soon(self._judge_rest)
+
+    def _judge_rest(self) -> None:
+        self._judging = False
+        self._judge()
+
+    # Judgement
+
+    def _judge(self) -> None:
+        known, damper = self._known, self._damper
+        dead_pairs = damper.dead()
+        dead = reach.dead_hops(known, dead_pairs)
+        around: dict[bytes, tuple[Via, ...]] = {}
+        if dead and self.guarded:
+            around = reach.relays(known, dead, damper.up(), self._usable(), labels=False)
+        if (dead, around) != self._told:
+            self._told = dead, around
+            self._fib.set_liveness(dead, {hop: tuple(Relay(*via) for via in vias) for hop, vias in around.items()})
+            self._wake()
+        self._want(dead_pairs)
+
+    def _want(self, dead_pairs: set[Pair]) -> None:
+        known = self._known
+        wanted = reach.sessions(known, self._demand, dead_pairs, self._fib.next_hops(), self._usable())
+        # Beyond the bound of leyline-bfd: first those whose end would revive something, then the hubs'.
+        chosen = sorted(wanted, key=lambda pair: (pair not in dead_pairs, pair not in known.always, pair))
+        self.client.want(
+            Want(
+                uplinks=tuple(BfdUplink(*end) for end in known.local.values()),
+                sessions=tuple(sorted(chosen[: control.MAX_SESSIONS])),
+                accept=known.accept,
+                admin_down=self._drained_at is not None and monotonic() - self._drained_at > DRAIN_SECONDS,
+            )
+        )
+        if self._damper.retain(wanted):
+            self._judge_soon()
+
+    def _directory(self, plan: Plan) -> Directory:
+        self._seen = self._hops.version
+        return reach.directory(plan, self._hops)
+
+    # What is so
+
+    def pairs(self) -> dict[Pair, tuple[Verdict, Status | None]]:
+        """Every pair that has a session, or is dead."""
+        found: dict[Pair, tuple[Verdict, Status | None]] = {}
+        for pair, status in self.client.statuses.items():
+            found[pair] = self._damper.verdict(pair), status
+        for pair in self._damper.dead():
+            found.setdefault(pair, (self._damper.verdict(pair), None))
+        return found
+
+    def any_hub(self) -> bool:
+        """Whether any uplink may still reach a hub; for a gateway without hubs, whether any uplink is usable."""
+        usable = self._usable()
+        hubs = self._known.hubs or [b""]
+        return any(reach.lives(self._known, hub, self._told[0], usable) for hub in hubs)
+
+    def client_is_dead(self, session: SessionPlan) -> bool:
+        """Whether BFD says that no uplink of this client can be reached."""
+        hops = self._hops_of(session)
+        usable = self._usable()
+        return bool(hops and self._told[0]) and not any(
+            reach.lives(self._known, hop, self._told[0], usable) for hop in hops
+        )
+
+    def client_is_up(self, session: SessionPlan) -> bool:
+        """Whether BFD says that an uplink of this client can be reached."""
+        remotes = {self._known.far_uplink(hop).remote for hop in self._hops_of(session)}
+        return any(remote in remotes for _, remote in self._damper.up())
+
+    def _hops_of(self, session: SessionPlan) -> list[bytes]:
+        hops = session.imports.next_hops if session.imports is not None else ()
+        return [ip_address(hop.address).packed for hop in hops]
