@@ -108,6 +108,8 @@ class SessionPlan(PlanStruct, frozen=True):
     imports: ImportPlan | None  # Only for peer_role == "client".
     peer_address6: str | None = None  # The peer's IPv6 overlay address: what a detour of IPv6 goes through.
     peer_is_ours: bool = True  # A speaker of ours: BFD always, relays for us or is relayed to.
+    local_fallbacks: tuple[str, ...] = ()  # Other uplinks' addresses to dial from while the one in use is dead.
+    standby: bool = False  # The peer comes by this one only when its first uplink is dead. `peer` is GATEWAY/UPLINK.
 
 
 class LivenessPlan(PlanStruct, frozen=True):

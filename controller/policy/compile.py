@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+
+import msgspec
 
 from controller.inventory.model import (
     GLOBAL,
@@ -22,6 +24,7 @@ from controller.inventory.model import (
     bfd_of,
     circuit_classes,
     network_order,
+    uplink_key,
 )
 from controller.policy import communities
 from controller.policy.announced import Announced
@@ -158,8 +161,30 @@ class _Compiler:
 
     def sessions_of(self, gateway: Gateway) -> tuple[SessionPlan, ...]:
         """Sorted by the peer's name."""
-        found = [self.session(gateway, session) for session in self.sessions[gateway.name]]
+        found = [each for session in self.sessions[gateway.name] for each in self.ends(gateway, session)]
         return tuple(sorted(found, key=lambda session: session.peer))
+
+    def ends(self, gateway: Gateway, session: Session) -> Iterator[SessionPlan]:
+        """This gateway's end of it. A hub also waits at the further uplinks of a client, should the first one die."""
+        end = self.session(gateway, session)
+        if session.kind == "mesh":
+            yield end
+        elif session.listener != gateway.name:
+            fallbacks = tuple(str(uplink.address) for uplink in gateway.uplinks[1:])
+            yield msgspec.structs.replace(end, local_fallbacks=fallbacks)
+        else:
+            yield end
+            peer = self.members[session.dialer]
+            if not isinstance(peer, Gateway):
+                return
+            for uplink in peer.uplinks[1:]:
+                yield msgspec.structs.replace(
+                    end,
+                    peer=uplink_key(peer, uplink),
+                    peer_address=str(uplink.address),
+                    peer_address6=_text(uplink.address6),
+                    standby=True,
+                )
 
     def session(self, gateway: Gateway, session: Session) -> SessionPlan:
         """This gateway's end of it."""

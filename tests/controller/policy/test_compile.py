@@ -76,8 +76,8 @@ def test_who_talks_to_whom(inventory: Inventory) -> None:
     hubs = {gateway.name for gateway in full.gateways if gateway.role == "hub"}
     clients = {client.name for client in full.clients}
     for name, plan in plans.items():
-        peers = {session.peer: session for session in plan.sessions}
-        assert len(peers) == len(plan.sessions)
+        peers = {session.peer: session for session in plan.sessions if not session.standby}
+        assert len(peers) == len([session for session in plan.sessions if not session.standby])
         assert peers.keys() == ((plans.keys() | clients) - {name} if name in hubs else hubs)
         for peer, session in peers.items():
             assert session.peer_role == ("hub" if name not in hubs else "peer" if peer in hubs else "client")
@@ -118,13 +118,14 @@ def test_a_hub_accepts_what_its_client_announces_and_nothing_of_others(inventory
             if session.imports is None:
                 continue
             space = [(ip_network(each.prefix), each.longest) for each in session.imports.allocations]
-            site = next(each.site for each in (*full.gateways, *full.clients) if each.name == session.peer)
+            name = session.peer.partition("/")[0]
+            site = next(each.site for each in (*full.gateways, *full.clients) if each.name == name)
             assert {str(network) for network, _ in space} == {
                 str(each.prefix) for each in full.allocations if each.site == site
             }
-            if session.peer not in plans:
+            if name not in plans:
                 continue
-            spoke = plans[session.peer]
+            spoke = plans[name]
             for announcement in spoke.announcements:
                 for prefix in map(ip_network, announcement.prefixes):
                     assert any(
@@ -309,12 +310,35 @@ def test_bfd_timers_drain_and_the_ends_of_sessions(inventory: Inventory) -> None
             timers = bfd_of(classes[uplink.circuit_class])
             assert uplink.bfd == (None if timers is None else BfdPlan(timers.interval_ms, timers.multiplier))
         for session in plan.sessions:
-            assert session.peer_is_ours == (session.peer in members)
-            if session.peer in members:
-                six = members[session.peer].uplinks[0].address6
-                assert session.peer_address6 == (None if six is None else str(six))
+            name, _, uplink_name = session.peer.partition("/")
+            assert session.peer_is_ours == (name in members)
+            if name in members:
+                ends = members[name].uplinks
+                end = next(each for each in ends if each.name == uplink_name) if uplink_name else ends[0]
+                assert session.peer_address6 == (None if end.address6 is None else str(end.address6))
             if session.imports is not None:
-                assert {each.drained for each in session.imports.next_hops} == {session.peer in drained}
+                assert {each.drained for each in session.imports.next_hops} == {name in drained}
+
+
+@some
+@given(inventories())
+def test_a_spoke_dials_by_another_uplink_and_every_hub_waits_there(inventory: Inventory) -> None:
+    full = allocate(inventory)
+    plans = compile_plans(full)
+    for gateway in full.gateways:
+        further = [str(uplink.address) for uplink in gateway.uplinks[1:]]
+        for session in plans[gateway.name].sessions:
+            assert list(session.local_fallbacks) == (further if session.peer_role == "hub" else [])
+        if gateway.role == "hub":
+            continue
+        for hub in (plan for plan in plans.values() if plan.role == "hub"):
+            ends = [each for each in hub.sessions if each.peer.partition("/")[0] == gateway.name]
+            first = next(each for each in ends if not each.standby)
+            waiting = {each.peer_address: each for each in ends if each.standby}
+            assert waiting.keys() == set(further)
+            for each in waiting.values():
+                assert each.passive
+                assert each.imports == first.imports
 
 
 @some
