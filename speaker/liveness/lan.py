@@ -94,10 +94,10 @@ class Lan:
 
     def ports(self, ports: Mapping[str, Port]) -> None:
         """Every interface of this box."""
-        before, self._ports = self._ports, dict(ports)
-        if before is None or _networks(before) != _networks(ports):
-            self._find_lans()
-            self._place(regroup=before is None)
+        lans, self._ports = self._lans, dict(ports)
+        self._find_lans()
+        if self._lans != lans:
+            self._place()
 
     def routes(self, routes: Mapping[str, str]) -> None:
         """prefix -> interface, of routes that others made for `unplaced`."""
@@ -175,13 +175,16 @@ class Lan:
         return tuple(found[:MAX_REPORTS])
 
     def _find_lans(self) -> None:
-        """The networks of all interfaces behind which a LAN can be."""
+        """The networks of all interfaces behind which a LAN can be.
+
+        An address alone is none: first hops come and go, and with them nothing is placed anew.
+        """
         self._lans = [
             (_span(network), name)
             for name, (_, networks) in sorted((self._ports or {}).items())
             if name not in self._uplinks
             for network in networks
-            if not network.is_link_local
+            if network.prefixlen < network.max_prefixlen and not network.is_link_local
         ]
 
     def _by_address(self, span: _Span) -> tuple[str, ...]:
@@ -231,10 +234,6 @@ def _span(network: Network) -> _Span:
 
 def _span_of_key(family: Family, key: Key) -> _Span:
     return _Span(family, key[0], int.from_bytes(key[1:].ljust(family.bits // 8, b"\0"), "big"))
-
-
-def _networks(ports: Mapping[str, Port]) -> dict[str, tuple[Network, ...]]:
-    return {name: networks for name, (_, networks) in ports.items()}
 
 
 class LanWatch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import secrets
 import socket
 import struct
@@ -96,8 +97,10 @@ async def attempt(probe: ProbePlan, interface: str, seconds: float) -> str:
             await (_connect if probe.kind == "tcp" else _echo)(probe, interface)
     except TimeoutError:
         return "no answer"
-    except OSError as error:
-        return error.strerror or str(error)
+    except PermissionError as error:
+        return error.strerror
+    except OSError as error:  # asyncio has words of its own for it, with the address in them.
+        return os.strerror(error.errno) if error.errno else str(error)
     return ""
 
 
@@ -140,7 +143,7 @@ def _icmp_socket(version: int) -> socket.socket:
         return socket.socket(FAMILY[version], socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, ICMP[version])
     except PermissionError:
         text = "not permitted: run as root, or put the group into net.ipv4.ping_group_range"
-        raise OSError(errno.EACCES, text) from None
+        raise PermissionError(errno.EACCES, text) from None
 
 
 def echo(version: int, identifier: int, sequence: int) -> bytes:
