@@ -25,6 +25,7 @@ FIRST_RELAY_LABEL = 16000
 HIGHEST_LABEL = 2**20 - 2  # The kernel's table has room for 1048575 labels, the first being 0.
 TABLE_STEP = 1 << 16  # The table grows by so many labels at a time: 512 KiB each.
 MESSAGES_PER_BATCH = 1000
+DUMP = 1
 
 
 def relay_label(number: int) -> int:
@@ -120,8 +121,8 @@ class _MplsKernel(LinuxKernel):
         """Raises KernelError; a kernel without MPLS has none."""
         if unsupported():
             raise KernelError(errno.EAFNOSUPPORT, unsupported())
-        sequence = self._next_sequence()
-        return [route for buffer in self._dump(codec.dump(sequence), sequence) for route in codec.routes(buffer)]
+        # This socket asks for nothing else, so any number will do.
+        return [route for buffer in self._dump(codec.dump(DUMP), DUMP) for route in codec.routes(buffer)]
 
 
 def _resolve(label: int, device: str, address: str) -> LabelRoute:

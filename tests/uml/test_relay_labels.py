@@ -1,0 +1,14 @@
+"""Relay labels on a kernel that has MPLS."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.uml import machine
+
+pytestmark = pytest.mark.root
+
+
+def test_relay_labels_with_real_packets() -> None:
+    result = machine.run_pytest("tests/uml/inside/relay_labels.py", timeout=55)
+    assert result.status == 0, result.output
