@@ -67,9 +67,16 @@ class Gateway:
             self.fib.set_may_remove(True)
             await self.fib.flush_async()
         self._bridge = BridgeClient(self._settings.state.bridge / SOCKET)
-        self._keeper = SessionKeeper(self._bridge, self._settings.state, lambda: self.plan, self._session_error)
         tasks = await self._stack.enter_async_context(Tasks())
         await self._start_liveness(tasks)
+        self._keeper = SessionKeeper(
+            self._bridge,
+            self._settings.state,
+            lambda: self.plan,
+            self.liveness.dead_for_long,
+            self.router.moving,
+            self._session_error,
+        )
         await self.apply(self.plan)
         await self._stack.enter_async_context(self._bridge)
         for work in (self._events, self._flush, self._tick, self._look, self._audit, self._follow_links):
@@ -212,6 +219,7 @@ class Gateway:
             await self._guard.apply(self.plan)
             self.liveness.guarded = self._guard.in_force
             self.router.relay_to(self.liveness.look(await self._guard.used()))
+            self._keeper.look()
 
     async def _audit(self) -> None:
         while True:

@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 REPLAY_SECONDS = 1.0
 """A starting agent waits so long for leyline-bfd's replay: without it a dead next hop would come alive."""
+REDIAL_SECONDS = 3.0
+"""A hub is dialled from another uplink when BFD has been down for so long: a shorter loss TCP bears."""
 DRAIN_SECONDS = 5.0
 """After so long a drained gateway takes its sessions to AdminDown: its traffic has gone elsewhere by then."""
 
@@ -214,10 +216,13 @@ class Liveness:
             reach.lives(self._known, hop, self._told[0], usable) for hop in hops
         )
 
-    def client_is_up(self, session: SessionPlan) -> bool:
-        """Whether BFD says that an uplink of this client can be reached."""
-        remotes = {self._known.far_uplink(hop).remote for hop in self._hops_of(session)}
-        return any(remote in remotes for _, remote in self._damper.up())
+    def dead_for_long(self, local: str, remote: str) -> bool:
+        """Whether the uplink with this address is down, or has not reached that far end for REDIAL_SECONDS."""
+        device = next((each.interface for each in self._known.plan.uplinks if each.address == local), "")
+        if device not in self._usable():
+            return True
+        verdict = self._damper.verdict((device, remote))
+        return verdict.dead and monotonic() - verdict.since >= REDIAL_SECONDS
 
     def _hops_of(self, session: SessionPlan) -> list[bytes]:
         hops = session.imports.next_hops if session.imports is not None else ()

@@ -120,7 +120,7 @@ class Router:
         source = session.source_for(event.router_id)
         self.rib.set_session(source, import_policy(session.plan, self._facts, self._relayed))
         resumed = event.resumed
-        session.up, session.since, session.reason = True, time(), ""
+        session.up, session.since, session.reason, session.moving = True, time(), "", False
         if session.stale_until is not None:  # Kept for longer than that with all hubs gone: now it may speak.
             session.stale_until = max(session.stale_until, monotonic() + session.plan.restart_time)
         session.source, session.negotiated = source, event.negotiated
@@ -142,6 +142,12 @@ class Router:
             log.warning("peer has no enhanced route refresh; its session is reset", peer=session.plan.peer)
             self._transport.teardown(event.peer, ADMINISTRATIVE_RESET)
 
+    def moving(self, peer: str) -> None:
+        """Its session is about to be dialled from another uplink: its end will be our own doing."""
+        session = self.sessions.get(peer)
+        if session is not None:
+            session.moving = True
+
     def peer_down(self, event: PeerDown) -> None:
         """TCP was lost: paths stay, stale, for the restart time. A NOTIFICATION means it: they go (RFC 4724)."""
         session = self.sessions.get(event.peer)
@@ -158,7 +164,7 @@ class Router:
         session.owed.clear()
         if session.source is None:
             return
-        keep = not event.notification and session.plan.restart_time > 0
+        keep = (session.moving or not event.notification) and session.plan.restart_time > 0
         self.rib.session_lost(session.source, keep=keep)
         if not keep:
             session.stale_until = session.lost_at = None

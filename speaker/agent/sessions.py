@@ -32,6 +32,7 @@ class Session:
     since: float
     up: bool = False
     reason: str = "not yet connected"
+    moving: bool = False  # We ourselves end it, to dial from another uplink: what the peer told stays until it returns.
     source: Source | None = None  # Of the present or of the last connection: its paths may be stale, not gone.
     negotiated: Negotiated | None = None
     decoder: Decoder | None = None
@@ -50,6 +51,11 @@ class Session:
     @property
     def families(self) -> tuple[Family, ...]:
         return tuple(Family(name) for name in self.plan.families)
+
+    @property
+    def gateway(self) -> str:
+        """Whose session it is: a gateway may have one per uplink, of which one is up (`SessionPlan.standby`)."""
+        return self.plan.peer.partition("/")[0]
 
     @property
     def heard_all(self) -> bool:
@@ -82,11 +88,16 @@ class Sessions:
         wanted = {session.peer_address: session for session in plan.sessions}
         gone = [self._by_address.pop(address) for address in list(self._by_address) if address not in wanted]
         for address, session_plan in wanted.items():
-            known = self._by_address.setdefault(address, Session(session_plan, since=now))
+            reason = "standby, for when the first uplink is dead" if session_plan.standby else "not yet connected"
+            known = self._by_address.setdefault(address, Session(session_plan, since=now, reason=reason))
             known.plan = session_plan
         return gone
 
     def all_heard(self, roles: Iterable[str]) -> bool:
-        """Every peer in one of these roles has said End-of-RIB for each family."""
+        """Every peer in one of these roles has said End-of-RIB for each family, by whichever of its sessions."""
         wanted = set(roles)
-        return all(set(s.families) <= s.heard for s in self if s.plan.peer_role in wanted)
+        heard: dict[str, bool] = {}
+        for session in self:
+            if session.plan.peer_role in wanted:
+                heard[session.gateway] = heard.get(session.gateway, False) or set(session.families) <= session.heard
+        return all(heard.values())

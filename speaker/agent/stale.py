@@ -1,7 +1,7 @@
 """How long the paths of a lost session stay (RFC 4724), and which own prefixes go out. Pure.
 
-A session that was lost by TCP says nothing about the data plane: BFD does. So beyond the restart time stale
-paths stay where nobody could tell better and the way is not known to be dead; `hubless_seconds` bounds it.
+A session that was lost by TCP says nothing about the data plane: BFD does. So with all hubs gone stale paths stay
+beyond the restart time, where the way is not known to be dead; `hubless_seconds` bounds it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,11 @@ class ClientLiveness(Protocol):
 
     def client_is_dead(self, session: SessionPlan) -> bool: ...
 
-    def client_is_up(self, session: SessionPlan) -> bool: ...
-
 
 class NoLiveness:
     """Nothing is known: the restart time alone decides."""
 
     def client_is_dead(self, session: SessionPlan) -> bool:  # noqa: ARG002
-        return False
-
-    def client_is_up(self, session: SessionPlan) -> bool:  # noqa: ARG002
         return False
 
 
@@ -41,24 +36,25 @@ def why_purge(
 ) -> str:
     """Why what is stale of `session` must go now; "" when it stays, or nothing is stale.
 
-    A client's goes at once when none of its uplinks can be reached, and after the restart time unless BFD is up to
-    one of them (a site whose BGP broke still forwards). A hub's goes after the restart time when another
-    hub has told everything; with all hubs gone it stays: the sender's own liveness still rules the kernel.
+    A client's goes at once when none of its uplinks can be reached, or when the client has told everything in a
+    session from another uplink; else after the restart time. A hub's goes after the restart time when another hub
+    has told everything; with all hubs gone it stays: the sender's own liveness still rules the kernel.
     """
     if session.stale_until is None or session.lost_at is None:
         return ""
     if session.up:
         return "restart time is over" if now >= session.stale_until else ""
     role = session.plan.peer_role
+    others = [each for each in everybody if each is not session]
+    if any(each.heard_all for each in others if each.gateway == session.gateway):
+        return "another session of this gateway has told everything"
     if role == "client" and clients.client_is_dead(session.plan):
         return "BFD reaches none of its next hops"
     if now < session.stale_until:
         return ""
     if now >= max(session.stale_until, session.lost_at + keep_seconds):
         return "nothing was heard of it for too long"
-    if role == "client" and clients.client_is_up(session.plan):
-        return ""
-    if role == "hub" and not any(each.heard_all for each in everybody if each.plan.peer_role == "hub"):
+    if role == "hub" and not any(each.heard_all for each in others if each.plan.peer_role == "hub"):
         return ""
     return "restart time is over"
 
