@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -112,7 +113,7 @@ class Forwarding:
         drained = self.plan is not None and self.plan.drained
         kernel = KernelReport({}, 0, 0, 0, "", {})
         hop = NextHopReport(
-            "10.42.0.1", "zt0", "down", now - 90, "no BFD packet for 3000 ms", 2, "Down", 3000.0, "hub-2"
+            "10.42.0.1", "zt0", "down", now - 300, "no BFD packet for 3000 ms", 2, "Down", 3000.0, "hub-2"
         )
         return Report(
             1, self.speaker.name, "0.1.0", (1, 2), self.digest, "", now, now, True, (), (), kernel, drained,
@@ -169,6 +170,13 @@ def test_a_gateway_that_keeps_forwarding_is_said_with_its_rate(declared: Leyline
     assert "it still forwards" in done.stderr
     assert "leyline undrain berlin-1 ends it" in done.stderr
     assert done.stderr.startswith("Warning: no other undrained gateway announces 10.1.1.0/24: this traffic keeps")
+
+
+def test_a_terminal_shows_what_still_flows(declared: Leyline, berlin: Forwarding) -> None:
+    berlin.lets_go = False
+    code, seen = declared.on_terminal("drain", "berlin-1", "--timeout", "4", answers={})
+    assert code == 1
+    assert re.search(r"berlin-1: it still forwards \d+ packets/s; \d s left", seen), seen
 
 
 def test_the_only_gateway_of_a_site_is_drained_with_a_warning(declared: Leyline, berlin: Forwarding) -> None:
@@ -237,7 +245,7 @@ def test_liveness_of_a_gateway_is_asked_now(declared: Leyline, berlin: Forwardin
     assert declared("show", "liveness").stderr == "no gateway reports a next hop\n"
     shown = declared("show", "liveness", "berlin-1").stdout.splitlines()
     assert lines(shown[1])[0] == [
-        *("berlin-1", "10.42.0.1", "zt0", "down", "90", "s", "Down", "3000", "ms", "2", "hub-2", "0", "s"),
+        *("berlin-1", "10.42.0.1", "zt0", "down", "5", "min", "Down", "3000", "ms", "2", "hub-2", "0", "s"),
         *("no", "BFD", "packet", "for", "3000", "ms"),
     ]
     (found,) = json.loads(declared("show", "liveness", "berlin-1", "--json").stdout)
@@ -255,7 +263,7 @@ def test_liveness_of_all_is_what_they_reported(declared: Leyline, running: Runni
     )
     speaker.report(next_hops=hops)
     done = declared("show", "liveness")
-    assert lines(done.stdout)[1] == ["berlin-1", "10.42.9.0", "zt0", "unknown", "-", "-", "0", "-", "0", "s"]
+    assert lines(done.stdout)[1][:-2] == ["berlin-1", "10.42.9.0", "zt0", "unknown", "-", "-", "0", "-"]
     assert "berlin-1 reports 1,000 next hops at most" in done.stderr
     running.age_reports(100)
     assert "silent" in declared("show", "liveness").stdout

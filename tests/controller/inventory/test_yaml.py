@@ -36,6 +36,11 @@ def test_dump_and_read_round_trip(inventory: Inventory) -> None:
     assert to_document(parse_document(data)[0]) == document
 
 
+def test_what_is_true_is_true_in_any_yaml() -> None:
+    gateway = {"name": "g", "drained": True, "uplinks": [{"name": "main"}]}
+    assert "    drained: true\n" in dump_yaml({"gateways": [gateway]})
+
+
 def test_nothing_round_trips() -> None:
     assert read_yaml(dump_yaml({}), "x") == ({}, [])
 

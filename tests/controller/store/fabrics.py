@@ -10,7 +10,18 @@ from typing import Any
 Document = dict[str, Any]
 
 SMALL: Document = {
-    "fabric": {"name": "demo", "asn": 64512, "segment": "10.42.0.0/16", "segment6": "fd42:42::/64"},
+    "fabric": {
+        "name": "demo",
+        "asn": 64512,
+        "segment": "10.42.0.0/16",
+        "segment6": "fd42:42::/64",
+        "bfd_up_delay_ms": 1,
+        "bfd_hold_max_ms": 2,
+        "bfd_idle_seconds": 30,
+        "bfd_max_sessions": 4,
+        "hubless_seconds": 5,
+        "vrrp_advert_ms": 60,
+    },
     "regions": [{"name": "eu"}],
     "circuit_classes": [
         {"name": "gold", "preference": 300, "bfd": {"interval_ms": 250, "multiplier": 4}},
