@@ -6,9 +6,9 @@ import pytest
 
 from tests.uml import machine
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
 def test_relay_labels_with_real_packets() -> None:
-    result = machine.run_pytest("tests/uml/inside/relay_labels.py", timeout=55)
+    result = machine.run_pytest("tests/uml/inside/relay_labels.py", timeout=120)
     assert result.status == 0, result.output

@@ -5,11 +5,16 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import closing
+from ipaddress import ip_address
 
 import pytest
 
+from speaker.kernel.fib import Fib, Relay
 from speaker.kernel.mpls import HIGHEST_LABEL, LabelTable, apply_mpls_sysctls, relay_label
+from speaker.kernel.socket import LinuxKernel
 from tests.netns.namespaces import inside
+from tests.speaker.kernel.world import via, want
 from tests.uml.inside.world import A6, B6, HOST_A, HOST_B, HUB, HUB6, A, B, ask, fabric, has_route, ip, mac
 
 TO_A, TO_B = relay_label(1), relay_label(2)
@@ -21,18 +26,45 @@ GONE = "link add gone type veth peer name far\naddress add 10.43.0.1/24 dev gone
 RTNLGRP_MPLS_ROUTE = 27
 
 
+class Spoke:
+    """Routes of one spoke to one far site, by the FIB."""
+
+    def __init__(self, node: str, prefixes: tuple[str, str], far: tuple[str, str], label: int) -> None:
+        with inside(node):
+            self.kernel = LinuxKernel()
+            self.fib = Fib(self.kernel, ["seg"], segments=["10.42.0.0/16", "fd42:42::/64"])
+            self.fib.set_link("seg", socket.if_nametoindex("seg"))
+        self.fib.adopt()
+        self.dead = frozenset(("seg", ip_address(each).packed) for each in far)
+        hubs = zip(far, (HUB, HUB6), strict=True)
+        self.relays = {ip_address(each).packed: (Relay("seg", ip_address(hub).packed, label),) for each, hub in hubs}
+        self.detour()
+        for prefix, each in zip(prefixes, far, strict=True):
+            want(self.fib, prefix, via(each))
+        self.flush()
+
+    def detour(self) -> None:
+        """BFD says that the far uplink is dead, and the hub that it relays."""
+        self.fib.set_liveness(self.dead, self.relays)
+
+    def flush(self) -> None:
+        outcome = self.fib.flush()
+        assert outcome.converged, outcome
+
+    def close(self) -> None:
+        self.fib.close()
+        self.kernel.close()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def world() -> Iterator[None]:
-    with fabric():
-        ip(
-            f"route add 10.2.0.0/24 encap mpls {TO_B} via {HUB}\nroute add fd00:2::/64 encap mpls {TO_B} via {HUB6}\n",
-            "a",
-        )
-        ip(
-            f"route add 10.1.0.0/24 encap mpls {TO_A} via {HUB}\nroute add fd00:1::/64 encap mpls {TO_A} via {HUB6}\n",
-            "b",
-        )
-        yield
+def spoke() -> Iterator[Spoke]:
+    """`a`; `b` has its like, for the answers."""
+    with (
+        fabric(),
+        closing(Spoke("a", ("10.2.0.0/24", "fd00:2::/64"), (B, B6), TO_B)) as near,
+        closing(Spoke("b", ("10.1.0.0/24", "fd00:1::/64"), (A, A6), TO_A)),
+    ):
+        yield near
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +101,17 @@ def test_a_hub_relays_by_label_and_looks_up_no_address(address: str) -> None:
 def test_the_other_way_works_too(address: str) -> None:
     assert apply(LABELS) == []
     assert ask("hb", address) == THREE_ROUTERS
+
+
+def test_a_spoke_takes_the_detour_only_while_the_far_uplink_is_dead(spoke: Spoke) -> None:
+    assert apply(LABELS) == []
+    assert [ask("ha", address) for address in HOST_B] == [THREE_ROUTERS, THREE_ROUTERS]
+    spoke.fib.set_liveness(frozenset(), {})
+    spoke.flush()
+    assert [ask("ha", address, patience=SILENCE) for address in HOST_B] == [None, None]  # Straight into the cut.
+    spoke.detour()
+    spoke.flush()
+    assert [ask("ha", address) for address in HOST_B] == [THREE_ROUTERS, THREE_ROUTERS]
 
 
 def test_a_label_by_an_ipv6_neighbour_takes_both_families() -> None:
