@@ -43,6 +43,12 @@ def agent_options(command: Decorated) -> Decorated:
                 type=click.Path(dir_okay=False, path_type=Path),
                 help="Carry out this plan file; ask no controller. SIGHUP reads it again.",
             ),
+            click.option(
+                "--metrics",
+                metavar="ADDRESS:PORT",
+                envvar="LEYLINE_METRICS",
+                help="Serve Prometheus metrics there, like 127.0.0.1:9641. Off by default.",
+            ),
             click.option("--audit-seconds", type=click.FloatRange(min=0.1), hidden=True),
             click.option("--break-before-make", type=bool, hidden=True),
             state_option,
@@ -186,36 +192,38 @@ def hook(state_dir: Path) -> None:
 
 
 @speaker.command()
-@click.argument("what", type=click.Choice(["status", "routes"]), default="status")
+@click.argument("what", type=click.Choice(["status", "routes", "liveness"]), default="status")
 @click.argument("prefix", default="")
 @click.option("--family", type=click.Choice(["ipv4", "ipv6"]), help="Only routes of this family.")
 @click.option("--limit", type=click.IntRange(1, 20_000), default=1000, show_default=True, help="Paths at most.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @state_option
 def show(what: str, prefix: str, family: str | None, limit: int, as_json: bool, state_dir: Path) -> None:
-    """Show this gateway's sessions, uplinks and kernel, or its routes, as its agent sees them now.
+    """Show this gateway's sessions, uplinks and kernel, its routes, or its next hops' liveness, as its agent sees them.
 
     \b
     Examples:
       leyline speaker show
+      leyline speaker show liveness
       leyline speaker show routes 10.1.0.0/16 --json
     """
     import json
 
     from rich.console import Console
 
-    from speaker.show import NoAnswer, fetch, print_report, print_routes
+    from speaker.show import NoAnswer, fetch, liveness_of, print_liveness, print_report, print_routes
     from speaker.state import StateDir
 
-    kind = "report" if what == "status" else "routes"
+    kind = "routes" if what == "routes" else "report"
     try:
         body = fetch(StateDir(state_dir).control, kind, {"prefix": prefix, "family": family or "", "limit": str(limit)})
     except NoAnswer as error:
         raise click.ClickException(str(error)) from None
     if as_json:
-        click.echo(json.dumps(body))
+        click.echo(json.dumps(liveness_of(body) if what == "liveness" else body))
         return
-    (print_report if what == "status" else print_routes)(body, Console(soft_wrap=not sys.stdout.isatty()))
+    prints = {"status": print_report, "routes": print_routes, "liveness": print_liveness}
+    prints[what](body, Console(soft_wrap=not sys.stdout.isatty()))
 
 
 def _prepared(state_dir: Path) -> Any:
@@ -249,7 +257,17 @@ def _settings(state_dir: Path, gateway: str, **options: Any) -> Any:
         access = ControllerAccess(options["controller"], token, gateway, options["cacert"])
     elif not options["plan"]:
         raise click.UsageError("say where the plan comes from: --controller URL, or --plan FILE")
-    settings = AgentSettings(gateway=gateway, state=StateDir(state_dir), access=access, plan_file=options["plan"])
+    metrics = None
+    if options["metrics"]:
+        from speaker.agent.metrics import BadAddress, parse_address
+
+        try:
+            metrics = parse_address(options["metrics"])
+        except BadAddress as error:
+            raise click.BadParameter(str(error), param_hint="--metrics") from None
+    settings = AgentSettings(
+        gateway=gateway, state=StateDir(state_dir), access=access, plan_file=options["plan"], metrics=metrics
+    )
     hidden = {name: options[name] for name in ("audit_seconds", "break_before_make") if options[name] is not None}
     return replace(settings, **hidden)
 

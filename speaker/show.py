@@ -53,6 +53,34 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         console.print(f"sysctl {name}: {change}", markup=False, highlight=False)
 
 
+def liveness_of(report: dict[str, Any]) -> dict[str, Any]:
+    """The part of a report that is about liveness."""
+    names = ("gateway", "reported_at", "drained", "next_hops", "lans", "forwarded", "forwarded_pps", "loop_lag_ms")
+    return {name: report[name] for name in names}
+
+
+def print_liveness(report: dict[str, Any], console: Console) -> None:
+    """Next hops, those that are not well first, and LANs, for people."""
+    drained = "drained; " if report["drained"] else ""
+    console.print(
+        f"{report['gateway']}: {drained}forwards {report['forwarded_pps']:.0f} packets a second;"
+        f" loop lag {report['loop_lag_ms']:.0f} ms (99.9 %)",
+        highlight=False,
+    )
+    columns = ("next hop", "interface", "state", "for", "BFD", "detects in", "flaps", "detour", "reason")
+    console.print(_table(columns, [_next_hop(hop, report["reported_at"]) for hop in report["next_hops"]]))
+    if report["lans"]:
+        lans = [(n["prefix"], n["interface"], "up" if n["up"] else "withdrawn", n["reason"]) for n in report["lans"]]
+        console.print(_table(("prefix", "interface", "state", "reason"), lans))
+
+
+def _next_hop(hop: dict[str, Any], now: float) -> tuple[str, ...]:
+    since = f"{max(0, now - hop['since']):.0f} s"
+    detects = f"{hop['detection_ms']:.0f} ms" if hop["detection_ms"] else ""
+    named = (hop["address"], hop["interface"], hop["state"], since, hop["bfd"], detects)
+    return (*named, str(hop["flaps"]), hop["detour"], hop["reason"])
+
+
 def print_routes(body: dict[str, Any], console: Console) -> None:
     """All paths, the used ones marked by a star."""
     rows = [

@@ -17,6 +17,7 @@ import structlog
 from speaker.agent.answers import answer
 from speaker.agent.control import serve
 from speaker.agent.gateway import Gateway
+from speaker.agent.health import Health
 from speaker.agent.plans import PlanState, PlanStore
 from speaker.agent.poll import ControllerClient
 from speaker.agent.reporting import build_report
@@ -41,10 +42,13 @@ class Agent:
         self._controller: ControllerClient | None = None
         self._store_error = ""
         self._started_at = time.time()
+        self._health = Health()
 
     async def run(self) -> None:
         """Runs until it is cancelled. Raises what ends it: an unreadable kernel, IdentityChanged, our own bugs."""
         self._load()
+        if self._settings.metrics is not None:
+            self._health.serve(*self._settings.metrics)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             control = await serve(self._settings.state.control, self._answer)
             stack.callback(control.close)
@@ -56,6 +60,7 @@ class Agent:
                 tasks.create_task(self._controller.poll_for_ever())
                 tasks.create_task(self._report_for_ever())
             tasks.create_task(self._carry_out())
+            tasks.create_task(self._health.run(lambda: self._gateway))
 
     def _load(self) -> None:
         """The plan to start with: a file that was named, or the last good one. SIGHUP reads a named file again."""
@@ -135,7 +140,9 @@ class Agent:
 
     def _report(self) -> Report:
         plan_error = self._plans.error or self._store_error
-        return build_report(self._settings.gateway, self._plans, plan_error, self._gateway, self._started_at)
+        return build_report(
+            self._settings.gateway, self._plans, plan_error, self._gateway, self._started_at, self._health
+        )
 
     async def _answer(self, ask: Ask) -> Answer:
         if ask.kind == "report":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -13,6 +13,7 @@ import structlog
 
 from speaker.agent.guard import Guard
 from speaker.agent.keeper import SessionKeeper
+from speaker.agent.lan import LanSide
 from speaker.agent.liveness import Liveness
 from speaker.agent.router import Router
 from speaker.agent.settings import AgentSettings
@@ -51,6 +52,7 @@ class Gateway:
         self._stack = AsyncExitStack()
         self._fib_wake = asyncio.Event()
         self._links_moved = asyncio.Event()
+        self._pump_due = asyncio.Event()
         self._guard = Guard()
         self._removal_at: float | None = monotonic() + settings.removal_seconds
 
@@ -67,6 +69,8 @@ class Gateway:
             self.fib.set_may_remove(True)
             await self.fib.flush_async()
         self._bridge = BridgeClient(self._settings.state.bridge / SOCKET)
+        self.lan = LanSide(self._settings.state, self._withdraw, self._forwards)
+        self._stack.callback(self.lan.close)
         tasks = await self._stack.enter_async_context(Tasks())
         await self._start_liveness(tasks)
         self._keeper = SessionKeeper(
@@ -78,10 +82,12 @@ class Gateway:
             self._session_error,
         )
         await self.apply(self.plan)
+        self.lan.start(self.plan)
         await self._stack.enter_async_context(self._bridge)
         for work in (self._events, self._flush, self._tick, self._look, self._audit, self._follow_links):
             tasks.start(work())
         tasks.start(self._keeper.run())
+        tasks.start(self.lan.run())
         self.failed = tasks.failed
         return self
 
@@ -95,7 +101,7 @@ class Gateway:
             self.fib,
             hops,
             lambda: self._links.usable,
-            self._fib_wake.set,
+            self._liveness_moved,
             self._moved,
         )
         self.router = Router(
@@ -132,6 +138,7 @@ class Gateway:
         self.fib.configure(self._devices, plan.segments)
         self.fib.want_rejects(plan.rejects)
         self.liveness.configure(plan)
+        self.lan.configure(plan)
         await self._apply_facts()
         await self.router.pump()
         self._fib_wake.set()
@@ -203,7 +210,9 @@ class Gateway:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._pump_due.wait(), TICK_SECONDS)
+            self._pump_due.clear()
             self.router.tick()
             await self.router.pump()
             if self._removal_at is not None and (self.router.heard_everybody or monotonic() >= self._removal_at):
@@ -211,6 +220,7 @@ class Gateway:
                 self._removal_at = None
                 self.fib.set_may_remove(True)
                 self._fib_wake.set()
+                self.lan.wake()
 
     async def _look(self) -> None:
         """What only shows once a second: which next hops are in use, and whom a hub relays to."""
@@ -250,6 +260,7 @@ class Gateway:
             await self._links_moved.wait()
             self._links_moved.clear()
             self.liveness.links_moved()
+            self.lan.wake()
             self._set_sysctls()
             await self._apply_facts()
             await self.router.pump()
@@ -258,6 +269,22 @@ class Gateway:
     def _routes_moved(self) -> None:
         self.liveness.routes_moved()
         self._fib_wake.set()
+
+    def _liveness_moved(self) -> None:
+        self._fib_wake.set()
+        self.lan.wake()
+
+    def _withdraw(self, prefixes: frozenset[str]) -> None:
+        """Own prefixes whose LAN is dead, or lives again: told to the hubs now, not at the next tick."""
+        self.router.withdraw(prefixes)
+        self._pump_due.set()
+        self._moved()
+
+    def _forwards(self) -> bool | None:
+        """Whether what hosts give us can leave. Not known before all was heard that would make it so."""
+        if self._removal_at is not None:
+            return None
+        return self.liveness.any_hub()
 
     def _session_error(self, error: str) -> None:
         self.last_error = error

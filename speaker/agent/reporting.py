@@ -5,12 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
+from ipaddress import ip_address
 
 from speaker.agent.gateway import Gateway
+from speaker.agent.health import Health
+from speaker.agent.liveness import Liveness
 from speaker.agent.plans import PlanState
 from speaker.agent.sessions import Session
-from speaker.plan import READABLE_VERSIONS
-from speaker.report import REPORT_VERSION, KernelReport, Report, SessionReport, UplinkReport
+from speaker.kernel.fib import Fib
+from speaker.liveness.bfd.control import Status
+from speaker.liveness.damping import Pair, Verdict
+from speaker.plan import READABLE_VERSIONS, Plan
+from speaker.report import (
+    MAX_NEXT_HOPS,
+    REPORT_VERSION,
+    KernelReport,
+    NextHopReport,
+    Report,
+    SessionReport,
+    UplinkReport,
+)
 from speaker.rib.prefix import Family
 from speaker.rib.rib import Rib
 
@@ -18,7 +32,12 @@ NO_KERNEL = KernelReport(routes={}, groups=0, failed=0, repaired=0, last_error="
 
 
 def build_report(
-    gateway_name: str, plans: PlanState, plan_error: str, gateway: Gateway | None, started_at: float
+    gateway_name: str,
+    plans: PlanState,
+    plan_error: str,
+    gateway: Gateway | None,
+    started_at: float,
+    health: Health,
 ) -> Report:
     """The report as things stand now; before the first plan it says little more than that."""
     return Report(
@@ -34,6 +53,46 @@ def build_report(
         sessions=tuple(_sessions(gateway.router.sessions, gateway.router.rib)) if gateway else (),
         uplinks=tuple(_uplinks(gateway)) if gateway else (),
         kernel=_kernel(gateway) if gateway else NO_KERNEL,
+        drained=gateway is not None and gateway.plan.drained,
+        next_hops=next_hops(gateway.liveness, gateway.fib, gateway.plan) if gateway else (),
+        lans=gateway.lan.reports() if gateway else (),
+        forwarded=health.forwarded,
+        forwarded_pps=health.forwarded_pps,
+        loop_lag_ms=health.lag.p999_ms,
+    )
+
+
+STATES = ("down", "held", "unknown", "up")
+"""Those that are not well first."""
+
+
+def next_hops(liveness: Liveness, fib: Fib, plan: Plan) -> tuple[NextHopReport, ...]:
+    """Every pair with a session, and every dead one; at most MAX_NEXT_HOPS."""
+    hubs = {session.peer_address: session.peer for session in plan.sessions}
+    hubs |= {session.peer_address6: session.peer for session in plan.sessions if session.peer_address6}
+    found = sorted(liveness.pairs().items(), key=lambda item: (STATES.index(item[1][0].state), item[0]))
+    behind = time.time() - time.monotonic()
+    return tuple(
+        _next_hop(pair, verdict, status, fib, hubs, behind) for pair, (verdict, status) in found[:MAX_NEXT_HOPS]
+    )
+
+
+def _next_hop(
+    pair: Pair, verdict: Verdict, status: Status | None, fib: Fib, hubs: dict[str, str], behind: float
+) -> NextHopReport:
+    device, remote = pair
+    hop = ip_address(remote).packed
+    detours = [str(ip_address(way.address)) for way in fib.active(hop) if way.address != hop] if verdict.dead else []
+    return NextHopReport(
+        address=remote,
+        interface=device,
+        state=verdict.state,
+        since=verdict.since + behind,
+        reason=verdict.reason,
+        flaps=verdict.flaps,
+        bfd="" if status is None else status.state,
+        detection_ms=0.0 if status is None else status.detection_us / 1000,
+        detour=", ".join(hubs.get(address, address) for address in detours),
     )
 
 

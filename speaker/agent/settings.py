@@ -15,6 +15,7 @@ class AgentSettings:
     state: StateDir
     access: ControllerAccess | None = None  # None: the plan comes from `plan_file`, or from the state directory.
     plan_file: Path | None = None
+    metrics: tuple[str, int] | None = None  # Address and port of the Prometheus metrics; None: there are none.
     report_seconds: float = 10.0
     audit_seconds: float = 60.0  # Between two whole comparisons of the kernel with what it should be.
     patience_seconds: float = 30.0  # After a start a hub waits so long for its clients before it says End-of-RIB.

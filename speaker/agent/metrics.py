@@ -1,0 +1,64 @@
+"""Prometheus metrics of the agent, on an address of their own; off unless asked for."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from ipaddress import ip_address
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+from prometheus_client import Counter as Total
+
+STATES = ("unknown", "up", "down", "held")
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class BadAddress(ValueError):
+    """Not ADDRESS:PORT; the text says what would be."""
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """("127.0.0.1", 9100) of "127.0.0.1:9100", or of "[::1]:9100". Raises BadAddress."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        if not colon or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+            raise ValueError
+        return str(ip_address(host)), int(port)
+    except ValueError:
+        raise BadAddress(f"{text!r}: write ADDRESS:PORT, like 127.0.0.1:9641 or [::1]:9641") from None
+
+
+class Metrics:
+    """A registry of its own: nothing of the interpreter's is exported unasked."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._lag = Histogram(
+            "leyline_loop_lag_seconds", "Lateness of the agent's event loop", buckets=BUCKETS, registry=self.registry
+        )
+        self._p999 = Gauge(
+            "leyline_loop_lag_p999_seconds", "The same, 99.9th percentile of 3 minutes", registry=self.registry
+        )
+        self._hops = Gauge(
+            "leyline_next_hops", "Pairs of local interface and next hop, by liveness", ["state"], registry=self.registry
+        )
+        self._routes = Gauge("leyline_kernel_routes", "Our routes in the kernel", ["family"], registry=self.registry)
+        self._failovers = Total("leyline_failovers", "Pairs that were up and died", registry=self.registry)
+        self._failed_over = 0
+
+    def serve(self, address: str, port: int) -> None:
+        """In a thread of its own, until the process ends. Raises OSError."""
+        start_http_server(port, address, registry=self.registry)
+
+    def observe_lag(self, seconds: float) -> None:
+        self._lag.observe(seconds)
+
+    def set(self, *, p999_ms: float, states: Tally[str], routes: dict[str, int], failovers: int) -> None:
+        """As things stand now. Call it once a second or so: a scrape reads what was set last."""
+        self._p999.set(p999_ms / 1000)
+        for state in STATES:
+            self._hops.labels(state).set(states[state])
+        for family, count in routes.items():
+            self._routes.labels(family).set(count)
+        self._failovers.inc(failovers - self._failed_over)
+        self._failed_over = failovers
