@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from speaker.liveness.bfd import control
 from speaker.liveness.bfd.control import Status, Unreadable, Want
 
-READ_OCTETS = 256 << 10
+READ_OCTETS = 16 << 10
+"""Heard of the agent in one round of the loop: sessions must not wait for it."""
 UNSENT_OCTETS = 64 << 10
 """While more than this waits for the agent, changes are only noted: it will get the newest state of each session."""
 UNSENT_CHANGES = 16_384
