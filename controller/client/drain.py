@@ -19,8 +19,8 @@ PAUSE_SECONDS = 1.0
 NEAR_ZERO = 5.0
 """Packets a second: less than that is a stray ping, or a peer's last word."""
 CALM_REPORTS = 2
-SHORTEST_SECONDS = 0.5
-"""Between two reports from which a rate is made."""
+SHORTEST_SECONDS = 2.0
+"""Between two reports that count: a gateway reads its counters once a second, so a shorter gap may show nothing."""
 
 
 class Watch:
@@ -49,7 +49,9 @@ class Watch:
             return
         self.report = report
         self.rate = _rate(former, report)
-        self.calm = self.calm + 1 if self.in_force and self.rate < NEAR_ZERO else 0
+        # The first one is no proof: its rate may be from before the drain, or from an agent that has just begun.
+        calm = former is not None and self.in_force and self.rate < NEAR_ZERO
+        self.calm = self.calm + 1 if calm else 0
 
     def said(self) -> str:
         """How far it is, in words."""
