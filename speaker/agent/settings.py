@@ -20,5 +20,5 @@ class AgentSettings:
     audit_seconds: float = 60.0  # Between two whole comparisons of the kernel with what it should be.
     patience_seconds: float = 30.0  # After a start a hub waits so long for its clients before it says End-of-RIB.
     removal_seconds: float = 120.0  # After a start kernel routes that nobody has confirmed stay so long.
-    slice_routes: int = 20_000  # Changed prefixes handled before the loop looks at its sockets again.
+    slice_routes: int = 5_000  # Changed prefixes handled before the loop looks at its sockets again.
     break_before_make: bool = False  # For tests: take all our routes away at the start, before anybody was heard.

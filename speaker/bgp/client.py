@@ -19,7 +19,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,7 +51,7 @@ STOCK_CHANGES = 5_000
 STOCK_HELD = 10_000
 """Mode stock: lines kept for a session while its capabilities are asked for; then it counts as lost."""
 UNREAD_EVENTS = 20_000
-BATCH_EVENTS = 64
+BATCH_EVENTS, BATCH_OCTETS = 64, 32 << 10
 RETRY_SECONDS = (0.05, 0.5)
 """First and longest pause between attempts to connect."""
 POLL_SECONDS = 0.05
@@ -121,12 +120,15 @@ class BridgeClient:
     # What the agent calls ----------------------------------------------------------------------------------------
 
     async def batches(self) -> AsyncIterator[list[Event]]:
-        """Events in order, up to BATCH_EVENTS at a time. Never ends by itself."""
+        """Events in order, up to BATCH_EVENTS at a time, or BATCH_OCTETS of UPDATEs. Never ends by itself."""
         while True:
             await self._arrived.wait()
-            batch = list(islice(self._events, BATCH_EVENTS))
-            for _ in batch:
-                self._events.popleft()
+            batch: list[Event] = []
+            octets = 0
+            while self._events and len(batch) < BATCH_EVENTS and octets < BATCH_OCTETS:
+                event = self._events.popleft()
+                octets += len(event.body) if isinstance(event, UpdateReceived) else 0
+                batch.append(event)
             if not self._events:
                 self._arrived.clear()
             if self._paused and len(self._events) < UNREAD_EVENTS // 2 and self._transport is not None:
