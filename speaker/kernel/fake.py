@@ -29,6 +29,9 @@ from speaker.rib.prefix import Family, Key, network_of
 RouteName = tuple[Family, Key, int]
 """Family, prefix, metric: Linux keeps one route per name (of those that are not appended)."""
 
+FakeWay = tuple[int, bytes, int | None]
+"""(interface index, gateway, label); (0, b"", None) is a blackhole."""
+
 
 @dataclass(frozen=True, slots=True)
 class FakeRoute:
@@ -49,7 +52,7 @@ class FakeKernel:
 
     `failures` fails on demand: Counter of "nexthop", "group", "route", "removal" (that many messages are refused with
     ENOMEM), "submit" (KernelError before anything was done), "answer" (KernelError after all was done), "dump".
-    `resilient` and `mpls` say whether it knows such groups and such next hops.
+    `resilient` and `mpls` say whether it knows such groups and such next hops. Without `lo_up` no blackhole goes in.
     """
 
     def __init__(self, links: dict[int, bool] | None = None) -> None:
@@ -103,12 +106,6 @@ class FakeKernel:
     def link_up(self, index: int) -> None:
         self.links[index] = True
 
-    def lo_down(self) -> None:
-        """Blackholes stand on `lo`."""
-        self.lo_up = False
-        for record in [r for r in self.nexthops_by_id.values() if r.blackhole]:
-            self._delete_nexthop(record.id)
-
     def ours(self) -> dict[RouteName, FakeRoute]:
         return {name: route for name, route in self.routes_by_name.items() if route.protocol == PROTO_LEYLINE}
 
@@ -123,6 +120,15 @@ class FakeKernel:
         record = self.nexthops_by_id.get(route.nhid)
         members = record.group if record is not None else ()
         return {self.nexthops_by_id[member].gateway: weight for member, weight in members}
+
+    def ways(self, name: RouteName) -> dict[FakeWay, int] | None:
+        """way -> weight of a route, None when there is none, {} when it is unreachable."""
+        route = self.routes_by_name.get(name)
+        if route is None:
+            return None
+        members = self.nexthops_by_id[route.nhid].group if route.nhid else ()
+        hops = [(self.nexthops_by_id[member], weight) for member, weight in members]
+        return {(hop.ifindex, hop.gateway, hop.label): weight for hop, weight in hops}
 
     # Requests
 

@@ -33,6 +33,9 @@ class LinuxWorld(World):
     def link_up(self) -> None:
         self.near.run("ip", "link", "set", "eth0", "up")
 
+    def lo_down(self) -> None:
+        self.near.run("ip", "link", "set", "lo", "down")
+
     def add_foreign(self, prefix: str, metric: int) -> None:
         self.near.run("ip", "route", "add", "unreachable", prefix, "metric", str(metric), "proto", "static")
 

@@ -8,11 +8,12 @@ import pytest
 
 from speaker.kernel import messages as m
 from speaker.kernel import parse
-from speaker.kernel.port import RouteRecord
+from speaker.kernel.port import NextHopRecord, RouteRecord
 from speaker.rib.prefix import Family
 from tests.speaker.kernel.world import World, name_of
 
 HOP, HOP2, HOP6, GROUP, GROUP6 = 0x4C000000, 0x4C000001, 0x4C000002, 0x4C800000, 0x4C800001
+NOBODY, NOBODY6, SHARED = 0x4C000010, 0x4C000011, 0x4C800002
 GATEWAY, GATEWAY2 = bytes([10, 42, 0, 2]), bytes([10, 42, 0, 3])
 GATEWAY6 = bytes.fromhex("fd420042000000000000000000000002")
 PREFIXES = ["10.1.1.0/24", "2001:db8:1::/48"]
@@ -137,3 +138,66 @@ class KernelContract:
 
     def test_a_gateway_on_no_interface_is_refused(self, objects: World) -> None:
         assert self.errors(objects, m.put_nexthop(HOP + 5, 9999, GATEWAY, m.CREATE)) == [errno.EINVAL]
+
+    @pytest.fixture
+    def shared(self, objects: World) -> World:
+        """A resilient group of both gateways with a route in it, and a blackhole per family."""
+        messages = (
+            m.put_group(SHARED, [(HOP, 1), (HOP2, 3)], m.CREATE, resilient=True),
+            route("10.1.1.0/24", group=SHARED),
+            m.put_blackhole(NOBODY, Family.IPV4, m.CREATE),
+            m.put_blackhole(NOBODY6, Family.IPV6, m.CREATE),
+        )
+        assert self.errors(objects, *messages) == []
+        return objects
+
+    def test_objects_are_read_as_they_were_put(self, shared: World) -> None:
+        found = {record.id: record for record in shared.kernel.nexthops()}
+        assert found[SHARED] == NextHopRecord(SHARED, 76, group=((HOP, 1), (HOP2, 3)), resilient=True)
+        assert found[GROUP] == NextHopRecord(GROUP, 76, group=((HOP, 1), (HOP2, 3)))
+        assert found[NOBODY] == NextHopRecord(NOBODY, 76, blackhole=True)
+        assert found[NOBODY6] == NextHopRecord(NOBODY6, 76, blackhole=True, family=Family.IPV6)
+
+    @pytest.mark.parametrize("resilient", [False, True])
+    def test_a_group_becomes_a_blackhole_and_a_group_again(self, shared: World, resilient: bool) -> None:
+        group = SHARED if resilient else GROUP
+        assert self.errors(shared, route("10.1.2.0/24", group=group)) == []
+        for members in ([(NOBODY, 1)], [(HOP2, 1)], [(NOBODY, 1)], [(HOP, 5), (HOP2, 6)]):
+            assert self.errors(shared, m.put_group(group, members, m.REPLACE, resilient)) == []
+            assert {r.id: r.group for r in shared.kernel.nexthops()}[group] == tuple(members)
+        assert shared.routes()["10.1.2.0/24", 1000] == {"10.42.0.2": 5, "10.42.0.3": 6}
+
+    def test_a_blackhole_outlives_the_gateways(self, shared: World) -> None:
+        replacement = m.put_group(SHARED, [(NOBODY, 1)], m.REPLACE, resilient=True)
+        assert self.errors(shared, replacement, m.delete_nexthop(HOP), m.delete_nexthop(HOP2)) == []
+        shared.link_down()
+        assert {r.id for r in shared.kernel.nexthops()} == {NOBODY, NOBODY6, SHARED}
+        assert [r.nhid for chunk in shared.kernel.routes(Family.IPV4) for r in chunk] == [SHARED]
+
+    def test_a_deleted_gateway_leaves_a_resilient_group(self, shared: World) -> None:
+        assert self.errors(shared, m.delete_nexthop(HOP)) == []
+        assert shared.routes() == {("10.1.1.0/24", 1000): {"10.42.0.3": 3}}
+
+    def test_a_blackhole_is_alone_or_nowhere(self, shared: World) -> None:
+        for group, resilient in ((GROUP, False), (SHARED, True)):
+            message = m.put_group(group, [(HOP, 1), (NOBODY, 1)], m.REPLACE, resilient)
+            assert self.errors(shared, message) == [errno.EINVAL]
+
+    def test_a_group_keeps_its_type(self, shared: World) -> None:
+        assert self.errors(shared, m.put_group(SHARED, [(HOP, 1)], m.REPLACE)) == [errno.EINVAL]
+        assert self.errors(shared, m.put_group(GROUP, [(HOP, 1)], m.REPLACE, resilient=True)) == [errno.EINVAL]
+
+    def test_ipv6_routes_want_an_ipv6_blackhole(self, shared: World) -> None:
+        assert self.errors(shared, route("2001:db8:1::/48")) == []
+        assert self.errors(shared, m.put_group(GROUP6, [(NOBODY, 1)], m.REPLACE)) == [errno.EINVAL]
+        assert self.errors(shared, m.put_group(GROUP6, [(NOBODY6, 1)], m.REPLACE)) == []
+
+    def test_ipv4_routes_take_either_blackhole(self, shared: World) -> None:
+        assert self.errors(shared, m.put_group(SHARED, [(NOBODY6, 1)], m.REPLACE, resilient=True)) == []
+
+    def test_without_lo_there_is_no_new_blackhole(self, shared: World) -> None:
+        assert self.errors(shared, m.put_group(SHARED, [(NOBODY, 1)], m.REPLACE, resilient=True)) == []
+        shared.lo_down()
+        assert {NOBODY, NOBODY6, SHARED} <= {r.id for r in shared.kernel.nexthops()}
+        assert set(shared.routes()) == {("10.1.1.0/24", 1000)}
+        assert self.errors(shared, m.put_blackhole(NOBODY + 5, Family.IPV4, m.CREATE)) == [errno.ENETDOWN]

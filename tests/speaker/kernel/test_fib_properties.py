@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speaker.kernel.fake import FakeKernel, FakeRoute
+from speaker.kernel.choice import Relay
+from speaker.kernel.fake import FakeKernel, FakeRoute, FakeWay
 from speaker.kernel.fib import Fib
 from speaker.kernel.port import KernelError, NextHopRecord
 from speaker.rib.path import Tiers
@@ -16,16 +19,24 @@ from speaker.rib.prefix import Family, Key
 from tests.speaker.kernel.world import SEGMENTS, name_of, via
 
 PREFIXES = [name_of(p) for p in ("10.1.0.0/16", "10.1.1.0/24", "10.1.1.128/25", "11.0.0.0/8", "2001:db8::/48")]
-# The last octet decides the uplink: odd eth0, even eth1.
+V6 = ("fd42:42::3", "fd42:42::4")
 TIERS: list[Tiers] = [
     via("10.42.0.3"),
     via("10.42.0.4"),
     via("10.42.0.3", "10.42.0.4"),
     via("10.42.0.3", "10.42.0.5", weight=7),
     (*via("10.42.0.3"), *via("10.42.0.6")),
+    (*via("10.42.0.3", "10.42.0.4"), *via("10.42.0.6", "10.42.0.5"), *via("10.42.0.4")),
 ]
-TIERS6: list[Tiers] = [via("fd42:42::3"), via("fd42:42::3", "fd42:42::4")]
+TIERS6: list[Tiers] = [via("fd42:42::3"), via("fd42:42::3", "fd42:42::4"), (*via("fd42:42::3"), *via("fd42:42::4"))]
 LINKS = {"eth0": 1, "eth1": 2}
+NEXT_HOPS = [ip_address(hop).packed for hop in ("10.42.0.3", "10.42.0.4", "10.42.0.5", "10.42.0.6", *V6)]
+HUBS = [ip_address(hop).packed for hop in ("10.42.0.3", "10.42.0.200", "fd42:42::c8")]
+pairs = st.frozensets(st.tuples(st.sampled_from(sorted(LINKS)), st.sampled_from([*NEXT_HOPS, *HUBS])))
+relays = st.dictionaries(
+    st.sampled_from(NEXT_HOPS),
+    st.lists(st.builds(Relay, st.sampled_from(sorted(LINKS)), st.sampled_from(HUBS), st.sampled_from([None, 16003]))),
+).map(lambda ways: {hop: tuple(way for way in found if len(way.address) == len(hop)) for hop, found in ways.items()})
 
 wishes = st.sampled_from(PREFIXES).flatmap(
     lambda name: st.tuples(
@@ -53,23 +64,28 @@ events = st.one_of(
     st.tuples(st.just("stolen object"), st.integers(0, 20)),
     st.tuples(st.just("foreign"), st.sampled_from(PREFIXES), st.sampled_from([20, 1000])),
     st.tuples(st.just("may remove"), st.booleans()),
-    st.tuples(st.just("activate"), st.integers(0, 1)),
+    st.tuples(st.just("liveness"), pairs, relays),
+    st.tuples(st.just("liveness"), pairs, relays),
+    st.tuples(st.just("lo down")),
 )
 
 
 class Story:
     """A gateway's life, and beside it the plainest oracle: what was wished last."""
 
-    def __init__(self) -> None:
+    def __init__(self, resilient: bool = True) -> None:
         self.kernel = FakeKernel({1: True, 2: True})
+        self.kernel.resilient = resilient
         self.wanted: dict[tuple[Family, Key], Tiers | None] = {}
         self.rejects: set[str] = set()
         self.links = dict(LINKS)
-        self.active = 0
+        self.dead: frozenset[tuple[str, bytes]] = frozenset()
+        self.relays: dict[bytes, tuple[Relay, ...]] = {}
+        self.calm = True  # Nothing went wrong since the last audit that worked.
         self.fib = self._new_fib()
 
     def _new_fib(self) -> Fib:
-        fib = Fib(self.kernel, lambda hop: "eth0" if hop[-1] % 2 else "eth1", segments=SEGMENTS)
+        fib = Fib(self.kernel, ["eth0", "eth1"], segments=SEGMENTS)
         for name, index in self.links.items():
             fib.set_link(name, index)
         return fib
@@ -80,30 +96,37 @@ class Story:
     def on_want(self, name: tuple[Family, Key], tiers: Tiers | None) -> None:
         self.wanted[name] = tiers
         assert self.fib.want(*name, tiers) == ""
-        self._activate()
 
-    def _activate(self) -> None:
-        self.fib.activate(TIERS[4], self.active)
+    def on_liveness(self, dead: frozenset[tuple[str, bytes]], relays: dict[bytes, tuple[Relay, ...]]) -> None:
+        self.dead, self.relays = dead, relays
+        self.fib.set_liveness(dead, relays)
 
-    def on_activate(self, tier: int) -> None:
-        self.active = tier
-        self._activate()
+    def on_lo_down(self) -> None:
+        self.kernel.lo_up = False
+        self.calm = False
 
     def on_flush(self) -> None:
-        self.fib.flush()
+        outcome = self.fib.flush()
+        if outcome.converged and self.calm and all(name in self.links for name in LINKS):
+            self.check_paths()
 
     def on_audit(self) -> None:
         with suppress(KernelError):
             self.fib.audit()
 
+    def check_paths(self) -> None:
+        """Nothing went wrong: every route stands on what is alive, and on nothing else."""
+        for name, ways in self.expected().items():
+            assert self.kernel.ways(name) == ways, name
+
     def on_restart(self) -> None:
         self.fib = self._new_fib()
         with suppress(KernelError):
             self.fib.adopt()
+        self.fib.set_liveness(self.dead, self.relays)
         self.fib.want_rejects(self.rejects)
         for name, tiers in self.wanted.items():
             self.fib.want(*name, tiers)
-        self._activate()
 
     def on_down(self, name: str, told: bool) -> None:
         """With told False the interface is back before anybody looked, and the news is lost."""
@@ -122,6 +145,7 @@ class Story:
         self.fib.set_link(name, LINKS[name])
 
     def on_fail(self, kind: str) -> None:
+        self.calm = False
         self.kernel.failures[kind] += 1
 
     def on_reject(self, prefixes: set[str]) -> None:
@@ -129,14 +153,17 @@ class Story:
         self.fib.want_rejects(prefixes)
 
     def on_absent(self, number: int) -> None:
+        self.calm = False
         ours = list(self.kernel.ours())
         if ours:
             del self.kernel.routes_by_name[ours[number % len(ours)]]
 
     def on_extra(self, name: tuple[Family, Key], metric: int) -> None:
+        self.calm = False
         self.kernel.routes_by_name.setdefault((*name, metric), FakeRoute(76, 0, 7))
 
     def on_modified(self, number: int) -> None:
+        self.calm = False
         ours = list(self.kernel.ours())
         groups = [r.id for r in self.kernel.nexthops_by_id.values() if r.group and len(_gateway(self.kernel, r)) == 4]
         if ours:
@@ -145,6 +172,7 @@ class Story:
             self.kernel.routes_by_name[name] = FakeRoute(76, nhid, 1 if nhid else 7)
 
     def on_lost_object(self, number: int) -> None:
+        self.calm = False
         objects = list(self.kernel.nexthops_by_id)
         if objects:
             self.kernel._delete_nexthop(objects[number % len(objects)])
@@ -154,6 +182,7 @@ class Story:
 
         Unheard of, a group that we replace before the next audit is taken back: Linux replaces whoever's it is.
         """
+        self.calm = False
         objects = [id_ for id_, r in self.kernel.nexthops_by_id.items() if r.group and r.protocol == 76]
         if objects and self.kernel.links[1]:
             id_ = objects[number % len(objects)]
@@ -162,11 +191,13 @@ class Story:
             self.fib.suspect()
 
     def on_extra_object(self, number: int) -> None:
+        self.calm = False
         id_ = 0x4C000000 + number
         if id_ not in self.kernel.nexthops_by_id and self.kernel.links[1]:
             self.kernel.nexthops_by_id[id_] = NextHopRecord(id_, 76, 1, bytes([10, 42, 0, number]))
 
     def on_foreign(self, name: tuple[Family, Key], metric: int) -> None:
+        self.calm = False
         self.kernel.routes_by_name.setdefault((*name, metric), FakeRoute(4, 0, 7))
 
     def on_may_remove(self, may_remove: bool) -> None:
@@ -176,19 +207,39 @@ class Story:
         for name in LINKS:
             self.on_up(name)
         self.kernel.failures.clear()
+        self.kernel.lo_up = True
         self.fib.set_may_remove(True)
         for _ in range(5):
             self.fib.audit()
 
-    def expected(self) -> dict[tuple[Family, Key, int], dict[bytes, int]]:
-        found: dict[tuple[Family, Key, int], dict[bytes, int]] = {}
+    def expected(self) -> dict[tuple[Family, Key, int], dict[FakeWay, int]]:
+        """The oracle, with both interfaces up: way -> weight, {} = unreachable."""
+        found: dict[tuple[Family, Key, int], dict[FakeWay, int]] = {}
         for (family, key), tiers in self.wanted.items():
             if tiers is not None:
-                tier = tiers[self.active if tiers == TIERS[4] else 0] if tiers else ()
-                found[family, key, 1000] = {member.next_hop: member.weight for member in tier}
+                found[family, key, 1000] = self.ways(tiers)
         for prefix in self.rejects:
             found[(*name_of(prefix), 4999)] = {}
         return {name: value for name, value in found.items() if name not in self.kernel.foreign()}
+
+    def ways(self, tiers: Tiers) -> dict[FakeWay, int]:
+        for tier in tiers:
+            direct: dict[FakeWay, int] = {}
+            for member in tier:
+                alive = [name for name in ("eth0", "eth1") if (name, member.next_hop) not in self.dead]
+                if alive:
+                    direct[LINKS[alive[0]], member.next_hop, None] = member.weight
+            if direct:
+                return direct
+        for tier in tiers:
+            around: Counter[FakeWay] = Counter()
+            for member in tier:
+                for way in self.relays.get(member.next_hop, ()):
+                    if (way.device, way.address) not in self.dead:
+                        around[LINKS[way.device], way.address, way.label] += member.weight
+            if around:
+                return dict(around)
+        return {}
 
 
 def _gateway(kernel: FakeKernel, record: NextHopRecord) -> bytes:
@@ -196,27 +247,32 @@ def _gateway(kernel: FakeKernel, record: NextHopRecord) -> bytes:
 
 
 @settings(max_examples=300)
-@given(story=st.lists(events, max_size=40))
-def test_converges_whatever_happened(story: list[tuple[Any, ...]]) -> None:
-    life = Story()
+@given(story=st.lists(events, max_size=40), resilient=st.booleans())
+def test_converges_whatever_happened(story: list[tuple[Any, ...]], resilient: bool) -> None:
+    life = Story(resilient)
     strangers: dict[tuple[Family, Key, int], FakeRoute] = {}
     for event in story:
         life.happen(event)
         strangers |= life.kernel.foreign()
     life.settle()
 
-    assert {name: life.kernel.gateways(name) for name in life.kernel.ours()} == life.expected()
+    assert {name: life.kernel.ways(name) for name in life.kernel.ours()} == life.expected()
     assert life.kernel.foreign() == strangers
     assert life.fib.audit() == 0
     used = {route.nhid for route in life.kernel.ours().values() if route.nhid}
     ours = [record for record in life.kernel.nexthops_by_id.values() if record.protocol == 76]
     groups = {record.id for record in ours if record.group}
     members = {member for id_ in groups for member, _ in life.kernel.nexthops_by_id[id_].group}
-    blocked = {tiers for name, tiers in life.wanted.items() if tiers and (*name, 1000) in strangers}
+    idle = {tiers for name, tiers in life.wanted.items() if tiers and (*name, 1000) in strangers}
+    idle |= {tiers for tiers in life.wanted.values() if tiers and not life.ways(tiers)}  # Void.
     assert groups >= used
-    assert len(groups) <= len(used) + len(blocked), "groups that nothing refers to"
-    assert {r.id for r in ours if not r.group} == members, "unused gateways"
-    assert all(target.routes == 0 or target.nhid in used for target in life.fib._objects.groups_by_id.values())
+    assert len(groups) <= len(used) + len(idle), "groups that nothing refers to"
+    assert {r.id for r in ours if not r.group} >= members
+    known = {member.next_hop for tiers in life.wanted.values() for tier in tiers or () for member in tier}
+    known |= {way.address for ways in life.relays.values() for way in ways}
+    assert {r.gateway for r in ours if not r.group and not r.blackhole} <= known, "unused gateways"
+    assert not {(r.ifindex, r.gateway) for r in ours} & {(LINKS[name], hop) for name, hop in life.dead}, "the dead"
+    assert all(group.routes == 0 or group.nhid in used for group in life.fib._objects.held.groups.values())
 
 
 @given(story=st.lists(wishes, max_size=60), splits=st.lists(st.integers(0, 60), max_size=6))
@@ -229,4 +285,4 @@ def test_flushing_in_between_changes_nothing(story: list[tuple[Any, ...]], split
             often.on_flush()
     for life in (once, often):
         life.settle()
-        assert {name: life.kernel.gateways(name) for name in life.kernel.ours()} == life.expected()
+        assert {name: life.kernel.ways(name) for name in life.kernel.ours()} == life.expected()

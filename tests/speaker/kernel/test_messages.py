@@ -61,6 +61,26 @@ ACCEPTED = {
     ),
 }
 
+# What iproute2 6.1 sends (`ip nexthop add ... proto 76`): the same attributes, in an order of its own.
+IPROUTE2 = {
+    "id 1275068416 encap mpls 16002 via 10.42.0.2 dev eth0": (
+        m.put_nexthop(HOP, 3, bytes([10, 42, 0, 2]), m.CREATE, 16002),
+        "44000000680005060000000000000000"
+        "02004c0000000000080001000000004c"
+        "0c0008800800010003e8210006000700"
+        "01000000080006000a2a00020800050003000000",
+    ),
+    "id 1283457024 group 1275068416/1275068417,3 type resilient buckets 128 idle_timer 1 unbalanced_timer 60": (
+        m.put_group(GROUP, [(HOP, 1), (HOP + 1, 3)], m.CREATE, resilient=True),
+        "58000000680005060000000000000000"
+        "00004c0000000000080001000000804c"
+        "140002000000004c000000000100004c"
+        "020000001c000c800600010080000000"
+        "08000200640000000800030070170000"
+        "0600030001000000",
+    ),
+}
+
 networks = st.one_of(
     st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)).map(lambda v: IPv4Network(v, strict=False)),
     st.tuples(st.integers(0, 2**128 - 1), st.integers(0, 128)).map(lambda v: IPv6Network(v, strict=False)),
@@ -71,6 +91,27 @@ networks = st.one_of(
 def test_request_is_the_one_a_kernel_accepted(name: str) -> None:
     made, captured = ACCEPTED[name]
     assert made.hex() == captured
+
+
+@pytest.mark.parametrize("name", IPROUTE2)
+def test_request_says_what_iproute2_says(name: str) -> None:
+    made, captured = (value if isinstance(value, bytes) else bytes.fromhex(value) for value in IPROUTE2[name])
+    size = m.HEADER.size + m.NEXTHOP.size
+    assert made[m.HEADER.size : size] == captured[m.HEADER.size : size]
+    assert parse.attributes(made, size, len(made)) == parse.attributes(captured, size, len(captured))
+    assert parse.Request(made).nexthop == parse.Request(captured).nexthop
+
+
+def test_label_is_read_back() -> None:
+    for label in (None, 0, 16002, (1 << 20) - 1):
+        read = parse.Request(m.put_nexthop(HOP, 3, GATEWAY6, m.CREATE, label)).nexthop
+        assert read == NextHopRecord(HOP, 76, ifindex=3, gateway=GATEWAY6, label=label)
+
+
+@pytest.mark.parametrize("label", [-1, 1 << 20])
+def test_label_of_more_than_20_bits_is_refused(label: int) -> None:
+    with pytest.raises(ValueError, match="label"):
+        m.put_nexthop(HOP, 3, GATEWAY6, m.CREATE, label)
 
 
 @given(network=networks, metric=st.integers(0, 2**32 - 1), nhid=st.integers(0, 2**32 - 1))

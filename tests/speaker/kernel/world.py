@@ -31,6 +31,9 @@ class World(ABC):
     def link_up(self) -> None: ...
 
     @abstractmethod
+    def lo_down(self) -> None: ...
+
+    @abstractmethod
     def add_foreign(self, prefix: str, metric: int) -> None:
         """Somebody else's `unreachable` route, protocol static."""
 
@@ -46,14 +49,15 @@ class World(ABC):
         return fib
 
     def routes(self, family: Family = Family.IPV4) -> dict[tuple[str, int], dict[str, int]]:
-        """(prefix, metric) of ours -> next hop -> weight; {} = unreachable."""
+        """(prefix, metric) of ours -> next hop -> weight; {} = unreachable, {"blackhole": 1} = dropped in silence."""
         nexthops = {record.id: record for record in self.kernel.nexthops()}
         found = {}
         for chunk in self.kernel.routes(family):
             for record in chunk:
                 members = nexthops[record.nhid].group if record.nhid else ()
                 found[prefix_of(family, record.key), record.metric] = {
-                    str(ip_address(nexthops[id_].gateway)): weight for id_, weight in members
+                    "blackhole" if nexthops[id_].blackhole else str(ip_address(nexthops[id_].gateway)): weight
+                    for id_, weight in members
                 }
         return found
 
@@ -71,6 +75,9 @@ class FakeWorld(World):
 
     def link_up(self) -> None:
         self.kernel.link_up(1)
+
+    def lo_down(self) -> None:
+        self.kernel.lo_up = False
 
     def add_foreign(self, prefix: str, metric: int) -> None:
         family, key = name_of(prefix)
