@@ -18,6 +18,8 @@ log = structlog.get_logger()
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 UNSENT_OCTETS = 8 << 20
 """More than this unread by leyline-bfd: the connection is given up, and the next one starts with the newest want."""
+HEARD_OCTETS = 64 << 10
+"""No line from leyline-bfd is longer; and what is read ahead must not hold up the agent's loop."""
 Key = tuple[str, str]
 
 
@@ -65,7 +67,7 @@ class BfdClient:
         pause = FIRST_PAUSE
         while True:
             try:
-                reader, writer = await asyncio.open_unix_connection(self.path, limit=control.LINE_OCTETS)
+                reader, writer = await asyncio.open_unix_connection(self.path, limit=HEARD_OCTETS)
             except OSError:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)

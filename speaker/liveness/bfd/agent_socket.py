@@ -17,9 +17,11 @@ from speaker.liveness.bfd.control import Status, Unreadable, Want
 READ_OCTETS = 16 << 10
 """Heard of the agent in one round of the loop: sessions must not wait for it."""
 UNSENT_OCTETS = 64 << 10
-"""While more than this waits for the agent, changes are only noted: it will get the newest state of each session."""
+"""While more than this waits for the agent, it is not heard, and changes are only noted, each session once."""
 UNSENT_CHANGES = 16_384
 """So many sessions changed or gone while the agent does not read: it is cut off, and gets the replay next time."""
+ERRORS, ERROR_LETTERS = 10, 500
+"""What is said at most about one line."""
 
 Key = tuple[str, str]
 
@@ -48,7 +50,7 @@ class AgentSocket:
         self._heard = bytearray()
         self._unsent = bytearray()
         self._notes: dict[Key, None] = {}
-        self._writing = False  # Waiting for room.
+        self._awaited = select.EPOLLIN
         with suppress(FileNotFoundError):
             path.unlink()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -92,9 +94,11 @@ class AgentSocket:
                 del self._notes[key]
                 status = self._owner.status(key)
                 self._say(*(("gone", list(key)) if status is None else ("status", status)))
-        if self._agent is not None and self._writing != bool(self._unsent):
-            self._writing = bool(self._unsent)
-            self._epoll.modify(self._agent, select.EPOLLIN | (select.EPOLLOUT if self._writing else 0))
+        awaited = select.EPOLLOUT if self._unsent else 0
+        awaited |= select.EPOLLIN if len(self._unsent) <= UNSENT_OCTETS else 0
+        if self._agent is not None and awaited != self._awaited:
+            self._awaited = awaited
+            self._epoll.modify(self._agent, awaited)
 
     def _accept(self) -> None:
         try:
@@ -122,7 +126,7 @@ class AgentSocket:
         self._heard.clear()
         self._unsent.clear()
         self._notes.clear()
-        self._writing = False
+        self._awaited = select.EPOLLIN
 
     def _read(self) -> None:
         assert self._agent is not None
@@ -141,21 +145,24 @@ class AgentSocket:
             self._heard = bytearray(rest)
             for line in lines:
                 self._understand(line)
-        if max(len(self._heard), len(self._unsent)) > control.LINE_OCTETS:
+        if len(self._heard) > control.LINE_OCTETS:
             self._drop()
 
     def _understand(self, line: bytes) -> None:
         try:
             kind, value = control.decode(line)
             if kind == "want":
-                for error in self._owner.want(value):
+                errors = self._owner.want(value)
+                for error in errors[:ERRORS]:
                     self._say("error", error)
+                if errors[ERRORS:]:
+                    self._say("error", f"and {len(errors) - ERRORS} more of this kind")
             elif kind == "counters":
                 self._say("counters", self._owner.counters())
             else:
                 raise Unreadable(f"{kind!r} is no request; known are want and counters")
         except Unreadable as error:
-            self._say("error", str(error))
+            self._say("error", str(error)[:ERROR_LETTERS])
 
     def _say(self, kind: str, value: Any) -> None:
         self._unsent += control.encode(kind, value)
