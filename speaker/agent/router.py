@@ -154,7 +154,8 @@ class Router:
         if session is None:
             return
         self._stop_resend(session)
-        if session.up:
+        lost = session.up
+        if lost:
             session.since = time()
             log.warning("session down", peer=session.plan.peer, reason=event.reason)
         session.up, session.reason = False, event.reason
@@ -168,7 +169,7 @@ class Router:
         self.rib.session_lost(session.source, keep=keep)
         if not keep:
             session.stale_until = session.lost_at = None
-        elif session.stale_until is None:
+        elif lost and session.stale_until is None:
             session.lost_at = monotonic()
             session.stale_until = session.lost_at + session.plan.restart_time
 

@@ -80,7 +80,14 @@ def _session(own: int, peer: int, hold_time: int, role: Any, *, passive: bool, i
 
 
 def plan_of(
-    name: str, number: int, sessions: Iterable[p.SessionPlan], announced: Sequence[str] = (), *, hub: bool = False
+    name: str,
+    number: int,
+    sessions: Iterable[p.SessionPlan],
+    announced: Sequence[str] = (),
+    *,
+    hub: bool = False,
+    bfd: p.BfdPlan | None = None,
+    liveness: p.LivenessPlan | None = None,
 ) -> p.Plan:
     """A gateway with one uplink, eth0."""
     return p.Plan(
@@ -90,11 +97,12 @@ def plan_of(
         asn=ASN,
         router_id=address(number),
         segments=(SEGMENT,),
-        uplinks=(p.UplinkPlan(number, "main", "eth0", address(number), None, "fiber", 200, 0),),
+        uplinks=(p.UplinkPlan(number, "main", "eth0", address(number), None, "fiber", 200, 0, bfd),),
         announcements=(p.AnnouncementPlan(tuple(announced), ()),) if announced else (),
         sessions=tuple(sessions),
         rejects=(SPACE,),
         max_paths=8,
+        liveness=liveness or p.LivenessPlan(),
     )
 
 
@@ -183,6 +191,15 @@ class Speaker:
     def settled(self, *peers: int) -> bool:
         """Up with these peers, and the kernel as it should be."""
         return self.is_up(*peers) and bool(self.report().get("converged"))
+
+    def next_hop(self, number: int) -> dict[str, Any]:
+        """What is reported of the next hop with this number; {} when there is no session with it."""
+        hops = (hop for hop in self.report().get("next_hops", ()) if hop["address"] == address(number))
+        return next(hops, {})
+
+    def judges(self, number: int, state: str, detour: str = "") -> bool:
+        hop = self.next_hop(number)
+        return (hop.get("state"), hop.get("detour")) == (state, detour)
 
     def kernel(self) -> dict[str, str]:
         """Our IPv4 routes in the kernel but for rejects, as `ip` sees them: prefix -> next hop ("" for several)."""

@@ -1,0 +1,186 @@
+"""Liveness with real processes and packets: a hub and two spokes with BFD, and cuts that keep carrier (ZeroTier)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+import pytest
+from msgspec.structs import replace
+
+from speaker import plan as p
+from tests.netns.namespaces import Namespace, segment, veth, wait_until
+from tests.netns.speakers import PATIENCE, Speaker, address, plan_of, to_client, to_hub, within
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+HUB, A, B = 1, 2, 3
+NAMES = {HUB: "hub", A: "a", B: "b"}
+FAST = p.BfdPlan(100, 3)
+QUICK = p.LivenessPlan(up_delay_ms=500, idle_seconds=10, hubless_seconds=10)
+RESTART_SECONDS = 3
+CUT = """
+table bridge cut {}
+delete table bridge cut
+table bridge cut {
+    set pairs { type ether_addr . ether_addr; ELEMENTS }
+    chain forward { type filter hook forward priority 0; ether saddr . ether daddr @pairs drop; }
+}
+"""
+
+
+def lan(number: int) -> str:
+    return f"20.{number}.0.0/24"
+
+
+def host(number: int) -> str:
+    return f"20.{number}.0.1"
+
+
+class World:
+    """Each spoke has a LAN, `lan0`. What crosses the segment can be cut between any two."""
+
+    def __init__(self, members: dict[str, Namespace], place: Path) -> None:
+        self.members = members
+        self.switch = members["hub"].name.removesuffix("hub") + "switch"
+        self.macs = {
+            number: members[name].run("cat", "/sys/class/net/eth0/address").strip() for number, name in NAMES.items()
+        }
+        for number in (A, B):
+            node = members[NAMES[number]]
+            veth(node, "lan0", [f"{host(number)}/24"], members["hub"], f"cable{number}", ())
+        self._cut: set[tuple[int, int]] = set()
+        self.speakers = {number: Speaker(members[name], name, place) for number, name in NAMES.items()}
+        hub_plan = plan_of("hub", HUB, [to_client(HUB, A), to_client(HUB, B)], hub=True, bfd=FAST, liveness=QUICK)
+        self.speakers[HUB].start(hub_plan)
+        for number in (A, B):
+            session = replace(to_hub(number, HUB), restart_time=RESTART_SECONDS)
+            spoke = plan_of(NAMES[number], number, [session], [lan(number)], bfd=FAST, liveness=QUICK)
+            self.speakers[number].start(spoke)
+        self.hub, self.a, self.b = (self.speakers[number] for number in (HUB, A, B))
+        wait_until(lambda: self.a.settled(HUB) and self.a.has([lan(B)]), PATIENCE, self.evidence)
+        wait_until(lambda: self.b.settled(HUB) and self.b.has([lan(A)]), PATIENCE, self.evidence)
+        wait_until(lambda: self.a.judges(HUB, "up") and self.b.judges(HUB, "up"), PATIENCE, self.evidence)
+
+    def cut(self, *pairs: tuple[int, int]) -> None:
+        """Nothing passes between these, either way; every interface keeps its carrier. Without pairs all is mended."""
+        dropped = [f"{self.macs[x]} . {self.macs[y]}" for x, y in (*pairs, *((y, x) for x, y in pairs))]
+        elements = f"elements = {{ {', '.join(dropped)} }};" if dropped else ""
+        rules = CUT.replace("ELEMENTS", elements)
+        subprocess.run(["ip", "netns", "exec", self.switch, "nft", "-f", "-"], input=rules, text=True, check=True)
+
+    @contextmanager
+    def pings(self) -> Iterator[list[int]]:
+        """From A's LAN to B's every 10 ms. When it is left, the list holds the longest outage in ms."""
+        command = ("ping", "-n", "-O", "-i", "0.01", "-I", host(A), host(B))
+        outage: list[int] = []
+        with TemporaryDirectory() as name:
+            file = Path(name) / "ping"
+            with file.open("wb") as output:
+                process = self.members["a"].start(*command, output=output)
+            wait_until(lambda: "bytes from" in file.read_text(), 10, self.evidence)
+            yield outage
+            self.members["a"].stop(process)
+            answered = [int(each) for each in re.findall(r"bytes from .*icmp_seq=(\d+)", file.read_text())]
+            gaps = [after - before - 1 for before, after in pairwise(answered)]
+            outage.append(10 * max(gaps, default=0))
+
+    def ttl(self) -> int:
+        """Of A's ping as B sees it answered: 63 when it went directly, 62 through the hub; 0 without an answer."""
+        said = self.members["a"].run("ping", "-n", "-c1", "-W1", "-I", host(A), host(B), check=False)
+        found = re.search(r"ttl=(\d+)", said)
+        return int(found.group(1)) if found else 0
+
+    def until_direct(self) -> None:
+        wait_until(lambda: self.ttl() == 64, PATIENCE, self.evidence)
+        wait_until(lambda: self.a.judges(B, "up") and self.b.judges(A, "up"), PATIENCE, self.evidence)
+
+    def evidence(self) -> str:
+        objects = "\n".join(f"{name}: {node.run('ip', 'nexthop')}" for name, node in self.members.items())
+        return "\n".join([objects, *(each.evidence() for each in self.speakers.values())])
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    addresses: dict[str, Sequence[str]] = {name: [f"{address(number)}/16"] for number, name in NAMES.items()}
+    with TemporaryDirectory(prefix="ll-live-") as place, segment("live", addresses) as members:
+        yield World(members, Path(place))
+
+
+def test_use_starts_a_session(world: World) -> None:
+    """Sessions between spokes are made by the first packet, and by nothing else."""
+    assert world.a.next_hop(B) == {}
+    assert world.ttl() == 64
+    took = wait_until(lambda: world.a.next_hop(B).get("bfd") not in (None, ""), within(2), world.evidence)
+    assert took < within(2)
+    world.until_direct()
+
+
+def test_a_cut_direct_path_goes_through_the_hub_and_back(world: World) -> None:
+    world.until_direct()
+    with world.pings() as outage:
+        world.cut((A, B))
+        wait_until(lambda: world.a.judges(B, "down", "n1"), PATIENCE, world.evidence)
+        wait_until(lambda: world.ttl() == 63, PATIENCE, world.evidence)
+    assert outage[0] <= within(400), outage
+    assert world.b.judges(A, "down", "n1"), world.evidence()
+    assert world.b.has([lan(A)]), "no route was touched"
+    with world.pings() as outage:
+        world.cut()
+        world.until_direct()
+    assert outage[0] <= 10, "one that was late"
+
+
+def test_the_hub_and_the_direct_path_cut(world: World) -> None:
+    """Nobody is left: `unreachable` at once, and back when the paths are."""
+    world.until_direct()
+    world.cut((A, B), (A, HUB))
+    wait_until(lambda: world.a.judges(B, "down") and world.a.judges(HUB, "down"), PATIENCE, world.evidence)
+    routes = ("ip", "-4", "route", "show", "proto", "76", "metric", "1000")
+    gone = f"unreachable {lan(B)}"
+    took = wait_until(lambda: gone in world.members["a"].run(*routes), PATIENCE, world.evidence)
+    assert took < within(1), "fast failure beats a silent hole"
+    world.cut()
+    world.until_direct()
+
+
+def test_agents_die_and_dead_stays_dead(world: World) -> None:
+    """kill -9 of the agent while it detours, and of the hub's: not a packet, and the next agent knows who is dead."""
+    world.until_direct()
+    world.cut((A, B))
+    wait_until(lambda: world.a.judges(B, "down", "n1") and world.ttl() == 63, PATIENCE, world.evidence)
+    with world.pings() as outage:
+        for speaker in (world.a, world.hub):
+            died = speaker.kill("agent")
+            wait_until(lambda s=speaker, d=died: s.pid("agent") != d and s.settled(), PATIENCE, world.evidence)  # type: ignore[misc]
+        wait_until(lambda: world.a.settled(HUB) and world.a.judges(B, "down", "n1"), PATIENCE, world.evidence)
+    assert outage[0] <= 10, world.evidence()
+    assert world.ttl() == 63
+    world.cut()
+    world.until_direct()
+
+
+def test_without_hubs_forwarding_stays_until_its_time_is_over(world: World) -> None:
+    """All hubs gone: stale paths forward for longer than the restart time, until `hubless_seconds` are over."""
+    world.until_direct()
+    with world.hub.without_restarts():
+        with world.pings() as outage:
+            for process in ("exabgp", "bfd", "agent"):
+                world.hub.kill(process)
+            wait_until(lambda: not world.a.is_up(HUB), PATIENCE, world.evidence)
+            lost_at = monotonic()
+            wait_until(lambda: monotonic() - lost_at > 2 * RESTART_SECONDS, PATIENCE, world.evidence)
+            assert world.a.has([lan(B)]), world.evidence()
+            assert world.ttl() == 64
+            assert monotonic() - lost_at < QUICK.hubless_seconds - 1, "the machine was too slow to tell"
+        assert outage[0] <= 10, world.evidence()
+        wait_until(lambda: world.a.has([]), PATIENCE, world.evidence)
+        assert monotonic() - lost_at >= QUICK.hubless_seconds - 1
+    wait_until(lambda: world.a.settled(HUB) and world.a.has([lan(B)]), PATIENCE, world.evidence)
+    world.until_direct()
