@@ -65,8 +65,9 @@ class LanSide:
         return self._watch.reports()
 
     async def run(self) -> None:
-        """For ever: probes, and keepalived's files."""
+        """For ever: carriers, probes, and keepalived's files."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._links.run(self._watch.watched))
             tasks.create_task(self._prober.run())
             tasks.create_task(self._follow())
 

@@ -7,6 +7,7 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
 
 from speaker.kernel import messages as m
@@ -25,6 +26,7 @@ RTM_F_FIB_MATCH = 0x2000
 IFADDRMSG = parse.ADDRESS
 NEXT_HOP = struct.Struct("=HBBi")  # rtnexthop: length, flags, hops, index
 DATAGRAMS_PER_TURN = 64
+POLL_SECONDS = 0.1
 
 
 class LanLinks:
@@ -34,6 +36,7 @@ class LanLinks:
         self._changed = changed
         self._links: dict[int, tuple[str, bool]] = {}
         self._addresses: dict[int, set[Address]] = {}
+        self._heard = 0  # Datagrams, since the start.
         self._socket: socket.socket | None = None
 
     @property
@@ -51,6 +54,22 @@ class LanLinks:
         asyncio.get_running_loop().add_reader(self._socket, self._readable)
         self._read_all()
         self._changed()
+
+    async def run(self, names: Callable[[], Iterable[str]]) -> None:
+        """Asks after the carrier of these interfaces ten times a second, for ever.
+
+        Linux may say that a cable was pulled as late as a second after (net/core/link_watch.c: at most one batch of
+        events a second, but for stacked devices). It does know, and says so at once to who asks.
+        """
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            wanted, heard = set(names()), self._heard
+            indexes = [index for index, (name, up) in self._links.items() if up and name in wanted]
+            with suppress(KernelError):  # Then events alone tell, or the next look.
+                for index in await asyncio.to_thread(without_carrier, indexes) if indexes else ():
+                    if heard == self._heard:  # Else the answer may be older than what was heard meanwhile.
+                        self._links[index] = (self._links[index][0], False)
+                        self._changed()
 
     def close(self) -> None:
         if self._socket is not None:
@@ -70,8 +89,10 @@ class LanLinks:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
+                self._heard += 1
                 self._read_all()
                 continue
+            self._heard += 1
             for type_, _, _, start, end in parse.split(buffer):
                 self._note(type_, buffer, start, end)
         if self.ports != before:
@@ -95,6 +116,28 @@ class LanLinks:
     def _read_all(self) -> None:
         self._links = read_links()
         self._addresses = read_addresses()
+
+
+def without_carrier(indexes: Iterable[int]) -> list[int]:
+    """Those of the interfaces that have no carrier at this moment, or are gone. Blocks, maybe for RTNL."""
+    found = []
+    with open_netlink() as sock:
+        try:
+            for index in indexes:
+                body = parse.LINK.pack(m.AF_UNSPEC, 0, index, 0, 0)
+                header = m.HEADER.pack(m.HEADER.size + len(body), m.RTM_GETLINK, m.NLM_F_REQUEST, 1, 0)
+                sock.send(header + body)
+                answer = sock.recv(RECEIVE_SIZE)
+                carriers = [
+                    parse.LINK.unpack_from(answer, start)[3] & parse.IFF_LOWER_UP
+                    for type_, _, _, start, _ in parse.split(answer)
+                    if type_ == m.RTM_NEWLINK
+                ]
+                if not any(carriers):
+                    found.append(index)
+        except OSError as error:
+            raise KernelError(error.errno, f"asking after interfaces: {error.strerror}") from error
+    return found
 
 
 def address(buffer: bytes, start: int, end: int) -> tuple[int, Address | None]:

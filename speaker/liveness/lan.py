@@ -69,6 +69,8 @@ class Lan:
     def __init__(self, up_delay: float = UP_DELAY_SECONDS) -> None:
         self.withdrawn: frozenset[str] = frozenset()
         self.due: float | None = None  # When to judge again though nothing happens.
+        self.interfaces: dict[str, str] = {}  # prefix -> the one interface that it is behind; not for several.
+        self.watched: frozenset[str] = frozenset()  # Every interface that some prefix is behind.
         self._up_delay = up_delay
         self._uplinks: frozenset[str] = frozenset()
         self._announced: dict[str, _Span] = {}
@@ -118,10 +120,6 @@ class Lan:
                 if len(found) == MAX_ROUTED:
                     break
         return tuple(found)
-
-    def interfaces(self) -> dict[str, str]:
-        """prefix -> the one interface that it is behind; prefixes behind none or several are left out."""
-        return {prefix: placed.interfaces[0] for prefix, placed in self._placed.items() if len(placed.interfaces) == 1}
 
     def judge(self, now: float) -> bool:
         """Brings `withdrawn` up to the facts. True when it changed."""
@@ -199,6 +197,8 @@ class Lan:
         placed = dict(self._places())
         if regroup or placed != self._placed:
             self._placed = placed
+            self.interfaces = {prefix: at.interfaces[0] for prefix, at in placed.items() if len(at.interfaces) == 1}
+            self.watched = frozenset(name for at in placed.values() for name in at.interfaces)
             self._regroup()
 
     def _places(self) -> Iterator[tuple[str, Placed]]:
@@ -280,7 +280,11 @@ class LanWatch:
 
     def interfaces(self) -> dict[str, str]:
         """prefix -> interface, of announced prefixes and first hops: what Prober and Keepalived ask for."""
-        return self._lan.interfaces()
+        return self._lan.interfaces
+
+    def watched(self) -> frozenset[str]:
+        """Interfaces with a LAN of ours: `LanLinks.run` asks after their carrier."""
+        return self._lan.watched
 
     def reports(self) -> tuple[LanReport, ...]:
         return self._lan.reports()

@@ -98,7 +98,7 @@ async def attempt(probe: ProbePlan, interface: str, seconds: float) -> str:
     except TimeoutError:
         return "no answer"
     except PermissionError as error:
-        return error.strerror
+        return error.strerror or str(error)
     except OSError as error:  # asyncio has words of its own for it, with the address in them.
         return os.strerror(error.errno) if error.errno else str(error)
     return ""

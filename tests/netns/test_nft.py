@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from speaker.kernel.nft import Nft, NftRules, neighbour_macs
-from tests.netns.kernel_world import inside
-from tests.netns.namespaces import Namespace, segment, veth, wait_until
+from tests.netns.namespaces import Namespace, inside, segment, veth, wait_until
 
 pytestmark = pytest.mark.root
 

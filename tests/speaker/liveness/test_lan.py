@@ -53,7 +53,7 @@ def test_nothing_is_withdrawn_before_the_interfaces_are_known() -> None:
 
 def test_prefixes_without_a_lan_are_always_announced() -> None:
     found = lan("10.9.0.1/32", "10.50.3.0/24", "192.0.2.0/24", LAN)
-    assert found.interfaces() == {LAN: "eth1"}
+    assert found.interfaces == {LAN: "eth1"}
     found.ports({})
     found.judge(1.0)
     assert found.withdrawn == {LAN}
@@ -109,7 +109,7 @@ def test_an_address_on_another_interface_moves_the_prefix() -> None:
     found = lan(LAN)
     found.ports({**without("eth1"), "br0": port(LAN)})
     assert not found.judge(1.0)
-    assert found.interfaces() == {LAN: "br0"}
+    assert found.interfaces == {LAN: "br0"}
 
 
 def test_a_first_hop_address_is_no_lan() -> None:
@@ -121,12 +121,13 @@ def test_a_first_hop_address_is_no_lan() -> None:
 
 def test_the_longest_network_around_the_prefix_is_its_lan() -> None:
     found = lan("10.1.0.0/25", ports={**BOX, "eth3": port("10.0.0.0/8")})
-    assert found.interfaces() == {"10.1.0.0/25": "eth1"}
+    assert found.interfaces == {"10.1.0.0/25": "eth1"}
 
 
 def test_a_prefix_over_several_lans_lives_while_one_of_them_does() -> None:
     found = lan("10.0.0.0/12")
-    assert found.interfaces() == {}
+    assert found.interfaces == {}
+    assert found.watched == {"eth1", "eth2"}
     assert found.reports() == (LanReport("10.0.0.0/12", "eth1, eth2", True, ""),)
     found.ports(with_port("eth1", port(LAN, up=False)))
     assert not found.judge(1.0)
@@ -138,7 +139,7 @@ def test_a_route_places_what_no_address_does_and_is_remembered() -> None:
     found = lan("10.3.0.0/16", "10.4.0.0/16")
     found.routes({"10.3.0.0/16": "eth2", "10.4.0.0/16": "zt0"})
     found.judge(1.0)
-    assert found.interfaces() == {"10.3.0.0/16": "eth2"}, "an uplink is no LAN"
+    assert found.interfaces == {"10.3.0.0/16": "eth2"}, "an uplink is no LAN"
     found.ports(with_port("eth2", port(OTHER, up=False)))
     found.routes({})  # Linux takes the routes with the interface.
     assert found.judge(2.0)
@@ -190,10 +191,10 @@ def test_a_new_plan_while_coming_back_does_not_start_the_wait_again() -> None:
 
 def test_a_first_hop_is_placed_and_never_withdrawn() -> None:
     found = lan(LAN, others=(OTHER,))
-    assert found.interfaces() == {OTHER: "eth2", LAN: "eth1"}
+    assert found.interfaces == {OTHER: "eth2", LAN: "eth1"}
     found.ports(without("eth2"))
     assert not found.judge(1.0)
-    assert found.interfaces()[OTHER] == "eth2"
+    assert found.interfaces[OTHER] == "eth2"
 
 
 def test_a_lan_that_is_dead_at_the_start_is_not_announced() -> None:
