@@ -101,7 +101,7 @@ class Speakers:
             if not report:
                 lines.append(f"{gateway}: no answer\n{process.log.read_text(errors='replace')[-2000:]}")
                 continue
-            down = [f"{one['peer']} ({one['reason']})" for one in report["sessions"] if one["state"] != "up"]
+            down = [f"{one['peer']} ({one['reason']})" for one in report["sessions"] if one["state"] == "down"]
             stale = [one["peer"] for one in report["sessions"] if any(one["stale"].values())]
             if down or stale or not report["converged"]:
                 kernel = report["kernel"]

@@ -27,7 +27,7 @@ class ReportStruct(Struct, frozen=True, forbid_unknown_fields=True):
 class SessionReport(ReportStruct, frozen=True):
     peer: str
     peer_address: str
-    state: Literal["up", "down"]
+    state: Literal["up", "down", "standby"]  # standby: waits, in case the peer's first uplink dies.
     since: float  # Unix time of the last change of state.
     reason: str  # Why it is down; empty while up.
     add_path: bool

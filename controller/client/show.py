@@ -223,7 +223,7 @@ def _state_of(status: Mapping[str, Any], now: float) -> str:
         return f"plan refused: {report['plan_error']}"
     if not status["in_force"]:
         return "plan pending"
-    down = [session for session in report["sessions"] if session["state"] != "up"]
+    down = [session for session in report["sessions"] if session["state"] == "down"]
     if down:
         return f"{counts(len(down), 'session')} down"
     return "ok" if report["converged"] else "converging"
@@ -234,14 +234,15 @@ def _gateway_row(status: Mapping[str, Any], now: float) -> tuple[Any, ...]:
     name, site, role, state = status["gateway"], status["site"], status["role"], status["state"]
     if report is None:
         return name, site, role, state, "-", "-", "-", "-"
-    up = sum(session["state"] == "up" for session in report["sessions"])
+    states = [session["state"] for session in report["sessions"]]
+    up = states.count("up")
     return (
         name,
         site,
         role,
         state,
         ago(status["received_at"], now),
-        f"{up}/{len(report['sessions'])}",
+        f"{up}/{len(states) - states.count('standby')}",
         _families(report["kernel"]["routes"]),
         report["speaker_version"],
     )

@@ -102,7 +102,7 @@ def _sessions(sessions: Iterable[Session], rib: Rib) -> Iterable[SessionReport]:
         yield SessionReport(
             peer=session.plan.peer,
             peer_address=session.address,
-            state="up" if session.up else "down",
+            state="up" if session.up else "standby" if session.plan.standby else "down",
             since=session.since,
             reason=session.reason,
             add_path=session.negotiated is not None and bool(session.negotiated.add_path_receive),
