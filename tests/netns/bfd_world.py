@@ -157,6 +157,10 @@ class Bfdd:
                 output=log,
             )
 
+    def stop(self) -> None:
+        for process in (self.process, self.zebra):
+            self.namespace.stop(process, signal.SIGKILL)
+
     def vtysh(self, *commands: str, check: bool = False) -> str:
         said = [word for command in commands for word in ("-c", command)]
         return self.namespace.run("vtysh", "--vty_socket", str(self.directory), *said, check=check)

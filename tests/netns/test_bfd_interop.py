@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -60,12 +61,11 @@ def ours(ends: tuple[Namespace, Namespace], tmp_path: Path) -> Leyline:
 
 
 @pytest.fixture
-def bfdd(ends: tuple[Namespace, Namespace], tmp_path_factory: pytest.TempPathFactory) -> Bfdd:
-    directory = tmp_path_factory.mktemp("frr")
-    for parent in (directory, directory.parent):
-        parent.chmod(0o777)
-    directory.parent.parent.chmod(0o755)
-    return Bfdd(ends[1], directory, BFDD)
+def bfdd(ends: tuple[Namespace, Namespace]) -> Iterator[Bfdd]:
+    with TemporaryDirectory(prefix="ll-bfd-") as name:  # User frr may not enter pytest's own directories.
+        made = Bfdd(ends[1], Path(name), BFDD)
+        yield made
+        made.stop()  # They would write into a directory that is being removed.
 
 
 @pytest.fixture
