@@ -119,6 +119,7 @@ class Gateway:
         await self._guard.apply(self.plan)
         self.liveness.guarded = self._guard.in_force
         await self.liveness.hear_first()
+        self.router.relay_to(self.liveness.relayed())  # Else a restarted hub would take back what it said of itself.
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
@@ -220,6 +221,7 @@ class Gateway:
                 self._removal_at = None
                 self.fib.set_may_remove(True)
                 self._fib_wake.set()
+                self.liveness.complete()
                 self.lan.wake()
 
     async def _look(self) -> None:
@@ -228,7 +230,8 @@ class Gateway:
             await asyncio.sleep(LOOK_SECONDS)
             await self._guard.apply(self.plan)
             self.liveness.guarded = self._guard.in_force
-            self.router.relay_to(self.liveness.look(await self._guard.used()))
+            self.liveness.look(await self._guard.used())
+            self.router.relay_to(self.liveness.relayed())
             self._keeper.look()
 
     async def _audit(self) -> None:

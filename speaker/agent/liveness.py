@@ -69,6 +69,8 @@ class Liveness:
         self._demand = Demand()
         self._relayed = Lingering()
         self._drained_at: float | None = None
+        self._starting = True  # Nothing is wanted yet: leyline-bfd would end what it has.
+        self._complete = False  # The routing table knows all that it will know.
         self._timer = asyncio.Event()
         self._judging = False
         self._told: tuple[DeadHops, dict[bytes, tuple[Via, ...]]] = frozenset(), {}
@@ -88,14 +90,20 @@ class Liveness:
 
     async def hear_first(self) -> None:
         """Waits for the replay of a leyline-bfd that runs, for a moment. `run` must run already."""
-        if not self._known.local or not self.client.path.exists():
-            return  # No BFD, or one that has only just been started and knows nothing.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(REPLAY_SECONDS):
-                while not self.client.connected:
-                    await asyncio.sleep(0.01)
-        if not self.client.connected:
-            log.warning("leyline-bfd does not answer; next hops count as alive until it does")
+        if self._known.local and self.client.path.exists():  # Else it has only just been started, and knows nothing.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPLAY_SECONDS):
+                    while not self.client.connected:
+                        await asyncio.sleep(0.01)
+            if not self.client.connected:
+                log.warning("leyline-bfd does not answer; next hops count as alive until it does")
+        self._starting = False
+        self._judge()
+
+    def complete(self) -> None:
+        """Everybody was heard: what no path leads to now is really not wanted."""
+        self._complete = True
+        self._judge()
 
     # Events
 
@@ -119,14 +127,16 @@ class Liveness:
             self._known = self._directory(self._known.plan)
             self._judge()
 
-    def look(self, used: Collection[str] | None) -> frozenset[int]:
-        """Once a second. `used`: next hops in use; None: nobody can tell. Returns the uplinks that a hub relays to."""
-        now = monotonic()
+    def look(self, used: Collection[str] | None) -> None:
+        """Once a second. `used`: next hops that packets went to lately; None: nobody can tell."""
         if self._hops.version != self._seen:
             self._known = self._directory(self._known.plan)
-        self._demand.note(self._known, used, self._fib.next_hops(), now)
+        self._demand.note(self._known, used, self._fib.next_hops(), monotonic())
         self._judge()
-        return self._relayed.update(reach.relayed(self._known, self._damper.up()), now)
+
+    def relayed(self) -> frozenset[int]:
+        """As a hub: the numbers of the uplinks that we relay to; for a while also those that we just lost."""
+        return self._relayed.update(reach.relayed(self._known, self._damper.up()), monotonic())
 
     def _changed(self, status: Status) -> None:
         pair = (status.device, status.remote)
@@ -172,8 +182,13 @@ class Liveness:
         self._want(dead_pairs)
 
     def _want(self, dead_pairs: set[Pair]) -> None:
+        if self._starting:
+            return
         known = self._known
         wanted = reach.sessions(known, self._demand, dead_pairs, self._fib.next_hops(), self._usable())
+        if not self._complete:  # The agent before us had its reasons; we do not know the paths yet.
+            former = {pair for pair, status in self.client.statuses.items() if status.active}
+            wanted |= {pair for pair in former | dead_pairs if pair[0] in known.local}
         # Beyond the bound of leyline-bfd: first those whose end would revive something, then the hubs'.
         chosen = sorted(wanted, key=lambda pair: (pair not in dead_pairs, pair not in known.always, pair))
         self.client.want(
@@ -215,6 +230,12 @@ class Liveness:
         return bool(hops and self._told[0]) and not any(
             reach.lives(self._known, hop, self._told[0], usable) for hop in hops
         )
+
+    def client_has_left(self, session: SessionPlan) -> bool:
+        """Whether this client's BFD has taken its leave on every uplink that we have a session with."""
+        remotes = {self._known.far_uplink(hop).remote for hop in self._hops_of(session)}
+        said = [status for (_, remote), status in self.client.statuses.items() if remote in remotes]
+        return bool(said) and all(each.state != "Up" and each.remote_state == "AdminDown" for each in said)
 
     def dead_for_long(self, local: str, remote: str) -> bool:
         """Whether the uplink with this address is down, or has not reached that far end for REDIAL_SECONDS."""

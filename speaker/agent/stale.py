@@ -15,16 +15,25 @@ from speaker.agent.sessions import Session
 from speaker.plan import Plan, SessionPlan
 
 
+LEFT_SECONDS = 10.0
+"""A gateway whose BGP was lost and whose BFD said AdminDown has so long to restart both."""
+
+
 class ClientLiveness(Protocol):
     """What BFD says of all uplinks of a hub's client together."""
 
     def client_is_dead(self, session: SessionPlan) -> bool: ...
+
+    def client_has_left(self, session: SessionPlan) -> bool: ...
 
 
 class NoLiveness:
     """Nothing is known: the restart time alone decides."""
 
     def client_is_dead(self, session: SessionPlan) -> bool:  # noqa: ARG002
+        return False
+
+    def client_has_left(self, session: SessionPlan) -> bool:  # noqa: ARG002
         return False
 
 
@@ -37,7 +46,8 @@ def why_purge(
     """Why what is stale of `session` must go now; "" when it stays, or nothing is stale.
 
     A client's goes at once when none of its uplinks can be reached, or when the client has told everything in a
-    session from another uplink; else after the restart time. A hub's goes after the restart time when another hub
+    session from another uplink; soon when its BFD said good-bye as well (it is not restarting ExaBGP, it is
+    shutting down); else after the restart time. A hub's goes after the restart time when another hub
     has told everything; with all hubs gone it stays: the sender's own liveness still rules the kernel.
     """
     if session.stale_until is None or session.lost_at is None:
@@ -50,6 +60,8 @@ def why_purge(
         return "another session of this gateway has told everything"
     if role == "client" and clients.client_is_dead(session.plan):
         return "BFD reaches none of its next hops"
+    if role == "client" and now >= session.lost_at + LEFT_SECONDS and clients.client_has_left(session.plan):
+        return "BGP and BFD were stopped and have not come back"
     if now < session.stale_until:
         return ""
     if now >= max(session.stale_until, session.lost_at + keep_seconds):
