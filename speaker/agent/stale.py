@@ -14,7 +14,6 @@ import msgspec
 from speaker.agent.sessions import Session
 from speaker.plan import Plan, SessionPlan
 
-
 LEFT_SECONDS = 10.0
 """A gateway whose BGP was lost and whose BFD said AdminDown has so long to restart both."""
 

@@ -92,6 +92,25 @@ def test_a_gateway_is_heard_by_whichever_session_it_comes() -> None:
     assert sessions.all_heard(("client",))
 
 
+class Left:
+    """A client that has stopped its BFD, too."""
+
+    def client_is_dead(self, session: SessionPlan) -> bool:
+        assert session.peer == "lima-1"
+        return False
+
+    def client_has_left(self, session: SessionPlan) -> bool:
+        assert session.peer == "lima-1"
+        return True
+
+
+def test_a_gateway_that_shut_down_does_not_keep_its_paths_for_the_whole_restart_time() -> None:
+    lost = Session(a_client("lima-1", FIRST), since=0.0, stale_until=120.0, lost_at=0.0)
+    assert why_purge(lost, [lost], Left(), 86_400.0, 9.0) == ""
+    assert "not come back" in why_purge(lost, [lost], Left(), 86_400.0, 10.0)
+    assert why_purge(lost, [lost], NO_LIVENESS, 86_400.0, 10.0) == ""
+
+
 def test_what_is_stale_goes_when_the_gateway_has_told_everything_from_another_uplink() -> None:
     lost = Session(a_client("lima-1", FIRST), since=0.0, stale_until=120.0, lost_at=0.0)
     other = Session(a_client("lima-1/lte", SECOND, standby=True), since=0.0, up=True)
