@@ -22,10 +22,10 @@ def scenario(run: Run) -> None:
     with world.cuts:
         world.start()
         site_with_two(world, "fast")
+        site_with_one(world)
         back_again(world)
         world.retime("normal")
         site_with_two(world, "normal")
-        site_with_one(world)
         world.expect_clean()
 
 
@@ -55,9 +55,10 @@ def wait_for_timers(world: World, timers: str) -> None:
 
 
 def back_again(world: World) -> None:
-    """berlin-1 boots, and takes the traffic over again; what that costs is drain's and restarts' story."""
-    world.run.step("berlin-1 gets power again")
-    world.power_on("berlin-1")
+    """Both boot, and berlin-1 takes the traffic over again; what that costs is the story of drain and restarts."""
+    world.run.step("berlin-1 and oslo-1 get power again")
+    for gateway in ("berlin-1", "oslo-1"):
+        world.power_on(gateway)
     world.speakers.wait_for_sessions(60)
     world.wait_for_routes()
 
