@@ -411,3 +411,40 @@ def test_bytes_that_cannot_be_parsed_reset_one_session_and_touch_no_other(body: 
         assert [(list(peers), message[18], message[19]) for peers, message in sent] == [([BERLIN], 3, 3)]
 
     run(story())
+
+
+def test_what_a_hub_says_of_its_relays_reaches_the_other_clients() -> None:
+    """Only when it differs, and only for paths of the uplink that it is about."""
+
+    async def story() -> None:
+        hub = a_hub()
+        for peer in (BERLIN, PARIS):
+            hub.up(peer)
+            hub.says_all(peer)
+        hub.says(BERLIN, "10.1.1.0/24")
+        await hub.settle()
+        assert ("announce", 2, "10.1.1.0/24") in hub.heard(PARIS)
+        hub.router.relay_to(frozenset({2}))
+        await hub.settle()
+        assert hub.heard(PARIS) == [("announce", 2, "10.1.1.0/24")]
+        hub.router.relay_to(frozenset({2, 3}))
+        await hub.settle()
+        assert hub.heard(PARIS) == []
+
+    run(story())
+
+
+def test_a_withdrawn_prefix_comes_back() -> None:
+    async def story() -> None:
+        spoke = Bench(plan(BERLIN, [session(HUB, "hub")], ["10.1.1.0/24", "10.1.2.0/24"]))
+        spoke.up(HUB)
+        await spoke.settle()
+        spoke.heard(HUB)
+        spoke.router.withdraw(frozenset({"10.1.1.0/24"}))
+        await spoke.settle()
+        assert spoke.heard(HUB) == [("withdraw", 2, "10.1.1.0/24")]
+        spoke.router.withdraw(frozenset())
+        await spoke.settle()
+        assert spoke.heard(HUB) == [("announce", 2, "10.1.1.0/24")]
+
+    run(story())

@@ -1,0 +1,275 @@
+"""From BFD's word to the FIB: what is told, and when. No process, no kernel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from speaker.agent import liveness as module
+from speaker.agent.liveness import Liveness
+from speaker.kernel.choice import Relay
+from speaker.liveness.bfd.control import Status, Want
+from speaker.plan import LivenessPlan, Plan
+from speaker.rib.hops import Hop, Hops
+from speaker.rib.prefix import Family
+from tests.speaker.liveness.test_reach import HUBS, four, plan, six, to_peer, uplink
+from tests.speaker.rib.given import ASN, path
+from tests.speaker.rib.given import HUBS as HUB_SOURCES
+
+SPOKE = plan("spoke", [uplink(11, "zt0"), uplink(12, "zt1")], [to_peer(11, 1, "hub"), to_peer(11, 2, "hub")])
+HUB = plan("hub", [uplink(1, "zt0")], [to_peer(1, 11, "client", (11, 12)), to_peer(1, 21, "client", (21,))])
+REMOTE = "10.42.0.21"
+
+
+class RecordingFib:
+    def __init__(self) -> None:
+        self.dead: frozenset[tuple[str, bytes]] = frozenset()
+        self.relays: Mapping[bytes, tuple[Relay, ...]] = {}
+        self.told = 0
+        self.installed = frozenset({four(21), six(21)})
+
+    def set_liveness(self, dead: frozenset[tuple[str, bytes]], relays: Mapping[bytes, tuple[Relay, ...]]) -> None:
+        self.dead, self.relays = dead, relays
+        self.told += 1
+
+    def next_hops(self) -> frozenset[bytes]:
+        return self.installed
+
+
+class Bench:
+    """Liveness with a client that is not connected: what it wants is kept, what it hears is said here."""
+
+    def __init__(self, the_plan: Plan, *, usable: tuple[str, ...] = ("zt0", "zt1")) -> None:
+        self.fib = RecordingFib()
+        self.hops = Hops(ASN)
+        self.wakes = self.reports = 0
+        self.usable = usable
+        self.wants: list[Want] = []
+        self.liveness = Liveness(
+            the_plan, Path("/nowhere/bfd.sock"), self.fib, self.hops, lambda: self.usable, self._wake, self._report
+        )
+        self.liveness.client.want = self.wants.append  # type: ignore[method-assign,assignment]
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def _report(self) -> None:
+        self.reports += 1
+
+    def say(self, remote: str, state: str, *, device: str = "zt0", ever_up: bool = True, downs: int = 0) -> None:
+        status = Status(device, "10.42.0.11", remote, state, 1, state, 0.0, ever_up, downs, True, 300_000)
+        self.liveness.client.statuses[device, remote] = status
+        self.liveness._changed(status)
+
+    async def kill(self, remote: str) -> None:
+        self.say(remote, "Up")
+        self.say(remote, "Down", downs=1)
+        await asyncio.sleep(0)
+
+    def gone(self, remote: str) -> None:
+        self.liveness.client.statuses.pop(("zt0", remote))
+        self.liveness._gone("zt0", remote)
+
+    def learn(self, number: int, *hubs: int) -> None:
+        relays = tuple((ASN, 6, int.from_bytes(four(hub), "big")) for hub in hubs)
+        for family, hop in ((Family.IPV4, four(number)), (Family.IPV6, six(number))):
+            self.hops.note(family, path(HUB_SOURCES[0], number, next_hop=hop, large_communities=relays))
+        self.liveness.look(())
+
+    @property
+    def sessions(self) -> frozenset[tuple[str, str]]:
+        return frozenset(self.wants[-1].sessions)
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 20))
+
+
+async def started(the_plan: Plan, **options: Any) -> Bench:
+    bench = Bench(the_plan, **options)
+    await bench.liveness.hear_first()
+    return bench
+
+
+def test_a_dead_session_reaches_the_fib_in_the_same_turn() -> None:
+    async def story() -> None:
+        bench = await started(SPOKE)
+        bench.learn(21, 1)
+        bench.liveness.guarded = True
+        bench.say("10.42.0.1", "Up")
+        bench.say(REMOTE, "Up")
+        await asyncio.sleep(0)
+        assert bench.fib.told == 0
+        bench.say(REMOTE, "Down", downs=1)  # Nothing is awaited from here on.
+        assert bench.fib.dead == {("zt0", four(21)), ("zt0", six(21))}
+        assert bench.fib.relays == {four(21): (Relay("zt0", four(1)),), six(21): (Relay("zt0", six(1)),)}
+        assert (bench.wakes, bench.liveness.failovers) == (1, 1)
+        assert ("zt0", REMOTE) in bench.sessions
+
+    run(story())
+
+
+def test_a_burst_is_judged_first_and_once_more() -> None:
+    async def story() -> None:
+        bench = await started(HUB)
+        for number in (11, 12, 21):
+            bench.say(f"10.42.0.{number}", "Up")
+        await asyncio.sleep(0)
+        for number in (11, 12, 21):
+            bench.say(f"10.42.0.{number}", "Down", downs=1)
+        assert bench.fib.told == 1
+        await asyncio.sleep(0)
+        assert bench.fib.told == 2
+        assert {hop for _, hop in bench.fib.dead} >= {four(11), four(12), four(21)}
+
+    run(story())
+
+
+def test_no_detour_while_loops_are_not_guarded_against() -> None:
+    async def story() -> None:
+        bench = await started(SPOKE)
+        bench.learn(21, 1)
+        bench.say("10.42.0.1", "Up")
+        await bench.kill(REMOTE)
+        assert bench.fib.dead
+        assert not bench.fib.relays
+        bench.liveness.guarded = True
+        bench.liveness.look(())
+        assert set(bench.fib.relays) == {four(21), six(21)}
+
+    run(story())
+
+
+def test_a_hold_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timer task: the only one that wakes when nothing is heard."""
+    monkeypatch.setattr(module, "REPLAY_SECONDS", 0.01)
+
+    async def story() -> None:
+        bench = await started(replace(SPOKE, liveness=LivenessPlan(up_delay_ms=50)))
+        timer = asyncio.create_task(bench.liveness.run())
+        await asyncio.sleep(0)
+        await bench.kill(REMOTE)
+        bench.say(REMOTE, "Up", downs=1)
+        assert bench.fib.dead
+        while bench.fib.dead:
+            await asyncio.sleep(0.01)
+        timer.cancel()
+
+    run(story())
+
+
+def test_what_is_learnt_later_is_dead_too() -> None:
+    """An IPv6 next hop whose far uplink was found dead before anybody told of it."""
+
+    async def story() -> None:
+        bench = await started(SPOKE)
+        await bench.kill(REMOTE)
+        assert bench.fib.dead == {("zt0", four(21))}
+        for family, hop in ((Family.IPV4, four(21)), (Family.IPV6, six(21))):
+            bench.hops.note(family, path(HUB_SOURCES[0], 21, next_hop=hop))
+        bench.liveness.routes_moved()
+        assert bench.fib.dead == {("zt0", four(21)), ("zt0", six(21))}
+
+    run(story())
+
+
+def test_a_dead_pair_outlives_its_session_only_while_paths_lead_there() -> None:
+    async def story() -> None:
+        bench = await started(SPOKE)
+        bench.liveness.complete()
+        await bench.kill(REMOTE)
+        bench.gone(REMOTE)
+        assert bench.fib.dead
+        assert ("zt0", REMOTE) in bench.sessions
+        bench.fib.installed = frozenset()
+        bench.liveness.look(())
+        await asyncio.sleep(0)
+        assert not bench.fib.dead
+        assert bench.sessions == HUBS
+
+    run(story())
+
+
+def test_a_new_agent_ends_no_session_before_it_knows_the_paths() -> None:
+    async def story() -> None:
+        bench = Bench(SPOKE)
+        bench.fib.installed = frozenset()
+        bench.say(REMOTE, "Down", downs=1)
+        bench.say("10.42.0.22", "Up")
+        assert bench.fib.dead
+        assert not bench.wants
+        await bench.liveness.hear_first()
+        assert bench.sessions == HUBS | {("zt0", REMOTE), ("zt0", "10.42.0.22")}
+        bench.liveness.complete()
+        assert bench.sessions == HUBS
+
+    run(story())
+
+
+def test_a_drained_gateway_says_admin_down_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        bench = await started(SPOKE)
+        bench.liveness.configure(replace(SPOKE, drained=True))
+        assert not bench.wants[-1].admin_down
+        monkeypatch.setattr(module, "DRAIN_SECONDS", 0.0)
+        bench.liveness.look(())
+        assert bench.wants[-1].admin_down
+        bench.liveness.configure(SPOKE)
+        assert not bench.wants[-1].admin_down
+
+    run(story())
+
+
+def test_a_hub_relays_to_whom_it_reaches_and_forgets_slowly() -> None:
+    async def story() -> None:
+        bench = await started(HUB, usable=("zt0",))
+        assert bench.liveness.relayed() == frozenset()
+        bench.say("10.42.0.12", "Up")
+        assert bench.liveness.relayed() == {12}
+        bench.say("10.42.0.12", "Down", downs=1)
+        assert bench.liveness.relayed() == {12}, "a flap announces nothing"
+
+    run(story())
+
+
+def test_a_client_is_dead_when_all_its_uplinks_are() -> None:
+    async def story() -> None:
+        bench = await started(HUB, usable=("zt0",))
+        first, _ = HUB.sessions
+        for number in (11, 12):
+            bench.say(f"10.42.0.{number}", "Up")
+            assert not bench.liveness.client_is_dead(first)
+        bench.say("10.42.0.11", "Down", downs=1)
+        assert not bench.liveness.client_is_dead(first)
+        bench.say("10.42.0.12", "Down", downs=1)
+        await asyncio.sleep(0)
+        assert bench.liveness.client_is_dead(first)
+
+    run(story())
+
+
+def test_no_hub_is_left() -> None:
+    async def story() -> None:
+        bench = await started(SPOKE)
+        assert bench.liveness.any_hub(), "unknown is alive"
+        for device, number in (("zt0", 1), ("zt1", 1), ("zt0", 2), ("zt1", 2)):
+            bench.say(f"10.42.0.{number}", "Up", device=device)
+            bench.say(f"10.42.0.{number}", "Down", device=device, downs=1)
+            await asyncio.sleep(0)
+            assert bench.liveness.any_hub() is not ((device, number) == ("zt1", 2))
+        bench.usable = ()
+        assert not bench.liveness.any_hub()
+
+    run(story())
+
+
+def test_hops_are_what_the_registry_says() -> None:
+    """The bench's own words: a hop noted is a hop known."""
+    bench = Bench(SPOKE)
+    bench.hops.note(Family.IPV4, path(HUB_SOURCES[0], 21))
+    assert set(bench.hops) == {Hop(four(21), 21)}
