@@ -91,20 +91,22 @@ def prefixes(count: int) -> list[str]:
 def cut(fabric: PlannedSpeakers, cuts: Cuts, routes: int) -> float:
     """Cut the gateway in use off; the loss window in ms, from paris to berlin and back. Healed again afterwards."""
     run, host = fabric.run, fabric.run.lab.node("host-paris")
-    run.wait_until(
-        f"{CUT} is in use, and looked after by BFD", lambda: in_use(fabric), BACK_SECONDS,
-        lambda: f"{fabric.next_hop('paris-1', FIRST_USED)}\n{fabric.unsettled()}",
-    )  # fmt: skip
     before = fabric.prefixes("paris-1")
     train = PingTrain([host.pings(target) for target in TARGETS], FLOOD_SECONDS)
-    run.wait_until("pings are answered", lambda: all(train.answered(host.pings(t).name) for t in TARGETS), 5)
-    run.step(f"{CUT} is cut off, with {routes} routes behind it")
-    at = cuts.node(CUT)
-    answered = train.answered()
-    run.wait_until("pings are answered again", lambda: train.answered() > answered + 500, MOVED_SECONDS)
-    kept = fabric.prefixes("paris-1")
-    tallies = train.finish()
-    cuts.heal_node(CUT)
+    try:
+        run.wait_until("pings are answered", lambda: all(map(train.answered, train.names)), BACK_SECONDS)
+        run.wait_until(
+            f"{CUT} is in use, and looked after by BFD", lambda: in_use(fabric), BACK_SECONDS,
+            lambda: f"{fabric.next_hop('paris-1', FIRST_USED)}\n{fabric.unsettled()}",
+        )  # fmt: skip
+        run.step(f"{CUT} is cut off, with {routes} routes behind it")
+        at = cuts.node(CUT)
+        answered = train.answered()
+        run.wait_until("pings are answered again", lambda: train.answered() > answered + 1000, MOVED_SECONDS)
+        kept = fabric.prefixes("paris-1")
+    finally:
+        tallies = train.finish()
+        cuts.heal()
     window = worst_ms(tallies, at)
     run.step(f"loss window {window:.0f} ms\n{told(tallies)}")
     run.expect("the cut was felt, and got over", window > 0 and all(t.recovered for t in tallies.values()), tallies)
