@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -74,11 +74,12 @@ class LabelTable:
     right stays as it is.
     """
 
-    def apply(self, desired: Mapping[int, tuple[str, str]]) -> list[str]:
+    def apply(self, desired: Mapping[int, tuple[str, str]], *, may_remove: bool = True) -> list[str]:
         """Bring the kernel to `desired`, label -> (interface, overlay address). Blocks; run it in a thread.
 
-        New and changed labels go in before others go out. Returns what failed, one line a label: the rest
-        is in. Call again after an interface returned: Linux dropped its labels with it.
+        New and changed labels go in before others go out, which only happens if it `may_remove`. Returns what
+        failed, one line a label: the rest is in. Call again after an interface returned: Linux dropped its labels
+        with it.
         """
         wanted: dict[int, LabelRoute] = {}
         errors: list[str] = []
@@ -87,14 +88,26 @@ class LabelTable:
                 wanted[label] = _resolve(label, device, address)
             except ValueError as error:
                 errors.append(f"label {label}: {error}")
-        keep = desired.keys() - wanted.keys()  # What cannot be said now is no reason to take away what stands.
         try:
             with closing(_MplsKernel()) as kernel:
-                for request in changes(kernel.labels(), wanted, keep):
+                actual = kernel.labels()
+                # What cannot be said now is no reason to take away what stands.
+                keep = desired.keys() - wanted.keys() if may_remove else {route.label for route in actual}
+                for request in changes(actual, wanted, keep):
                     errors += [_told(fault) for fault in kernel.submit(request)]
         except KernelError as error:
             errors.append(str(error))
         return errors
+
+    def forwarded(self, desired: Mapping[int, tuple[str, str]]) -> frozenset[int]:
+        """The labels of `desired` that stand in the kernel as desired. Blocks. Raises KernelError."""
+        found = set()
+        standing = set(self.labels())
+        for label, (device, address) in desired.items():
+            with suppress(ValueError):
+                if _resolve(label, device, address) in standing:
+                    found.add(label)
+        return frozenset(found)
 
     def labels(self) -> list[LabelRoute]:
         """Our labels in the kernel now. Blocks. Raises KernelError."""

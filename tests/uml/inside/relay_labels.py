@@ -15,7 +15,7 @@ from speaker.kernel.mpls import HIGHEST_LABEL, LabelTable, apply_mpls_sysctls, r
 from speaker.kernel.socket import LinuxKernel
 from tests.netns.namespaces import inside
 from tests.speaker.kernel.world import via, want
-from tests.uml.inside.world import A6, B6, HOST_A, HOST_B, HUB, HUB6, A, B, ask, fabric, has_route, ip, mac
+from tests.uml.inside.world import A6, B6, HOST_A, HOST_B, HUB, HUB6, A, B, ask, cut, fabric, has_route, ip, mac
 
 TO_A, TO_B = relay_label(1), relay_label(2)
 LABELS = {TO_A: ("seg", A), TO_B: ("seg", B)}
@@ -64,6 +64,7 @@ def spoke() -> Iterator[Spoke]:
         closing(Spoke("a", ("10.2.0.0/24", "fd00:2::/64"), (B, B6), TO_B)) as near,
         closing(Spoke("b", ("10.1.0.0/24", "fd00:1::/64"), (A, A6), TO_A)),
     ):
+        cut("a", "b")
         yield near
 
 
@@ -198,6 +199,17 @@ def test_what_somebody_made_of_our_label_is_put_right(changed: str) -> None:
     assert shown() != right
     assert apply(LABELS) == []
     assert shown() == right
+
+
+def test_before_everything_was_heard_nothing_goes() -> None:
+    assert apply(LABELS) == []
+    wanted = {TO_A: ("seg", B), TO_B + 1: ("seg", B)}
+    with inside("hub"):
+        assert LabelTable().apply(wanted, may_remove=False) == []
+        assert LabelTable().forwarded(LABELS | wanted) == {TO_A, TO_B, TO_B + 1}
+        assert LabelTable().forwarded(LABELS) == {TO_B}
+    assert apply(wanted) == []
+    assert [line.split()[0] for line in shown()] == [str(TO_A), str(TO_B + 1)]
 
 
 def test_extra_labels_of_ours_go() -> None:

@@ -4,7 +4,7 @@
                switch                       b: 10.42.0.3, uplink 2      hb: 10.2.0.10
                   \\-- hub                    hub: 10.42.0.1
 
-Nothing passes between a and b directly, though every carrier stays; the hub has routes of the segment only.
+`cut` lets nothing pass between two of them, though every carrier stays.
 A fork costs 85 ms here, so it is built by a few `ip -batch` and asked through sockets of this process.
 """
 
@@ -60,30 +60,42 @@ def ip(commands: str, node: str = "", *options: str, check: bool = True) -> str:
 
 
 @contextmanager
-def fabric() -> Iterator[None]:
-    """The picture above, with forwarding and labels on in hub, a and b, and hosts that echo."""
-    ip("".join(f"netns add {name}\n" for name in _NODES))
+def fabric(*, configured: bool = True) -> Iterator[None]:
+    """The picture above, with hosts that echo. Not `configured`: forwarding and labels are left to speakers."""
+    with ExitStack() as stack:
+        ip("".join(f"netns add {name}\n" for name in _NODES))
+        stack.callback(ip, "".join(f"netns del {name}\n" for name in _NODES))
+        _build(configured)
+        for node in ("ha", "hb"):
+            stack.enter_context(_echo(node))
+        yield
+
+
+def _build(configured: bool) -> None:
     for node in _NODES:
         with inside(node):  # Link-local addresses are used at once.
             Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0\n")
     ip(_LINKS)
     for node in _NODES:
         ip(f"link set lo up\n{_ADDRESSES[node]}", node)
-    for node in ("hub", "a", "b"):
+    for node in ("hub", "a", "b") if configured else ():
         with inside(node):
             assert not apply_sysctls(["seg"]).failed
             assert not apply_mpls_sysctls(["seg"], [16002]).failed
-    cut(mac("a").hex(":"), mac("b").hex(":"))
-    with ExitStack() as stack:
-        for node in ("ha", "hb"):
-            stack.enter_context(_echo(node))
-        yield
 
 
 def cut(first: str, second: str) -> None:
-    """Frames between two MAC addresses are lost on the segment; the carriers stay."""
-    rules = f"""table bridge cut {{ chain forward {{ type filter hook forward priority 0;
-        ether saddr . ether daddr {{ {first} . {second}, {second} . {first} }} drop; }}; }}"""
+    """Frames between two nodes are lost on the segment; the carriers stay."""
+    one, other = mac(first).hex(":"), mac(second).hex(":")
+    _nft(f"""table bridge cut {{ chain forward {{ type filter hook forward priority 0;
+        ether saddr . ether daddr {{ {one} . {other}, {other} . {one} }} drop; }}; }}""")
+
+
+def mend() -> None:
+    _nft("delete table bridge cut")
+
+
+def _nft(rules: str) -> None:
     subprocess.run(["ip", "netns", "exec", "switch", "nft", "-f", "-"], input=rules, text=True, check=True)
 
 
