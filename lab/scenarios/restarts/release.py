@@ -6,6 +6,7 @@ import re
 import shutil
 from importlib.metadata import distribution, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lab.node import Node
 
@@ -18,16 +19,17 @@ ROOT = Path(__file__).parents[3]
 
 def install(node: Node, number: str) -> None:
     """Put this very code into the node as version `number`. It is not in use yet."""
-    place = f"/run/leyline-{number}"
-    scratch = node.state / f"{node.name}-{number}"
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, scratch / package, ignore=shutil.ignore_patterns("__pycache__", "migrations"))
-    info = scratch / f"leyline_sdwan-{number}.dist-info"
-    info.mkdir()
-    for name in ("METADATA", "entry_points.txt"):
-        text = distribution(DISTRIBUTION).read_text(name) or ""
-        (info / name).write_text(re.sub(r"(?m)^Version: .*$", f"Version: {number}", text))
-    node.run(["cp", "-r", str(scratch), place])
+    with TemporaryDirectory(prefix="leyline-release-") as name:  # A node has a /run of its own, and nobody else's.
+        scratch = Path(name)
+        for package in PACKAGES:
+            ignored = shutil.ignore_patterns("__pycache__", "migrations")
+            shutil.copytree(ROOT / package, scratch / package, ignore=ignored)
+        info = scratch / f"leyline_sdwan-{number}.dist-info"
+        info.mkdir()
+        for file in ("METADATA", "entry_points.txt"):
+            text = distribution(DISTRIBUTION).read_text(file) or ""
+            (info / file).write_text(re.sub(r"(?m)^Version: .*$", f"Version: {number}", text))
+        node.run(["cp", "-r", name, f"/run/leyline-{number}"])
 
 
 def use(node: Node, number: str) -> None:
