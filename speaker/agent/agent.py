@@ -47,8 +47,7 @@ class Agent:
     async def run(self) -> None:
         """Runs until it is cancelled. Raises what ends it: an unreadable kernel, IdentityChanged, our own bugs."""
         self._load()
-        if self._settings.metrics is not None:
-            self._health.serve(*self._settings.metrics)
+        self._serve_metrics()
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             control = await serve(self._settings.state.control, self._answer)
             stack.callback(control.close)
@@ -61,6 +60,16 @@ class Agent:
                 tasks.create_task(self._report_for_ever())
             tasks.create_task(self._carry_out())
             tasks.create_task(self._health.run(lambda: self._gateway))
+
+    def _serve_metrics(self) -> None:
+        """A port that is taken costs the metrics, and no packet."""
+        if self._settings.metrics is None:
+            return
+        address, port = self._settings.metrics
+        try:
+            self._health.serve(address, port)
+        except OSError as error:
+            log.error("no metrics: choose another --metrics", address=address, port=port, error=error.strerror)
 
     def _load(self) -> None:
         """The plan to start with: a file that was named, or the last good one. SIGHUP reads a named file again."""
