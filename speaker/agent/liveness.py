@@ -39,7 +39,12 @@ DRAIN_SECONDS = 5.0
 class LiveTable(Protocol):
     """The part of the FIB that liveness moves."""
 
-    def set_liveness(self, dead: frozenset[tuple[str, bytes]], relays: Mapping[bytes, tuple[Relay, ...]]) -> None: ...
+    def set_liveness(
+        self,
+        dead: frozenset[tuple[str, bytes]],
+        relays: Mapping[bytes, tuple[Relay, ...]],
+        held: frozenset[tuple[str, bytes]],
+    ) -> None: ...
 
     def next_hops(self) -> frozenset[bytes]: ...
 
@@ -73,7 +78,7 @@ class Liveness:
         self._complete = False  # The routing table knows all that it will know.
         self._timer = asyncio.Event()
         self._judging = False
-        self._told: tuple[DeadHops, dict[bytes, tuple[Via, ...]]] = frozenset(), {}
+        self._told: tuple[DeadHops, DeadHops, dict[bytes, tuple[Via, ...]]] = frozenset(), frozenset(), {}
         self.configure(plan)
 
     def configure(self, plan: Plan) -> None:
@@ -175,9 +180,11 @@ class Liveness:
         around: dict[bytes, tuple[Via, ...]] = {}
         if dead and self.guarded:
             around = reach.relays(known, dead, damper.up(), self._usable(), labels=False)
-        if (dead, around) != self._told:
-            self._told = dead, around
-            self._fib.set_liveness(dead, {hop: tuple(Relay(*via) for via in vias) for hop, vias in around.items()})
+        held = reach.dead_hops(known, damper.answering()) & dead
+        if (dead, held, around) != self._told:
+            self._told = dead, held, around
+            relays = {hop: tuple(Relay(*via) for via in vias) for hop, vias in around.items()}
+            self._fib.set_liveness(dead, relays, held)
             self._wake()
         self._want(dead_pairs)
 
@@ -221,14 +228,20 @@ class Liveness:
         """Whether any uplink may still reach a hub; for a gateway without hubs, whether any uplink is usable."""
         usable = self._usable()
         hubs = self._known.hubs or [b""]
-        return any(reach.lives(self._known, hub, self._told[0], usable) for hub in hubs)
+        return any(reach.lives(self._known, hub, self._silent, usable) for hub in hubs)
+
+    @property
+    def _silent(self) -> DeadHops:
+        """The dead that do not answer."""
+        dead, held, _ = self._told
+        return dead - held
 
     def client_is_dead(self, session: SessionPlan) -> bool:
         """Whether BFD says that no uplink of this client can be reached."""
         hops = self._hops_of(session)
         usable = self._usable()
-        return bool(hops and self._told[0]) and not any(
-            reach.lives(self._known, hop, self._told[0], usable) for hop in hops
+        return bool(hops and self._silent) and not any(
+            reach.lives(self._known, hop, self._silent, usable) for hop in hops
         )
 
     def client_has_left(self, session: SessionPlan) -> bool:

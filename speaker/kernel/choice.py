@@ -37,17 +37,21 @@ class Reach:
         self.devices = devices
         self.links: dict[str, int] = {}  # Usable interfaces: name -> index.
         self.dead: frozenset[Pair] = frozenset()
+        self.held: frozenset[Pair] = frozenset()  # Of the dead, those that answer again and are not trusted yet.
         self.relays: Mapping[bytes, tuple[Relay, ...]] = {}
 
-    def update(self, dead: frozenset[Pair], relays: Mapping[bytes, tuple[Relay, ...]]) -> set[bytes]:
+    def update(
+        self, dead: frozenset[Pair], relays: Mapping[bytes, tuple[Relay, ...]], held: frozenset[Pair]
+    ) -> set[bytes]:
         """Take the new values. Returns the next hops whose ways may have changed, orphaned detours included."""
         flipped = self.dead ^ dead
-        changed = {address for _, address in flipped}
+        changed = {address for _, address in flipped | (self.held ^ held)}
         for before, after in ((self.relays, relays), (relays, self.relays)):
             for next_hop, ways in before.items():
                 if after.get(next_hop, ()) != ways or any((way.device, way.address) in flipped for way in ways):
                     changed.add(next_hop)
         self.dead = dead
+        self.held = held
         self.relays = dict(relays)
         return changed
 
@@ -63,6 +67,13 @@ class Reach:
                 return Relay(device, next_hop)
         return None
 
+    def last_resort(self, next_hop: bytes) -> Relay | None:
+        """Where it is dead everywhere: through the first usable interface behind which it answers again."""
+        if self.direct(next_hop) is not None:
+            return None
+        devices = (device for device in self.devices if device in self.links and (device, next_hop) in self.held)
+        return next((Relay(device, next_hop) for device in devices), None)
+
     def detours(self, next_hop: bytes) -> tuple[Relay, ...]:
         return tuple(
             way
@@ -71,9 +82,12 @@ class Reach:
         )
 
     def ways(self, next_hop: bytes) -> tuple[Relay, ...]:
-        """What is used for it when its turn comes: the direct way, else its detours, else nothing."""
+        """What is used for it when its turn comes: the direct way, else its detours, else the last resort."""
         direct = self.direct(next_hop)
-        return (direct,) if direct is not None else self.detours(next_hop)
+        if direct is not None:
+            return (direct,)
+        last = self.last_resort(next_hop)
+        return self.detours(next_hop) or ((last,) if last is not None else ())
 
     def all_direct(self, tiers: Tiers) -> set[Relay]:
         """What this group may hold one day: made ahead, so that a failover has nothing to wait for."""
@@ -90,12 +104,13 @@ Ways = dict[Relay, int]
 
 
 def choose(tiers: Tiers, reach: Reach, refused: Callable[[Relay], bool]) -> Ways | None:
-    """The live members of the first tier that has any; else the detours of the first tier that has any; else void.
+    """The live members of the first tier that has any; else the detours of the first tier that has any; else members
+    that answer again, though they are not trusted yet; else void.
 
     None = leave the group as it is: there is a way, or may be, but the kernel refuses it or no interface is up.
     """
     waiting = reach.stranded
-    for ways_of in (_direct, _detours):
+    for ways_of in (_direct, _detours, _last_resort):
         for tier in tiers:
             ways = ways_of(tier, reach)
             usable = {way: weight for way, weight in ways.items() if not refused(way)}
@@ -109,6 +124,15 @@ def _direct(tier: Tier, reach: Reach) -> Ways:
     ways: Ways = {}
     for member in tier[:MAX_MEMBERS]:
         way = reach.direct(member.next_hop)
+        if way is not None:
+            ways[way] = _weight(member)
+    return ways
+
+
+def _last_resort(tier: Tier, reach: Reach) -> Ways:
+    ways: Ways = {}
+    for member in tier[:MAX_MEMBERS]:
+        way = reach.last_resort(member.next_hop)
         if way is not None:
             ways[way] = _weight(member)
     return ways

@@ -164,13 +164,20 @@ class Fib:
             for key in sorted(desired[family]):
                 table.want(key, table.unreachable)
 
-    def set_liveness(self, dead: frozenset[Pair], relays: Mapping[bytes, tuple[Relay, ...]]) -> None:
+    def set_liveness(
+        self,
+        dead: frozenset[Pair],
+        relays: Mapping[bytes, tuple[Relay, ...]],
+        held: frozenset[Pair] = frozenset(),
+    ) -> None:
         """Who is dead behind which interface, and the detours to those that are; whole values. Flush afterwards.
+
+        `held`: of the dead those that answer again, but are not trusted yet. They are used before nothing is.
 
         A member leaves its groups, a group moves to its next tier or to a detour, and no route is touched, unless
         nobody is left: then the routes become `unreachable`, and go back when somebody returns.
         """
-        self._objects.set_liveness(dead, relays)
+        self._objects.set_liveness(dead, relays, held)
         self._urge()
 
     def configure(self, devices: Sequence[str], segments: Sequence[str], allow_default: bool = False) -> None:

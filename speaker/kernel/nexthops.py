@@ -84,9 +84,11 @@ class Objects:
             return current
         return self.held.orphan(content)
 
-    def set_liveness(self, dead: frozenset[Pair], relays: Mapping[bytes, tuple[Relay, ...]]) -> None:
+    def set_liveness(
+        self, dead: frozenset[Pair], relays: Mapping[bytes, tuple[Relay, ...]], held: frozenset[Pair]
+    ) -> None:
         """Whole values. Costs what the changed next hops have in groups."""
-        for next_hop in self.reach.update(dead, relays):
+        for next_hop in self.reach.update(dead, relays, held):
             self.held.dirty.update(dict.fromkeys(self._by_next_hop.get(next_hop, ())))
             self._deaths = True
 
@@ -198,11 +200,11 @@ class Objects:
         return ObjectBatch(b"".join(data), groups=[(g, g.nhid, content) for g, content in changed], dying=list(dying))
 
     def _dying(self) -> set[Hop]:
-        """Objects in the kernel whose neighbour is dead."""
+        """Objects in the kernel whose neighbour is dead. Not one that answers again: it may be the last resort."""
         if not self._deaths:
             return set()
         links = self.reach.links
-        pairs = [(links[device], address) for device, address in self.reach.dead if device in links]
+        pairs = [(links[device], address) for device, address in self.reach.dead - self.reach.held if device in links]
         return {hop for pair in pairs for hop in self.held.hops.at(*pair) if hop.actual is not None and not hop.error}
 
     def _retreat(self, desired: Desired, dying: set[Hop]) -> None:

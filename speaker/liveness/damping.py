@@ -22,6 +22,8 @@ LEAST_DOUBLED_SECONDS = 1.0
 """What doubles from the second flap on, when the up delay is set lower."""
 
 MAX_PENALTY = 32
+MOST_TRIED = 2
+"""A pair with so many recent flaps may still be used before its time, when there is nothing else."""
 
 DIAGNOSTICS = {
     1: "nothing heard for the detection time",
@@ -146,6 +148,14 @@ class Damper:
 
     def dead(self) -> set[Pair]:
         return {pair for pair, record in self._records.items() if record.verdict.dead}
+
+    def answering(self) -> set[Pair]:
+        """Dead pairs whose session is up again: better than nothing. Not those that have flapped more than twice."""
+        return {
+            pair
+            for pair, record in self._records.items()
+            if record.verdict.state == "held" and record.up and record.penalty <= MOST_TRIED
+        }
 
     def up(self) -> set[Pair]:
         return {pair for pair, record in self._records.items() if record.verdict.state == "up"}

@@ -30,11 +30,17 @@ class RecordingFib:
     def __init__(self) -> None:
         self.dead: frozenset[tuple[str, bytes]] = frozenset()
         self.relays: Mapping[bytes, tuple[Relay, ...]] = {}
+        self.held: frozenset[tuple[str, bytes]] = frozenset()
         self.told = 0
         self.installed = frozenset({four(21), six(21)})
 
-    def set_liveness(self, dead: frozenset[tuple[str, bytes]], relays: Mapping[bytes, tuple[Relay, ...]]) -> None:
-        self.dead, self.relays = dead, relays
+    def set_liveness(
+        self,
+        dead: frozenset[tuple[str, bytes]],
+        relays: Mapping[bytes, tuple[Relay, ...]],
+        held: frozenset[tuple[str, bytes]],
+    ) -> None:
+        self.dead, self.relays, self.held = dead, relays, held
         self.told += 1
 
     def next_hops(self) -> frozenset[bytes]:
@@ -154,8 +160,9 @@ def test_a_hold_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         timer = asyncio.create_task(bench.liveness.run())
         await asyncio.sleep(0)
         await bench.kill(REMOTE)
+        assert not bench.fib.held
         bench.say(REMOTE, "Up", downs=1)
-        assert bench.fib.dead
+        assert bench.fib.held == bench.fib.dead == {("zt0", four(21))}, "better than nothing"
         while bench.fib.dead:
             await asyncio.sleep(0.01)
         timer.cancel()

@@ -566,3 +566,42 @@ def test_what_is_used_for_a_next_hop(fib: Fib) -> None:
     assert fib.active(hop("10.42.0.2")) == ()
     fib.set_link("eth0", None)
     assert fib.active(hop("10.42.0.3")) == ()
+
+
+# Those that answer again, and are not trusted yet
+
+
+def test_who_answers_again_is_used_before_nobody_is(world: FakeWorld, fib: Fib) -> None:
+    assert after(world, fib, AB, "10.42.0.2", "10.42.0.3")
+    assert world.routes() == {(PREFIX, 1000): {}}
+    fib.set_liveness(dead("10.42.0.2", "10.42.0.3"), {}, dead("10.42.0.3"))
+    assert fib.flush().converged
+    assert world.routes() == {(PREFIX, 1000): {"10.42.0.3": 1}}
+    assert fib.active(hop("10.42.0.3")) == (Relay("eth0", hop("10.42.0.3")),)
+    fib.set_liveness(dead("10.42.0.2"), {})
+    assert fib.flush().converged
+    assert world.routes() == {(PREFIX, 1000): {"10.42.0.3": 1}}
+    assert fib.audit() == 0
+
+
+def test_who_answers_again_must_wait_while_anybody_else_lives(world: FakeWorld, fib: Fib) -> None:
+    assert after(world, fib, TIERED, "10.42.0.2")
+    fib.set_liveness(dead("10.42.0.2"), {}, dead("10.42.0.2"))
+    assert fib.flush().converged
+    assert world.routes() == {(PREFIX, 1000): {"10.42.0.9": 1}}
+    relays = {hop("10.42.0.2"): (Relay("eth0", HUB),)}
+    fib.set_liveness(dead("10.42.0.2", "10.42.0.9"), relays, dead("10.42.0.2", "10.42.0.9"))
+    assert fib.flush().converged
+    assert world.routes() == {(PREFIX, 1000): {"10.42.0.200": 1}}
+
+
+def test_who_answered_and_dies_again_leaves_at_once(world: FakeWorld, fib: Fib) -> None:
+    assert after(world, fib, A, "10.42.0.2")
+    fib.set_liveness(dead("10.42.0.2"), {}, dead("10.42.0.2"))
+    assert fib.flush().converged
+    assert world.routes() == {(PREFIX, 1000): {"10.42.0.2": 1}}
+    world.kernel.log.clear()
+    fib.set_liveness(dead("10.42.0.2"), {})
+    assert fib.flush().converged
+    assert world.kernel.log == ["put group", "delete nexthop", "put route"]
+    assert world.routes() == {(PREFIX, 1000): {}}

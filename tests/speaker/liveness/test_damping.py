@@ -210,3 +210,17 @@ def test_a_minute_of_flaps_moves_traffic_at_most_three_times(
     assert clock.until(clock.now + 60.0) == "up"
     assert clock.until(clock.now + 3600.0) == "up"
     assert clock.damper.due() is None
+
+
+def test_a_pair_that_is_up_again_may_be_used_for_want_of_another_unless_it_flaps_on() -> None:
+    clock = Clock()
+    clock.hear(UP)
+    assert clock.damper.answering() == set()
+    answered = []
+    for downs in (1, 2, 3):
+        clock.until(clock.now + 0.5)
+        assert clock.hear(lost(downs)) == "down"
+        assert clock.damper.answering() == set()
+        assert clock.hear(up(downs)) == "held"
+        answered.append(clock.damper.answering())
+    assert answered == [{PAIR}, {PAIR}, set()]

@@ -55,7 +55,7 @@ def next_node(view: View, targets: Targets) -> int | None:
     relays = reach.relays(known, dead, up, (DEVICE,), labels=False)
     state = Reach((DEVICE,))
     state.links = {DEVICE: 1}
-    state.update(dead, {hop: tuple(Relay(*via) for via in vias) for hop, vias in relays.items()})
+    state.update(dead, {hop: tuple(Relay(*via) for via in vias) for hop, vias in relays.items()}, frozenset())
     tiers: Tiers = tuple((Member(four(number), 1),) for number in targets)
     ways = choose(tiers, state, lambda _: False)
     assert ways is not None, "there is an interface"
