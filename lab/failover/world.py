@@ -18,6 +18,7 @@ from lab.labs import LabError
 from lab.loss import Tally, told, worst_ms
 from lab.node import Node
 from lab.pings import FLOOD_SECONDS, Flow, PingTrain
+from lab.routes import LEYLINE, routes
 from lab.speakers import PLAN_FILE, PlannedSpeakers
 
 TOPOLOGY = str(Path(__file__).with_name("failover.clab.yml"))
@@ -71,8 +72,9 @@ class World:
             lambda: self.silent(pairs),
         )  # fmt: skip
 
-    def retime(self, bfd: Any) -> None:
-        """The same fabric with other timers of BFD, from now on."""
+    def retime(self, bfd: Any, **fabric: Any) -> None:
+        """The same fabric with other timers of BFD and other settings of the fabric, from now on."""
+        self._settings |= fabric
         self.document = inventory(self.gateways, bfd, **self._settings)
         self._file.write_text(json.dumps(self.document))
         found, findings = check_yaml([self._file])
@@ -111,6 +113,10 @@ class World:
         """Where the gateway's kernel sends packets for the LAN of `site` now."""
         lan = f"10.{SITES[site]}.0.0/24" if version == 4 else f"fd10:{SITES[site]}::/64"
         return installed(self.node(gateway)).get(lan, frozenset())
+
+    def has_route(self, gateway: str, site: str) -> bool:
+        """Is there a route of ours for the LAN of `site`, even one that says unreachable?"""
+        return f"10.{SITES[site]}.0.0/24" in routes(self.node(gateway), 4, LEYLINE)
 
     def wait_for_routes(self, gateways: Iterable[str] = (), seconds: float = START_SECONDS) -> None:
         for gateway in gateways or self.gateways:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
 from lab.expect import Run
 from lab.failover.fabric import UPLINKS, host_address
@@ -64,13 +64,18 @@ def flow(world: World, source: str, target: str) -> UdpFlow:
     return one_way(world.host(a), world.host(b), host_address(b), f"{near} to {far}")
 
 
+def macs(world: World, gateway: str) -> list[str]:
+    """Of all its uplinks: lima has two."""
+    return [world.mac(gateway, interface) for interface in UPLINKS[gateway][1]]
+
+
 def broken_paths(world: World, train: UdpTrain, paths: frozenset[Path], number: int) -> float:
     """Seconds until exactly what can be delivered is."""
     text = ", ".join(sorted(" and ".join(sorted(path)) for path in paths))
     world.run.step(f"{number} of {COMBINATIONS}: broken between {text}")
     wanted = {f"{a} to {b}": delivered(a, b, paths) for a, b in permutations(SPOKES, 2)}
     since = time.monotonic()
-    world.cuts.only(*((world.mac(a), world.mac(b)) for a, b in map(sorted, paths)))
+    world.cuts.only(*(pair for a, b in map(sorted, paths) for pair in product(macs(world, a), macs(world, b))))
     seen: dict[str, bool | None] = {}
 
     def as_wanted() -> bool:
