@@ -134,6 +134,7 @@ def test_every_combination_of_broken_pairs() -> None:
     assert count == 32_768
 
 
+@pytest.mark.slow
 def test_hubs_that_say_too_much_make_no_loop() -> None:
     """What a hub says may be late: it claims to relay to everybody, and cannot. The packet is lost there, at most."""
     everything = frozenset((hub, spoke) for hub in HUBS for spoke in SPOKES)
@@ -145,6 +146,7 @@ def test_hubs_that_say_too_much_make_no_loop() -> None:
             assert sum(node in HUBS for node in path) <= 1
 
 
+@pytest.mark.slow
 def test_without_detours_cut_pairs_are_holes() -> None:
     """The model can fail: nobody says anything, so only direct paths arrive."""
     broken = frozenset({(11, 12)})
