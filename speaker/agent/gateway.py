@@ -13,6 +13,7 @@ import structlog
 
 from speaker.agent.guard import Guard
 from speaker.agent.keeper import SessionKeeper
+from speaker.agent.labels import Labels
 from speaker.agent.lan import LanSide
 from speaker.agent.liveness import Liveness
 from speaker.agent.router import Router
@@ -54,6 +55,7 @@ class Gateway:
         self._links_moved = asyncio.Event()
         self._pump_due = asyncio.Event()
         self._guard = Guard()
+        self._labels = Labels()
         self._removal_at: float | None = monotonic() + settings.removal_seconds
 
     async def __aenter__(self) -> Self:
@@ -118,8 +120,9 @@ class Gateway:
         tasks.start(self.liveness.run())
         await self._guard.apply(self.plan)
         self.liveness.guarded = self._guard.in_force
+        self.liveness.labels = self._labels.pushes
         await self.liveness.hear_first()
-        self.router.relay_to(self.liveness.relayed())  # Else a restarted hub would take back what it said of itself.
+        await self._say_whom_we_relay_to()  # Else a restarted hub would take back what it said of itself.
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
@@ -231,8 +234,15 @@ class Gateway:
             await self._guard.apply(self.plan)
             self.liveness.guarded = self._guard.in_force
             self.liveness.look(await self._guard.used())
-            self.router.relay_to(self.liveness.relayed())
+            await self._say_whom_we_relay_to()
             self._keeper.look()
+
+    async def _say_whom_we_relay_to(self) -> None:
+        """As a hub: labels into the kernel first, then what the clients' paths say."""
+        relayed = self.liveness.relayed()
+        wanted = self.liveness.relay_labels(relayed)
+        labelled = await self._labels.follow(wanted, self._links.usable, may_remove=self._removal_at is None)
+        self.router.relay_to(relayed, labelled)
 
     async def _audit(self) -> None:
         while True:

@@ -65,6 +65,7 @@ class Liveness:
         self.client = BfdClient(bfd_socket, self._changed, self._gone)
         self.failovers = 0  # Pairs that died, since start.
         self.guarded = False  # The guard against loops is in force: detours by plain IP may be used.
+        self.labels = False  # This kernel pushes labels: detours by relay label may be used.
         self._fib = fib
         self._hops = hops
         self._usable = usable
@@ -143,6 +144,10 @@ class Liveness:
         """As a hub: the numbers of the uplinks that we relay to; for a while also those that we just lost."""
         return self._relayed.update(reach.relayed(self._known, self._damper.up()), monotonic())
 
+    def relay_labels(self, numbers: Collection[int]) -> dict[int, tuple[str, str]]:
+        """Where a hub's relay labels lead, uplink number -> (interface, overlay address)."""
+        return reach.relay_labels(self._known, self._told[0], self._usable(), numbers)
+
     def _changed(self, status: Status) -> None:
         pair = (status.device, status.remote)
         before = self._damper.verdict(pair)
@@ -178,8 +183,8 @@ class Liveness:
         dead_pairs = damper.dead()
         dead = reach.dead_hops(known, dead_pairs)
         around: dict[bytes, tuple[Via, ...]] = {}
-        if dead and self.guarded:
-            around = reach.relays(known, dead, damper.up(), self._usable(), labels=False)
+        if dead and (self.guarded or self.labels):
+            around = reach.relays(known, dead, damper.up(), self._usable(), labels=self.labels, plain=self.guarded)
         held = reach.dead_hops(known, damper.answering()) & dead
         if (dead, held, around) != self._told:
             self._told = dead, held, around

@@ -66,7 +66,7 @@ class Router:
         self.sessions = Sessions()
         self._facts = facts
         self._plan: Plan | None = None
-        self._relayed: frozenset[int] = frozenset()
+        self._relayed: tuple[frozenset[int], frozenset[int]] = frozenset(), frozenset()
         self._withdrawn: frozenset[str] = frozenset()
         self._clients = clients
         self._transport = transport
@@ -92,10 +92,13 @@ class Router:
         self._judge_again()
         self.rib.originate(without(plan, self._withdrawn))
 
-    def relay_to(self, relayed: frozenset[int]) -> None:
-        """As a hub: the numbers of the clients' uplinks that we say we relay to. Only what differs is announced."""
-        if relayed != self._relayed:
-            self._relayed = relayed
+    def relay_to(self, relayed: frozenset[int], labelled: frozenset[int] = frozenset()) -> None:
+        """As a hub: the numbers of the clients' uplinks that we say we relay to, and to which of them by label, too.
+
+        Only what differs is announced.
+        """
+        if (relayed, labelled) != self._relayed:
+            self._relayed = relayed, labelled
             self._judge_again()
 
     def withdraw(self, prefixes: frozenset[str]) -> None:
@@ -107,7 +110,7 @@ class Router:
     def _judge_again(self) -> None:
         for session in self.sessions:
             if session.source is not None:
-                self.rib.policy_changed(session.source, import_policy(session.plan, self._facts, self._relayed))
+                self.rib.policy_changed(session.source, import_policy(session.plan, self._facts, *self._relayed))
 
     # What the peers say
 
@@ -118,7 +121,7 @@ class Router:
             log.warning("session with a peer that the plan does not name", peer=event.peer)
             return
         source = session.source_for(event.router_id)
-        self.rib.set_session(source, import_policy(session.plan, self._facts, self._relayed))
+        self.rib.set_session(source, import_policy(session.plan, self._facts, *self._relayed))
         resumed = event.resumed
         session.up, session.since, session.reason, session.moving = True, time(), "", False
         if session.stale_until is not None:  # Kept for longer than that with all hubs gone: now it may speak.

@@ -126,18 +126,23 @@ def lives(known: Directory, hop: bytes, dead: DeadHops, usable: Collection[str])
 
 
 def relays(
-    known: Directory, dead: DeadHops, up: Collection[Pair], usable: Collection[str], *, labels: bool
+    known: Directory, dead: DeadHops, up: Collection[Pair], usable: Collection[str], *, labels: bool, plain: bool = True
 ) -> dict[bytes, tuple[Via, ...]]:
     """For each dead next hop the hubs to go through: those that have BFD up to it, and with us.
 
     On a spoke only: a hub never detours. By relay label where this kernel has MPLS (`labels`) and the hub
-    offers one, else by plain IP. The caller asks only while the guard against loops is in force.
+    offers one, else by plain IP, if the guard against loops is in force (`plain`).
     """
     if known.plan.role != "spoke":
         return {}
     around: dict[bytes, tuple[Via, ...]] = {}
     for hop in {hop for _, hop in dead}:
-        ways = [way for hub, peer in known.hubs.items() for way in _through(known, hop, hub, peer, up, usable, labels)]
+        ways = [
+            way
+            for hub, peer in known.hubs.items()
+            for way in _through(known, hop, hub, peer, up, usable, labels)
+            if plain or way.label is not None
+        ]
         if ways:
             around[hop] = tuple(ways)
     return around
@@ -164,6 +169,25 @@ def _through(
         yield Via(device, address, FIRST_LABEL + labelled.uplink)
     elif any(hub in each.relays for each in told) and address != hop:
         yield Via(device, address)
+
+
+def relay_labels(
+    known: Directory, dead: DeadHops, usable: Collection[str], numbers: Collection[int]
+) -> dict[int, tuple[str, str]]:
+    """As a hub: where the packets of a relay label go, uplink number -> (interface, overlay address).
+
+    Of the clients' uplinks with these `numbers`, by the first usable interface behind which it is not dead; or
+    else by the first usable one, so that a flap moves no label.
+    """
+    found: dict[int, tuple[str, str]] = {}
+    for session in known.plan.sessions:
+        for hop in session.imports.next_hops if session.imports is not None else ():
+            packed = ip_address(hop.address).packed
+            devices = [device for device in known.devices if device in usable]
+            if hop.number in numbers and devices:
+                best = next((device for device in devices if (device, packed) not in dead), devices[0])
+                found[hop.number] = best, hop.address
+    return found
 
 
 class Demand:

@@ -17,7 +17,7 @@ from speaker.plan import ImportPlan, NextHopPlan, SessionPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.communities import link_bandwidth, parse_large, without_hop_communities
 from speaker.rib.facts import RouterFacts
-from speaker.rib.hops import RELAY
+from speaker.rib.hops import LABEL_RELAY, RELAY
 from speaker.rib.path import Path, Source
 from speaker.rib.pathset import MEMO_LIMIT
 from speaker.rib.prefix import Family, Key
@@ -157,6 +157,8 @@ class HubImport(_Judge):
     """Numbers of the client's uplinks that we say we relay to, ..."""
     relay: bytes = field(kw_only=True, default=b"")
     """... by our IPv4 overlay address, as its other neighbours know it."""
+    labelled: frozenset[int] = field(kw_only=True, default=frozenset())
+    """Those of them that we relay to by label, too."""
     _next_hops: dict[bytes, NextHopPlan] = field(init=False, repr=False, compare=False)
     _allowed: dict[Family, tuple[Spans, Spans]] = field(init=False, repr=False, compare=False)
     _denials: Denials = field(init=False, repr=False, compare=False)
@@ -212,6 +214,8 @@ class HubImport(_Judge):
             extended += (link_bandwidth(asn, hop.bandwidth),)
         if hop.number in self.relayed:
             large.append((asn, RELAY, int.from_bytes(self.relay, "big")))
+        if hop.number in self.labelled:
+            large.append((asn, LABEL_RELAY, int.from_bytes(self.relay, "big")))
         communities = received.communities
         if hop.drained and GRACEFUL_SHUTDOWN not in communities:
             communities = tuple(sorted((*communities, GRACEFUL_SHUTDOWN)))
@@ -284,10 +288,16 @@ class DenyImport(_Judge):
         return Path(source, path_id, 0, received, rejected=DENIED, received=received)
 
 
-def import_policy(session: SessionPlan, facts: RouterFacts, relayed: frozenset[int] = frozenset()) -> ImportPolicy:
+def import_policy(
+    session: SessionPlan,
+    facts: RouterFacts,
+    relayed: frozenset[int] = frozenset(),
+    labelled: frozenset[int] = frozenset(),
+) -> ImportPolicy:
     """What `session` says about its peer. A client without an import plan is denied everything.
 
-    `relayed`: numbers of uplinks, of this client and of others, that have BFD up with us.
+    `relayed`: numbers of uplinks, of this client and of others, that have BFD up with us; `labelled`: those
+    whose relay label this kernel forwards.
     """
     if session.peer_role == "hub":
         return SpokeImport(facts)
@@ -299,4 +309,10 @@ def import_policy(session: SessionPlan, facts: RouterFacts, relayed: frozenset[i
     if not session.peer_is_ours or len(relay) != 4:  # A community has room for an IPv4 address.
         return HubImport(facts, imports=session.imports)
     its_own = frozenset(hop.number for hop in session.imports.next_hops) & relayed
-    return HubImport(facts, imports=session.imports, relayed=its_own, relay=relay if its_own else b"")
+    return HubImport(
+        facts,
+        imports=session.imports,
+        relayed=its_own,
+        relay=relay if its_own else b"",
+        labelled=its_own & labelled,
+    )

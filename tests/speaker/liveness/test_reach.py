@@ -177,10 +177,12 @@ def test_a_next_hop_lives_while_one_usable_interface_leads_there() -> None:
     assert not reach.lives(known, four(21), frozenset(), ())
 
 
-def ways(known: Directory, up: Sequence[tuple[str, int]], *, labels: bool = False) -> dict[bytes, tuple[Via, ...]]:
+def ways(
+    known: Directory, up: Sequence[tuple[str, int]], *, labels: bool = False, plain: bool = True
+) -> dict[bytes, tuple[Via, ...]]:
     dead = reach.dead_hops(known, [("zt0", "10.42.0.21")])
     pairs = {(device, f"10.42.0.{number}") for device, number in up}
-    return reach.relays(known, dead, pairs, BOTH, labels=labels)
+    return reach.relays(known, dead, pairs, BOTH, labels=labels, plain=plain)
 
 
 def test_a_detour_needs_a_hub_that_says_so_and_that_we_reach() -> None:
@@ -204,6 +206,20 @@ def test_a_relay_label_is_preferred_where_the_kernel_has_mpls() -> None:
     up = [("zt0", 1), ("zt0", 2)]
     assert ways(known, up)[four(21)] == (Via("zt0", four(1)), Via("zt0", four(2)))
     assert ways(known, up, labels=True)[four(21)] == (Via("zt0", four(1), 16021), Via("zt0", four(2)))
+    assert ways(known, up, labels=True, plain=False)[four(21)] == (Via("zt0", four(1), 16021),)
+    assert ways(known, up, plain=False) == {}
+
+
+def test_a_hubs_labels_lead_to_its_clients_by_a_way_that_lives() -> None:
+    clients = [to_peer(1, 21, "client", [21, 22]), to_peer(1, 23, "client", [23]), to_peer(1, 2, "peer")]
+    known = reach.directory(plan("hub", [uplink(1, "zt0"), uplink(3, "zt1")], clients), [])
+    numbers = {21, 22, 2, 99}
+    first = {21: ("zt0", "10.42.0.21"), 22: ("zt0", "10.42.0.22")}
+    assert reach.relay_labels(known, frozenset(), BOTH, numbers) == first
+    dead = frozenset({("zt0", four(21))})
+    assert reach.relay_labels(known, dead, BOTH, numbers) == first | {21: ("zt1", "10.42.0.21")}
+    assert reach.relay_labels(known, dead, ("zt0",), numbers) == first, "a flap moves no label"
+    assert reach.relay_labels(known, dead, (), numbers) == {}
 
 
 def test_a_hub_never_detours() -> None:

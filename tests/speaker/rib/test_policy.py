@@ -201,14 +201,19 @@ def test_a_hub_says_whom_it_relays_to() -> None:
     )
     forged = Attributes(next_hop=hop(3), large_communities=((ASN, 6, 1), (ASN, 7, 1)))
 
-    def relays(session: SessionPlan, relayed: frozenset[int], next_hop: int) -> list[tuple[int, int, int]]:
+    def relays(
+        session: SessionPlan, relayed: frozenset[int], next_hop: int, labelled: frozenset[int] = frozenset()
+    ) -> list[tuple[int, int, int]]:
         received = replace(forged, next_hop=hop(next_hop))
-        large = import_policy(session, FACTS, relayed).path(CLIENT, 1, received, "").attributes.large_communities
+        policy = import_policy(session, FACTS, relayed, labelled)
+        large = policy.path(CLIENT, 1, received, "").attributes.large_communities
         return [community for community in large if community[1] in (6, 7)]
 
     us = int.from_bytes(OWN_ID, "big")
     assert relays(session, frozenset({3, 99}), 3) == [(ASN, 6, us)]
     assert relays(session, frozenset({3, 99}), 4) == []
+    assert relays(session, frozenset({3}), 3, frozenset({3, 4})) == [(ASN, 6, us), (ASN, 7, us)]
+    assert relays(session, frozenset(), 3, frozenset({3})) == []
     assert relays(session, frozenset(), 3) == []
     assert relays(msgspec.structs.replace(session, peer_is_ours=False), frozenset({3}), 3) == []
     assert import_policy(session, FACTS, frozenset({3, 99})) == import_policy(session, FACTS, frozenset({3}))
