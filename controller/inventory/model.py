@@ -22,8 +22,8 @@ GLOBAL = "global"
 """The only tenant of this release: the main table."""
 
 MAX_UPLINKS = 8
-MAX_NUMBER = 2**20 - 1 - 16000
-"""Of uplinks and clients: 16000 + number is a relay label, and a label has 20 bits."""
+MAX_NUMBER = 2**20 - 2 - 16000
+"""Of uplinks and clients: 16000 + number is a relay label; Linux refuses the very last of the 20 bits' values."""
 
 HIGHEST_PRIORITY = 250
 """Of VRRP: the first gateway of a first hop has it, each next one less by one. Those above are for other routers."""
