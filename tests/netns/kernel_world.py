@@ -43,6 +43,17 @@ class LinuxWorld(World):
         routes = self.ip("-4", "route", "show", "proto", "static") + self.ip("-6", "route", "show", "proto", "static")
         return {(str(route["dst"]), int(route["metric"])) for route in routes}
 
+    def sample(self) -> dict[str, tuple[str, ...]]:
+        """What `ip route get` says of a few /24s from 20.0.0.0 on: gateways of its group, () = unreachable."""
+        nexthops = {n["id"]: n for n in self.ip("nexthop")}
+        found: dict[str, tuple[str, ...]] = {}
+        for third in (0, 1, 2):
+            routes = self.ip("route", "show", f"20.0.{third}.0/24")
+            for route in routes:
+                members = nexthops[route["nhid"]]["group"] if "nhid" in route else []
+                found[route["dst"]] = tuple(sorted(nexthops[m["id"]].get("gateway", "blackhole") for m in members))
+        return found
+
     def ip(self, *arguments: str) -> list[dict[str, Any]]:
         """What `ip -j` prints: a reader that shares no code with ours."""
         found: list[dict[str, Any]] = json.loads(self.near.run("ip", "-j", "-N", *arguments) or "[]")
