@@ -131,6 +131,7 @@ class Train:
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self._stop)
+            os.close(self._result)  # Else the last words to a maker that is dead would wait for a reader for ever.
             _be_train(senders, interval, self._shared, stop, result)
         os.close(stop)
         os.close(result)
