@@ -148,9 +148,9 @@ class Node:
         command = ["ping", "-n", "-q", "-c", str(count), "-i", "0.2", "-W", f"{seconds:g}", address]
         return self.run(command, check=False).returncode == 0
 
-    def pings(self, address: str, name: str = "") -> Flow:
-        """A flow for a PingTrain."""
-        return Flow(name or f"{self.name} to {address}", self.netns, address)
+    def pings(self, address: str, name: str = "", source: str = "") -> Flow:
+        """A flow for a PingTrain; `source`: an address of this node, if not the usual one."""
+        return Flow(name or f"{self.name} to {address}", self.netns, address, source)
 
     def traceroute(self, address: str, most: int = 8) -> list[str]:
         """The hops towards `address`, by UDP probes; "*" where none of three was answered."""

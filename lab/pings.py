@@ -26,11 +26,12 @@ ICMP_FILTER = 1  # Of both families: which types the kernel keeps from a raw soc
 
 @dataclass(frozen=True)
 class Flow:
-    """From a network namespace (by its name) to an address."""
+    """From a network namespace (by its name), and one of its addresses if `source` says which, to an address."""
 
     name: str
     netns: str
     address: str
+    source: str = ""
 
 
 class PingTrain(Train):
@@ -51,6 +52,8 @@ class Pinger(Sender):
         else:
             words = [0xFFFFFFFF ^ (1 << (self.reply & 31) if self.reply >> 5 == word else 0) for word in range(8)]
             raw.setsockopt(socket.IPPROTO_ICMPV6, ICMP_FILTER, struct.pack("=8I", *words))
+        if flow.source:
+            raw.bind((flow.source, 0))
         raw.connect((flow.address, 0))
         self.identifier = (os.getpid() + number) & 0xFFFF
         super().__init__(flow.name, raw)

@@ -44,10 +44,12 @@ def sites_of(gateways: Collection[str]) -> list[str]:
     return [site for site in SITES if any(UPLINKS[gateway][0] == site for gateway in gateways)]
 
 
-def inventory(gateways: Collection[str], bfd: Any, more: int = 0, **fabric: Any) -> dict[str, Any]:
+def inventory(
+    gateways: Collection[str], bfd: Any, more: int = 0, interfaces: Collection[str] = ("zt0", "zt1"), **fabric: Any
+) -> dict[str, Any]:
     """The document: `bfd` is the preset or timers of every uplink; `more` prefixes stand behind oslo beside its LAN.
 
-    `fabric` has further settings of the fabric.
+    `interfaces`: which uplinks are declared. `fabric` has further settings of the fabric.
     """
     sites = sites_of(gateways)
     prefixes: list[dict[str, Any]] = []
@@ -81,7 +83,7 @@ def inventory(gateways: Collection[str], bfd: Any, more: int = 0, **fabric: Any)
             )
         ],
         "prefixes": prefixes,
-        "gateways": [_gateway(name) for name in gateways],
+        "gateways": [_gateway(name, interfaces) for name in gateways],
     }
 
 
@@ -91,7 +93,7 @@ def more_prefixes(count: int) -> list[str]:
     return [str(IPv4Network((base + index * 32, 27))) for index in range(count)]
 
 
-def _gateway(name: str) -> dict[str, Any]:
+def _gateway(name: str, interfaces: Collection[str]) -> dict[str, Any]:
     site, uplinks = UPLINKS[name]
     preference = {"preference": BACKUP_PREFERENCE} if site in SITES and name.endswith("-2") else {}
     return {
@@ -110,5 +112,6 @@ def _gateway(name: str) -> dict[str, Any]:
                 **preference,
             }
             for interface, number in uplinks.items()
+            if interface in interfaces
         ],
     }

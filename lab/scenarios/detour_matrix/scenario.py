@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
-from itertools import combinations, permutations, product
+from itertools import combinations, permutations
 
 from lab.expect import Run
 from lab.failover.fabric import UPLINKS, host_address
@@ -46,13 +46,19 @@ def drawn(number: int = COMBINATIONS, seed: int = SEED) -> list[frozenset[Path]]
 
 def scenario(run: Run) -> None:
     # No BGP session may end meanwhile: this is about paths of packets. No hysteresis either, which only costs time.
-    world = World(run, gateways=(*HUBS, *SPOKES), hold_time=600, bfd_up_delay_ms=0, bfd_hold_max_ms=0)
+    # Lima's second uplink is of no use here: a next hop that was never used has no BFD session, and counts as alive.
+    world = World(
+        run, gateways=(*HUBS, *SPOKES), interfaces=("zt0",), hold_time=600, bfd_up_delay_ms=0, bfd_hold_max_ms=0
+    )
+    world.node("lima-1").run("ip link set zt1 down")
     with world.cuts:
         world.start()
         train = UdpTrain([flow(world, *pair) for pair in permutations(SPOKES, 2)], INTERVAL_SECONDS)
-        world.wait_live(*combinations(SPOKES, 2))
-        took = [broken_paths(world, train, paths, number) for number, paths in enumerate(drawn(), 1)]
-        train.finish()
+        try:
+            world.wait_live(*combinations(SPOKES, 2))
+            took = [broken_paths(world, train, paths, number) for number, paths in enumerate(drawn(), 1)]
+        finally:
+            train.finish()
         run.figure("settle_worst_seconds", max(took))
         run.figure("combinations", len(took))
         world.expect_clean()
@@ -64,18 +70,13 @@ def flow(world: World, source: str, target: str) -> UdpFlow:
     return one_way(world.host(a), world.host(b), host_address(b), f"{near} to {far}")
 
 
-def macs(world: World, gateway: str) -> list[str]:
-    """Of all its uplinks: lima has two."""
-    return [world.mac(gateway, interface) for interface in UPLINKS[gateway][1]]
-
-
 def broken_paths(world: World, train: UdpTrain, paths: frozenset[Path], number: int) -> float:
     """Seconds until exactly what can be delivered is."""
     text = ", ".join(sorted(" and ".join(sorted(path)) for path in paths))
     world.run.step(f"{number} of {COMBINATIONS}: broken between {text}")
     wanted = {f"{a} to {b}": delivered(a, b, paths) for a, b in permutations(SPOKES, 2)}
     since = time.monotonic()
-    world.cuts.only(*(pair for a, b in map(sorted, paths) for pair in product(macs(world, a), macs(world, b))))
+    world.cuts.only(*((world.mac(a), world.mac(b)) for a, b in map(sorted, paths)))
     seen: dict[str, bool | None] = {}
 
     def as_wanted() -> bool:

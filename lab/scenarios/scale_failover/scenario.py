@@ -30,6 +30,9 @@ START_SECONDS = 30.0
 FEED_SECONDS = 120.0
 BACK_SECONDS = 30.0
 MOVED_SECONDS = 5.0
+TOLD_SECONDS = 5.0
+"""Until the last of half a million routes says unreachable."""
+SAMPLES, FIRST_SOURCE = 8, 101
 SPACE = IPv4Network("20.0.0.0/8")
 LENGTH = 28
 TARGETS = ("10.1.0.10", "20.0.0.1")
@@ -49,6 +52,7 @@ def scenario(run: Run) -> None:
             windows[routes] = [cut(fabric, cuts, routes) for _ in range(ROUNDS)]
             run.figure(f"window_ms_{routes}", statistics.median(windows[routes]))
             run.figure(f"worst_window_ms_{routes}", max(windows[routes]))
+        nobody_left(fabric, cuts)
     for routes, measured in windows.items():
         median = statistics.median(measured)
         run.expect(
@@ -112,6 +116,32 @@ def cut(fabric: PlannedSpeakers, cuts: Cuts, routes: int) -> float:
     run.expect("the cut was felt, and got over", window > 0 and all(t.recovered for t in tallies.values()), tallies)
     run.expect(f"paris-1 has all of its {before} prefixes all the while", kept == before, f"{kept}")
     return window
+
+
+def nobody_left(fabric: PlannedSpeakers, cuts: Cuts) -> None:
+    """Both gateways are cut off: whoever sends to any of the many prefixes is told soon, and not left in the dark."""
+    run, host = fabric.run, fabric.run.lab.node("host-paris")
+    run.step(f"all of berlin is cut off, with {MANY} routes behind it")
+    flows = []
+    for number, prefix in enumerate(prefixes(MANY)[:: MANY // SAMPLES]):
+        # The kernel tells one source once a second: every sample has its own.
+        source = f"10.2.0.{FIRST_SOURCE + number}"
+        host.run(f"ip address add {source}/24 dev eth1")
+        flows.append(host.pings(str(IPv4Network(prefix)[1]), prefix, source))
+    run.wait_until(f"{CUT} is in use", lambda: in_use(fabric), BACK_SECONDS)
+    train = PingTrain(flows, FLOOD_SECONDS)
+    try:
+        run.wait_until("the first is answered", lambda: train.answered(flows[0].name) > 100, MOVED_SECONDS)
+        at = min(cuts.node(gateway) for gateway in ("berlin-1", "berlin-2"))
+        run.wait_until(
+            "every source is told that its target is unreachable", lambda: all(map(train.unreachable, train.names)),
+            TOLD_SECONDS, lambda: {name: train.unreachable(name) for name in train.names}, at, 3 * TOLD_SECONDS,
+        )  # fmt: skip
+    finally:
+        tallies = train.finish()
+        cuts.heal()
+    told_after = [seconds for tally in tallies.values() if (seconds := tally.unreachable_after(at)) is not None]
+    run.figure(f"unreachable_{MANY}_routes_seconds", max(told_after))
 
 
 def in_use(fabric: PlannedSpeakers) -> bool:
