@@ -348,16 +348,17 @@ class Fib:
                 return batch
         if self._objects.held.restless:
             self._begin_walk()
-        for table in self._routes.values():
-            if table.walk():
-                return LOOKED
-        self._walked.clear()
+        walking = sum(table.walk() for table in self._routes.values()) > 0
+        if not walking:
+            self._walked.clear()
         for table in self._tables:
             routes = table.take_puts()
             if routes is not None:
                 return routes
             if table.waiting:
                 return LOOKED
+        if walking:
+            return LOOKED
         if not self._may_remove:
             return self._sweep(idle)
         for table in self._tables:

@@ -7,13 +7,15 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speaker.kernel import nexthops, table
 from speaker.kernel.choice import Relay
 from speaker.kernel.fake import FakeKernel, FakeRoute, FakeWay
 from speaker.kernel.fib import Fib
-from speaker.kernel.port import KernelError, NextHopRecord
+from speaker.kernel.port import Fault, KernelError, NextHopRecord
 from speaker.rib.path import Tiers
 from speaker.rib.prefix import Family, Key
 from tests.speaker.kernel.world import SEGMENTS, name_of, via
@@ -37,6 +39,7 @@ relays = st.dictionaries(
     st.sampled_from(NEXT_HOPS),
     st.lists(st.builds(Relay, st.sampled_from(sorted(LINKS)), st.sampled_from(HUBS), st.sampled_from([None, 16003]))),
 ).map(lambda ways: {hop: tuple(way for way in found if len(way.address) == len(hop)) for hop, found in ways.items()})
+liveness = st.tuples(st.just("liveness"), pairs, relays, pairs)
 
 wishes = st.sampled_from(PREFIXES).flatmap(
     lambda name: st.tuples(
@@ -64,8 +67,8 @@ events = st.one_of(
     st.tuples(st.just("stolen object"), st.integers(0, 20)),
     st.tuples(st.just("foreign"), st.sampled_from(PREFIXES), st.sampled_from([20, 1000])),
     st.tuples(st.just("may remove"), st.booleans()),
-    st.tuples(st.just("liveness"), pairs, relays),
-    st.tuples(st.just("liveness"), pairs, relays),
+    liveness,
+    liveness,
     st.tuples(st.just("lo down")),
 )
 
@@ -80,6 +83,7 @@ class Story:
         self.rejects: set[str] = set()
         self.links = dict(LINKS)
         self.dead: frozenset[tuple[str, bytes]] = frozenset()
+        self.held: frozenset[tuple[str, bytes]] = frozenset()
         self.relays: dict[bytes, tuple[Relay, ...]] = {}
         self.calm = True  # Nothing went wrong since the last audit that worked.
         self.fib = self._new_fib()
@@ -97,9 +101,14 @@ class Story:
         self.wanted[name] = tiers
         assert self.fib.want(*name, tiers) == ""
 
-    def on_liveness(self, dead: frozenset[tuple[str, bytes]], relays: dict[bytes, tuple[Relay, ...]]) -> None:
-        self.dead, self.relays = dead, relays
-        self.fib.set_liveness(dead, relays)
+    def on_liveness(
+        self,
+        dead: frozenset[tuple[str, bytes]],
+        relays: dict[bytes, tuple[Relay, ...]],
+        back: frozenset[tuple[str, bytes]],
+    ) -> None:
+        self.dead, self.relays, self.held = dead, relays, dead & back
+        self.fib.set_liveness(dead, relays, self.held)
 
     def on_lo_down(self) -> None:
         self.kernel.lo_up = False
@@ -123,7 +132,7 @@ class Story:
         self.fib = self._new_fib()
         with suppress(KernelError):
             self.fib.adopt()
-        self.fib.set_liveness(self.dead, self.relays)
+        self.fib.set_liveness(self.dead, self.relays, self.held)
         self.fib.want_rejects(self.rejects)
         for name, tiers in self.wanted.items():
             self.fib.want(*name, tiers)
@@ -239,6 +248,14 @@ class Story:
                         around[LINKS[way.device], way.address, way.label] += member.weight
             if around:
                 return dict(around)
+        for tier in tiers:
+            last: dict[FakeWay, int] = {}
+            for member in tier:
+                back = [name for name in ("eth0", "eth1") if (name, member.next_hop) in self.held]
+                if back:
+                    last[LINKS[back[0]], member.next_hop, None] = member.weight
+            if last:
+                return last
         return {}
 
 
@@ -271,7 +288,8 @@ def test_converges_whatever_happened(story: list[tuple[Any, ...]], resilient: bo
     known = {member.next_hop for tiers in life.wanted.values() for tier in tiers or () for member in tier}
     known |= {way.address for ways in life.relays.values() for way in ways}
     assert {r.gateway for r in ours if not r.group and not r.blackhole} <= known, "unused gateways"
-    assert not {(r.ifindex, r.gateway) for r in ours} & {(LINKS[name], hop) for name, hop in life.dead}, "the dead"
+    gone = {(LINKS[name], hop) for name, hop in life.dead - life.held}
+    assert not {(r.ifindex, r.gateway) for r in ours} & gone, "the dead"
     assert all(group.routes == 0 or group.nhid in used for group in life.fib._objects.held.groups.values())
 
 
@@ -286,3 +304,55 @@ def test_flushing_in_between_changes_nothing(story: list[tuple[Any, ...]], split
     for life in (once, often):
         life.settle()
         assert {name: life.kernel.ways(name) for name in life.kernel.ours()} == life.expected()
+
+
+meanwhile = st.one_of(
+    wishes,
+    liveness,
+    st.tuples(st.just("down"), st.sampled_from(sorted(LINKS)), st.just(True)),
+    st.tuples(st.just("up"), st.sampled_from(sorted(LINKS))),
+    st.tuples(st.just("reject"), st.sets(st.sampled_from(["10.0.0.0/8", "10.1.0.0/16"]))),
+)
+
+
+@settings(max_examples=300)
+@given(
+    before=st.lists(wishes, max_size=8),
+    story=st.lists(meanwhile, max_size=30),
+    width=st.integers(1, 3),
+    audit=st.booleans(),
+)
+def test_converges_whatever_happens_between_two_batches(
+    before: list[tuple[Any, ...]], story: list[tuple[Any, ...]], width: int, audit: bool
+) -> None:
+    """Wishes, deaths and links change while a batch is under way, and while routes turn unreachable and back."""
+    life = Story()
+    life.fib.set_may_remove(True)
+    waiting = list(reversed(story))
+    submit = life.kernel.submit
+
+    def interrupted(messages: bytes) -> list[Fault]:
+        faults = submit(messages)
+        if waiting:
+            life.happen(waiting.pop())
+        return faults
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "BATCH", width)
+        patch.setattr(table, "WALK", width)
+        patch.setattr(nexthops, "GROUPS_A_BATCH", width)
+        for event in before:
+            life.happen(event)
+        life.fib.flush()
+        patch.setattr(life.kernel, "submit", interrupted)
+        while waiting:
+            life.happen(waiting.pop())
+            life.fib.audit() if audit else life.fib.flush()
+        for name in LINKS:
+            life.on_up(name)
+        while not life.fib.flush().converged:
+            pass
+    life.check_paths()
+    assert set(life.kernel.ours()) == set(life.expected())
+    life.settle()
+    assert {name: life.kernel.ways(name) for name in life.kernel.ours()} == life.expected()
