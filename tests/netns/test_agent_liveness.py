@@ -169,6 +169,15 @@ def test_use_starts_a_session(world: World) -> None:
     world.until_direct()
 
 
+def test_without_use_the_session_ends(world: World) -> None:
+    """BFD's own packets are no use of a path, or it would keep itself for ever."""
+    world.until_direct()
+    used_at = monotonic()
+    wait_until(lambda: world.a.next_hop(B) == {} == world.b.next_hop(A), QUICK.idle_seconds + PATIENCE, world.evidence)
+    assert monotonic() - used_at > QUICK.idle_seconds - 2
+    assert world.ttl() == 64, "no session means unknown, and unknown is used"
+
+
 def test_a_cut_direct_path_goes_through_the_hub_and_back(world: World) -> None:
     world.until_direct()
     with world.pings() as outage:
