@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from speaker.kernel import nexthops
+from speaker.kernel import nexthops, table
 from speaker.kernel.choice import Relay
 from speaker.kernel.fake import FakeKernel
 from speaker.kernel.fib import Fib
@@ -161,9 +161,9 @@ def test_a_failover_walks_no_route(fib: Fib, monkeypatch: pytest.MonkeyPatch) ->
     keys = [bytes([24, 20 + (n >> 8), n & 255, 0]) for n in range(5000)]
     fib.want_many(Family.IPV4, keys, AB)
     fib.flush()
-    table = fib._routes[Family.IPV4]
+    ipv4 = fib._routes[Family.IPV4]
     walked: list[set[Target]] = []
-    monkeypatch.setattr(table, "begin_walk", walked.append)
+    monkeypatch.setattr(ipv4, "begin_walk", walked.append)
     fib.set_liveness(dead("10.42.0.2"), {})
     assert fib.flush().converged
     assert walked == []
@@ -427,6 +427,7 @@ def test_without_lo_the_routes_leave_the_dead_by_themselves(world: FakeWorld, fi
     world.kernel.log.clear()
     fib.set_liveness(dead("10.42.0.2"), {})
     fib.flush()
+    assert "delete nexthop" not in world.kernel.log  # Its group would go with it, and the route, for a moment.
     assert world.routes() == {(PREFIX, 1000): {}, ("10.1.2.0/24", 1000): {"10.42.0.3": 1}}
     world.kernel.lo_up = True
     fib.audit()
@@ -539,6 +540,31 @@ def test_a_group_that_comes_back_in_the_middle_of_it(world: FakeWorld, fib: Fib)
     asyncio.run(scenario())
     fib.close()
     assert sets(world) == {frozenset({"10.42.0.2"})}
+    assert fib.audit() == 0
+
+
+def test_routes_that_come_meanwhile_do_not_stop_it(world: FakeWorld, fib: Fib, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "BATCH", 10)
+    monkeypatch.setattr(table, "WALK", 20)
+    keys = [bytes([24, 20, n >> 8, n & 255]) for n in range(600)]
+    fib.want_many(Family.IPV4, keys[:300], A)
+    fib.flush()
+    coming = keys[300:]
+    submit = world.kernel.submit
+
+    def interrupted(messages: bytes) -> list[Fault]:
+        if coming:
+            want_key = coming.pop()
+            fib.want(Family.IPV4, want_key, via("10.42.0.3") if len(coming) % 2 else A)
+        return submit(messages)
+
+    monkeypatch.setattr(world.kernel, "submit", interrupted)
+    fib.set_liveness(dead("10.42.0.2"), {})
+    assert fib.flush().converged
+    assert not coming
+    on = {key: world.kernel.gateways((Family.IPV4, key, 1000)) for key in keys}
+    assert all(on[key] == {} for key in keys[:300])
+    assert {bool(members) for members in on.values()} == {True, False}
     assert fib.audit() == 0
 
 
