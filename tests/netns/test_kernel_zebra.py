@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from speaker.kernel.nexthops import NEXTHOP_IDS
+from speaker.kernel.hops import NEXTHOP_IDS
 from speaker.rib.prefix import Family
 from tests.netns.frr import STATIC_PREFIXES, Frr
 from tests.netns.kernel_world import LinuxWorld, linux_world

@@ -546,25 +546,25 @@ def test_a_group_that_comes_back_in_the_middle_of_it(world: FakeWorld, fib: Fib)
 def test_routes_that_come_meanwhile_do_not_stop_it(world: FakeWorld, fib: Fib, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "BATCH", 10)
     monkeypatch.setattr(table, "WALK", 20)
-    keys = [bytes([24, 20, n >> 8, n & 255]) for n in range(600)]
-    fib.want_many(Family.IPV4, keys[:300], A)
+    keys = [bytes([24, 20, n >> 8, n & 255]) for n in range(900)]
+    lives, dies, comes = keys[:300], keys[300:600], keys[600:]
+    fib.want_many(Family.IPV4, lives, via("10.42.0.3"))
+    fib.want_many(Family.IPV4, dies, A)
     fib.flush()
-    coming = keys[300:]
+    fib.want_many(Family.IPV4, comes, via("10.42.0.4"))
     submit = world.kernel.submit
+    batches: list[int] = []
 
     def interrupted(messages: bytes) -> list[Fault]:
-        if coming:
-            want_key = coming.pop()
-            fib.want(Family.IPV4, want_key, via("10.42.0.3") if len(coming) % 2 else A)
+        batches.append(len(messages))
+        if len(batches) == 5:
+            fib.set_liveness(dead("10.42.0.2"), {})
         return submit(messages)
 
     monkeypatch.setattr(world.kernel, "submit", interrupted)
-    fib.set_liveness(dead("10.42.0.2"), {})
     assert fib.flush().converged
-    assert not coming
-    on = {key: world.kernel.gateways((Family.IPV4, key, 1000)) for key in keys}
-    assert all(on[key] == {} for key in keys[:300])
-    assert {bool(members) for members in on.values()} == {True, False}
+    for keys, members in ((lives, {hop("10.42.0.3"): 1}), (dies, {}), (comes, {hop("10.42.0.4"): 1})):
+        assert all(world.kernel.gateways((Family.IPV4, key, 1000)) == members for key in keys)
     assert fib.audit() == 0
 
 
