@@ -294,7 +294,7 @@ def test_interface_taken_and_given_back(
 
 
 def fib_busy(fib: Fib) -> bool:
-    return fib._lock.locked()
+    return fib.busy
 
 
 def test_links_are_told_in_order_and_strangers_are_not(world: LinuxWorld) -> None:

@@ -543,6 +543,30 @@ def test_a_group_that_comes_back_in_the_middle_of_it(world: FakeWorld, fib: Fib)
     assert fib.audit() == 0
 
 
+def test_events_lost_while_the_kernel_is_read_make_it_be_read_again(world: FakeWorld) -> None:
+    world.kernel = kernel = SlowReading()
+    kernel.written.set()
+    fib = world.fib()
+    want(fib, PREFIX, A)
+    fib.flush()
+
+    async def scenario() -> None:
+        kernel.written.clear()
+        kernel.asked.clear()
+        fib.suspect()
+        work = asyncio.create_task(fib.flush_async())
+        while not kernel.asked.is_set():
+            await asyncio.sleep(0)
+        kernel.routes_by_name.clear()  # After it was read.
+        fib.suspect()
+        kernel.written.set()
+        assert (await work).converged
+
+    asyncio.run(scenario())
+    fib.close()
+    assert world.routes() == {(PREFIX, 1000): {"10.42.0.2": 1}}
+
+
 def test_routes_that_come_meanwhile_do_not_stop_it(world: FakeWorld, fib: Fib, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "BATCH", 10)
     monkeypatch.setattr(table, "WALK", 20)
