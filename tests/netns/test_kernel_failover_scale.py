@@ -224,5 +224,5 @@ def test_nobody_left(world: LinuxWorld, capsys: pytest.CaptureFixture[str]) -> N
     fib.close()
     with capsys.disabled():
         print(f"\n{MANY} routes of a void group: " + ", ".join(f"{k} {1000 * v:.0f} ms" for k, v in figures.items()))
-    assert figures["out"] < 5
+    assert figures["out"] < 10  # 2.4 s when nobody else needs the machine.
     assert fib.audit() == 0
