@@ -37,7 +37,7 @@ def as_the_agent_s_main_does() -> Iterator[None]:
 
 @pytest.fixture
 def world() -> Iterator[LinuxWorld]:
-    with linux_world("failover") as world:
+    with linux_world("kernelscale") as world:
         apply_sysctls(["eth0"])
         yield world
 
