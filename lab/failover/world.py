@@ -223,7 +223,7 @@ class Flood:
         """The longest gap of all flows is at most `most_ms`, and all of them came back; a figure of that name."""
         run, worst = self.world.run, self.worst_ms(since)
         run.figure(key, worst)
-        run.expect(f"{what}: the longest gap is {worst:.0f} ms, at most {most_ms:g}", worst <= most_ms, self.text)
+        run.expect(f"{what}: the longest gap is {worst:.0f} ms, at most {most_ms:g}", 0 < worst <= most_ms, self.text)
         lasting = [name for name, tally in self.tallies.items() if not tally.recovered]
         run.expect(f"{what}: every flow came back", not lasting, ", ".join(lasting))
         return worst

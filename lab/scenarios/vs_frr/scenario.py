@@ -137,6 +137,7 @@ def gateway_cut(world: World) -> None:
             found[side.name].append(worst_ms(tallies))
             lasting = [name for name, tally in tallies.items() if not tally.recovered]
             run.expect(f"{side.name}: every flow came back", not lasting, told(tallies))
+            run.expect(f"{side.name}: every flow felt the cut", all(tally.lost for tally in tallies.values()))
             world.cuts.heal()
             usual(world, side)
     ours, theirs = (statistics.median(found[side.name]) for side in (LEYLINE, FRR))
