@@ -18,7 +18,7 @@ from controller.api.settings import Settings
 from speaker.report import KernelReport, Report
 from tests.controller.store.fabrics import Document, small
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 30.0
 
 
 def wait_until(holds: Callable[[], bool], what: Callable[[], object] = lambda: "") -> None:
