@@ -6,7 +6,6 @@ LAN at once, while its interfaces keep carrier. Half a million prefixes come as 
 
 from __future__ import annotations
 
-import signal
 import statistics
 import time
 from ipaddress import IPv4Network
@@ -130,19 +129,15 @@ def nobody_left(fabric: PlannedSpeakers, cuts: Cuts) -> None:
         host.run(f"ip address add {source}/24 dev eth1")
         flows.append(host.pings(str(IPv4Network(prefix)[1]), prefix, source))
     run.wait_until(f"{CUT} is in use", lambda: in_use(fabric), BACK_SECONDS)
-    hub = fabric.process("hub-1", "agent")
     train = PingTrain(flows, FLOOD_SECONDS)
     try:
         run.wait_until("the first is answered", lambda: train.answered(flows[0].name) > 100, MOVED_SECONDS)
-        # The hub has as much to do, and here the same kernel's lock to wait for; in life it has a kernel of its own.
-        hub.kill(signal.SIGSTOP)
         at = min(cuts.node(gateway) for gateway in ("berlin-1", "berlin-2"))
         run.wait_until(
             "every source is told that its target is unreachable", lambda: all(map(train.unreachable, train.names)),
             TOLD_SECONDS, lambda: {name: train.unreachable(name) for name in train.names}, at, 3 * TOLD_SECONDS,
         )  # fmt: skip
     finally:
-        hub.kill(signal.SIGCONT)
         tallies = train.finish()
         cuts.heal()
     told_after = [seconds for tally in tallies.values() if (seconds := tally.unreachable_after(at)) is not None]
