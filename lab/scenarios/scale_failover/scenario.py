@@ -141,6 +141,7 @@ def nobody_left(fabric: PlannedSpeakers, cuts: Cuts) -> None:
         tallies = train.finish()
         cuts.heal()
     told_after = [seconds for tally in tallies.values() if (seconds := tally.unreachable_after(at)) is not None]
+    run.step("told after " + ", ".join(f"{seconds:.2f}" for seconds in sorted(told_after)) + " s")
     run.figure(f"unreachable_{MANY}_routes_seconds", max(told_after))
 
 
