@@ -121,18 +121,17 @@ def choose(tiers: Tiers, reach: Reach, refused: Callable[[Relay], bool]) -> Ways
 
 
 def _direct(tier: Tier, reach: Reach) -> Ways:
-    ways: Ways = {}
-    for member in tier[:MAX_MEMBERS]:
-        way = reach.direct(member.next_hop)
-        if way is not None:
-            ways[way] = _weight(member)
-    return ways
+    return _one_each(tier, reach.direct)
 
 
 def _last_resort(tier: Tier, reach: Reach) -> Ways:
+    return _one_each(tier, reach.last_resort)
+
+
+def _one_each(tier: Tier, way_to: Callable[[bytes], Relay | None]) -> Ways:
     ways: Ways = {}
     for member in tier[:MAX_MEMBERS]:
-        way = reach.last_resort(member.next_hop)
+        way = way_to(member.next_hop)
         if way is not None:
             ways[way] = _weight(member)
     return ways
