@@ -239,7 +239,7 @@ class Gateway:
 
     async def _say_whom_we_relay_to(self) -> None:
         """As a hub: labels into the kernel first, then what the clients' paths say."""
-        relayed = self.liveness.relayed()
+        relayed = self.liveness.relayed(self.router.uplinks_with_many_paths)
         wanted = self.liveness.relay_labels(relayed)
         labelled = await self._labels.follow(wanted, self._links.usable, may_remove=self._removal_at is None)
         self.router.relay_to(relayed, labelled)

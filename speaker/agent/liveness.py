@@ -74,6 +74,7 @@ class Liveness:
         self._damper = Damper(plan.liveness)
         self._demand = Demand()
         self._relayed = Lingering()
+        self._relayed_long = Lingering(reach.LONG_LINGER_SECONDS)
         self._drained_at: float | None = None
         self._starting = True  # Nothing is wanted yet: leyline-bfd would end what it has.
         self._complete = False  # The routing table knows all that it will know.
@@ -140,9 +141,14 @@ class Liveness:
         self._demand.note(self._known, used, self._fib.next_hops(), monotonic())
         self._judge()
 
-    def relayed(self) -> frozenset[int]:
-        """As a hub: the numbers of the uplinks that we relay to; for a while also those that we just lost."""
-        return self._relayed.update(reach.relayed(self._known, self._damper.up()), monotonic())
+    def relayed(self, many: frozenset[int] = frozenset()) -> frozenset[int]:
+        """As a hub: the numbers of the uplinks that we relay to; for a while also those that we just lost.
+
+        `many`: uplinks of clients with many paths.
+        """
+        now = monotonic()
+        up = reach.relayed(self._known, self._damper.up())
+        return self._relayed.update(up, now) | (self._relayed_long.update(up, now) & many)
 
     def relay_labels(self, numbers: Collection[int]) -> dict[int, tuple[str, str]]:
         """Where a hub's relay labels lead, uplink number -> (interface, overlay address)."""

@@ -38,6 +38,7 @@ log = structlog.get_logger()
 
 ADMINISTRATIVE_RESET = 4  # Cease subcode, RFC 4486
 MAX_NAMED_FAULTS = 5
+MANY_PATHS = 10_000
 ASK_SECONDS = 5.0  # Between two requests for the same routes, until the peer begins.
 
 
@@ -100,6 +101,17 @@ class Router:
         if (relayed, labelled) != self._relayed:
             self._relayed = relayed, labelled
             self._judge_again()
+
+    @property
+    def uplinks_with_many_paths(self) -> frozenset[int]:
+        """As a hub: numbers of the uplinks of clients whose paths are dear to announce anew."""
+        return frozenset(
+            hop.number
+            for session in self.sessions
+            if session.source is not None and session.plan.imports is not None
+            if sum(self.rib.counts(session.source, family).received for family in Family) > MANY_PATHS
+            for hop in session.plan.imports.next_hops
+        )
 
     def withdraw(self, prefixes: frozenset[str]) -> None:
         """Own prefixes that are not announced though the plan has them: their LAN is dead."""

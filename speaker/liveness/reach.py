@@ -22,6 +22,9 @@ FIRST_LABEL = 16000
 
 LINGER_SECONDS = 3.0
 """A hub stops saying that it relays to an uplink when BFD has not been up for so long: a flap announces nothing."""
+LONG_LINGER_SECONDS = 15.0
+"""The same for a client with many paths, all of which are announced anew. It is more than BGP's hold time, after which
+the paths of a client that died go anyway. Until then the hub itself says that they are unreachable."""
 
 DeadHops = frozenset[tuple[str, bytes]]
 """(local interface, next hop) that must not be used; of both families."""

@@ -14,6 +14,7 @@ from speaker.agent import liveness as module
 from speaker.agent.liveness import Liveness
 from speaker.kernel.choice import Relay
 from speaker.liveness.bfd.control import Status, Want
+from speaker.liveness.reach import Lingering
 from speaker.plan import LivenessPlan, Plan
 from speaker.rib.hops import Hop, Hops
 from speaker.rib.prefix import Family
@@ -280,3 +281,18 @@ def test_hops_are_what_the_registry_says() -> None:
     bench = Bench(SPOKE)
     bench.hops.note(Family.IPV4, path(HUB_SOURCES[0], 21))
     assert set(bench.hops) == {Hop(four(21), 21)}
+
+
+def test_a_hub_takes_its_word_back_later_where_many_paths_say_it() -> None:
+    """A client that died goes by BGP's hold time anyway: half a million paths need not be announced anew before."""
+
+    async def story() -> None:
+        bench = await started(HUB, usable=("zt0",))
+        bench.say("10.42.0.12", "Up")
+        assert bench.liveness.relayed(frozenset({12})) == {12}
+        bench.say("10.42.0.12", "Down", downs=1)
+        bench.liveness._relayed = Lingering(0.0)  # Its seconds are over.
+        assert bench.liveness.relayed() == frozenset()
+        assert bench.liveness.relayed(frozenset({12})) == {12}
+
+    run(story())
