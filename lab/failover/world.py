@@ -16,6 +16,7 @@ from lab.expect import Run
 from lab.failover.fabric import SITES, UPLINKS, host_address, inventory, overlay, router_of_hosts, sites_of
 from lab.labs import LabError
 from lab.loss import Tally, told, worst_ms
+from lab.nftables import counted
 from lab.node import Node
 from lab.pings import FLOOD_SECONDS, Flow, PingTrain
 from lab.routes import LEYLINE, routes
@@ -175,9 +176,7 @@ class World:
     # Counters
 
     def counter(self, node: str, name: str) -> int:
-        """Packets that an nftables counter of the lab's own table has seen."""
-        text = self.node(node).out(["nft", "-j", "list", "counter", "inet", "lab", name])
-        return int(next(item["counter"]["packets"] for item in json.loads(text)["nftables"] if "counter" in item))
+        return counted(self.node(node), name)
 
     def expired(self) -> int:
         """Packets that any router let expire since the start, both families: 0 unless something went in circles."""

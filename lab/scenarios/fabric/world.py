@@ -13,6 +13,7 @@ from typing import Any
 from lab import clients, inventory
 from lab.compare import difference, installed, wait_for_routes
 from lab.expect import Run
+from lab.nftables import counted
 from lab.node import Node
 from lab.pings import PingTrain
 from lab.scenarios.fabric.prefixes import SITES, prefixes
@@ -179,9 +180,7 @@ class World:
         self.run.expect(f"{what}: none of {sent} pings is lost", not lost and sent > 0, _text(lost))
 
     def counter(self, node: str, name: str) -> int:
-        """Packets that an nftables counter of the lab's own table has seen."""
-        text = self.node(node).out(["nft", "-j", "list", "counter", "inet", "lab", name])
-        return int(next(item["counter"]["packets"] for item in json.loads(text)["nftables"] if "counter" in item))
+        return counted(self.node(node), name)
 
     def removals(self, events: list[RouteEvent]) -> str:
         """The withdrawals among `events`, as text; empty = none."""
