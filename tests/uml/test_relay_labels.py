@@ -15,5 +15,5 @@ def test_relay_labels_with_real_packets() -> None:
 
 
 def test_whole_speakers_detour_by_relay_label() -> None:
-    result = machine.run_pytest("tests/uml/inside/relay_speakers.py", timeout=280)
+    result = machine.run_pytest("tests/uml/inside/relay_speakers.py", timeout=1000)
     assert result.status == 0, result.output

@@ -22,7 +22,8 @@ from tests.netns.speakers import Speaker
 from tests.uml.inside.world import A6, B6, HOST_A, HOST_B, HUB, HUB6, A, B, ask, cut, fabric, ip, mend
 
 DIRECT, DETOUR = 64 - 2, 64 - 3
-PATIENCE = 60.0
+PATIENCE = 240.0
+"""Seconds. Three gateways start fifteen Python processes on one emulated CPU: 40 s here, far more on a busy host."""
 BFD = p.BfdPlan(500, 4)  # One CPU of 100 Hz carries three gateways here.
 UPLINKS = {"hub": (1, HUB, HUB6), "a": (2, A, A6), "b": (3, B, B6)}
 SITES = {"a": ("10.1.0.0/24", "fd00:1::/64"), "b": ("10.2.0.0/24", "fd00:2::/64")}
