@@ -61,10 +61,15 @@ def members(fabric: PlannedSpeakers, *addresses: str) -> bool:
 
 def capacity(run: Run) -> None:
     run.step(f"{TCP_FLOWS} TCP flows from cloud to plant, {TCP_SECONDS} s")
-    server = run.lab.node("host-plant").start("iperf3 -s", name="iperf3")
+    plant = run.lab.node("host-plant")
+    server = plant.start("iperf3 -s", name="iperf3")
+    run.wait_until(
+        "iperf3 waits for connections", lambda: plant.out("ss -tlnH sport = :5201"), 10, server.log.read_text
+    )
     client = f"iperf3 -c {HOST_PLANT} -P {TCP_FLOWS} -t {TCP_SECONDS} -O {WARM_SECONDS} --json"
     answer = json.loads(run.lab.node("host-cloud").out(client))
     server.kill()
+    run.require("iperf3 has measured", "error" not in answer, answer.get("error"))
     rate = float(answer["end"]["sum_received"]["bits_per_second"])
     run.figure("capacity_unused_percent", 100 * (1 - rate / CAPACITY_BITS))
     run.expect(
