@@ -51,7 +51,7 @@ class NextHopReport(ReportStruct, frozen=True):
     interface: str
     state: Literal["unknown", "up", "down", "held"]  # held: BFD is up again, but it flapped; not used yet.
     since: float  # Unix time of the last change of `state`.
-    reason: str  # Why it is not used; empty when it is.
+    reason: str  # Why it is not used, or only when there is no other way; else empty.
     flaps: int  # Downs since the agent started.
     bfd: str  # "Up", "Down", "Init", "AdminDown", or "" without a session.
     detection_ms: float  # Detection time as negotiated; 0 without a session.

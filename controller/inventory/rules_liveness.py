@@ -96,18 +96,24 @@ def unused_first_hop(inventory: Inventory) -> Iterator[Finding]:
 
 
 def bfd_packet_budget(inventory: Inventory) -> Iterator[Finding]:
-    """A gateway's BFD packets a second, each way: its hubs (a hub: everybody) always, other spokes on demand."""
+    """A gateway's BFD packets a second, each way: its hubs (a hub: everybody) always, others on demand or as spares."""
     if unreadable(inventory, "circuit-class"):
         return  # It may be the one that makes the difference.
     rates = _Rates(inventory)
     for gateway in inventory.gateways:
         always = rates.always(gateway)
-        on_demand = 0.0 if gateway.role == "hub" else rates.on_demand(gateway)
+        on_demand = rates.on_demand(gateway)
         if always + on_demand <= MAX_BFD_PACKETS:
             continue
-        parts = f"{_shown(always)} for hubs, up to {_shown(on_demand)} for other spokes on demand"
+        parts = (
+            f"{_shown(always)} always, up to {_shown(on_demand)} over its other uplinks on demand"
+            if gateway.role == "hub"
+            else f"{_shown(always)} for hubs, up to {_shown(on_demand)} for other spokes on demand"
+        )
         way_out = "give its uplinks a slower circuit class, that class a slower bfd (wan, lte) or off," + (
-            " or the fabric fewer bfd_max_sessions" if on_demand else " or those of its peers: the slower end rules"
+            " or the fabric fewer bfd_max_sessions"
+            if on_demand and always <= MAX_BFD_PACKETS
+            else " or those of its peers: the slower end rules"
         )
         message = (
             f"BFD would take {_shown(always + on_demand)} packets a second each way"
@@ -155,10 +161,18 @@ class _Rates:
         return _rate(end, others) + _rate(secondary, self.hub_ends - end)
 
     def on_demand(self, gateway: Gateway) -> float:
-        """As many as may be, over the fastest uplink."""
-        intervals = self.intervals(gateway)
-        strangers = self.spokes.total() - len(intervals)
-        return min(self.most, strangers) * 1000 / min(intervals) if intervals else 0.0
+        """As many as may be, over the fastest uplinks. `bfd_max_sessions` is for spares, too."""
+        own = Counter(self.intervals(gateway))
+        if gateway.role == "spoke":
+            strangers = self.spokes.total() - own.total()
+        else:
+            own -= Counter(self.end(gateway))  # That one always has its sessions, with everybody.
+            strangers = self.spokes.total() + self.hubs.total() - self.hub_ends.total() - own.total()
+        rate, left = 0.0, self.most
+        for interval in sorted(own.elements()):
+            pairs = min(left, strangers)
+            rate, left = rate + pairs * 1000 / interval, left - pairs
+        return rate
 
 
 def _rate(ones: Counter[int], others: Counter[int]) -> float:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from time import monotonic
-from typing import Protocol
+from time import monotonic, time
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -23,6 +23,8 @@ from speaker.liveness.bfd.control import BfdUplink, Status, Want
 from speaker.liveness.client import BfdClient
 from speaker.liveness.damping import Damper, Pair, Verdict
 from speaker.liveness.reach import DeadHops, Demand, Directory, Lingering, Via
+from speaker.liveness.silence import Silence
+from speaker.liveness.spares import spares
 from speaker.plan import Plan, SessionPlan
 from speaker.rib.hops import Hops
 
@@ -44,9 +46,21 @@ class LiveTable(Protocol):
         dead: frozenset[tuple[str, bytes]],
         relays: Mapping[bytes, tuple[Relay, ...]],
         held: frozenset[tuple[str, bytes]],
+        silent: frozenset[tuple[str, bytes]],
     ) -> None: ...
 
     def next_hops(self) -> frozenset[bytes]: ...
+
+    def beside(self, next_hops: Collection[bytes]) -> frozenset[bytes]: ...
+
+
+class _Told(NamedTuple):
+    """What the FIB was told last."""
+
+    dead: DeadHops = frozenset()
+    held: DeadHops = frozenset()
+    silent: DeadHops = frozenset()
+    around: Mapping[bytes, tuple[Via, ...]] = {}
 
 
 class Liveness:
@@ -72,7 +86,9 @@ class Liveness:
         self._wake = wake
         self._moved = moved
         self._damper = Damper(plan.liveness)
+        self._silence = Silence()
         self._demand = Demand()
+        self._spares: frozenset[Pair] = frozenset()  # As of the last look.
         self._relayed = Lingering()
         self._relayed_long = Lingering(reach.LONG_LINGER_SECONDS)
         self._drained_at: float | None = None
@@ -80,7 +96,7 @@ class Liveness:
         self._complete = False  # The routing table knows all that it will know.
         self._timer = asyncio.Event()
         self._judging = False
-        self._told: tuple[DeadHops, DeadHops, dict[bytes, tuple[Via, ...]]] = frozenset(), frozenset(), {}
+        self._told = _Told()
         self.configure(plan)
 
     def configure(self, plan: Plan) -> None:
@@ -91,6 +107,7 @@ class Liveness:
             self._drained_at = monotonic()
         self._damper.configure(plan.liveness)
         self._known = self._directory(plan)
+        self._spares = frozenset(pair for pair in self._spares if pair[0] in self._known.local)
         self._judge()
 
     # At start
@@ -130,7 +147,7 @@ class Liveness:
 
     def routes_moved(self) -> None:
         """The RIB may have learnt next hops: what is dead may have a sibling of the other family now."""
-        if self._told[0] and self._hops.version != self._seen:
+        if self._told.dead and self._hops.version != self._seen:
             self._known = self._directory(self._known.plan)
             self._judge()
 
@@ -139,6 +156,12 @@ class Liveness:
         if self._hops.version != self._seen:
             self._known = self._directory(self._known.plan)
         self._demand.note(self._known, used, self._fib.next_hops(), monotonic())
+        dead = self._damper.dead()
+        wanted = self._in_use(dead)
+        lost = {
+            remote for _, remote in wanted & dead
+        }  # What their traffic fell to must not be forgotten: they go first.
+        self._spares = spares(self._known, wanted, (lost, {*self._demand}), self._fib.beside, self._usable())
         self._judge()
 
     def relayed(self, many: frozenset[int] = frozenset()) -> frozenset[int]:
@@ -152,12 +175,15 @@ class Liveness:
 
     def relay_labels(self, numbers: Collection[int]) -> dict[int, tuple[str, str]]:
         """Where a hub's relay labels lead, uplink number -> (interface, overlay address)."""
-        return reach.relay_labels(self._known, self._told[0], self._usable(), numbers)
+        return reach.relay_labels(self._known, self._told.dead, self._usable(), numbers)
 
     def _changed(self, status: Status) -> None:
         pair = (status.device, status.remote)
         before = self._damper.verdict(pair)
-        moved = self._damper.hear(status, monotonic())
+        now, end = monotonic(), self._known.local.get(status.device)
+        detection = end.interval_us * end.multiplier * 1e-6 if end is not None else 0.0
+        self._silence.hear(status, now, waited=max(0.0, time() - status.since), detection=detection)
+        moved = self._damper.hear(status, now)
         self._timer.set()
         if not moved:
             return
@@ -168,6 +194,7 @@ class Liveness:
         self._moved()
 
     def _gone(self, device: str, remote: str) -> None:
+        self._silence.gone((device, remote))
         if self._damper.gone((device, remote)):
             self._judge_soon()
 
@@ -188,14 +215,16 @@ class Liveness:
         known, damper = self._known, self._damper
         dead_pairs = damper.dead()
         dead = reach.dead_hops(known, dead_pairs)
+        silent = reach.dead_hops(known, self._silence.pairs(monotonic())) - dead
         around: dict[bytes, tuple[Via, ...]] = {}
         if dead and (self.guarded or self.labels):
-            around = reach.relays(known, dead, damper.up(), self._usable(), labels=self.labels, plain=self.guarded)
-        held = reach.dead_hops(known, damper.answering()) & dead
-        if (dead, held, around) != self._told:
-            self._told = dead, held, around
+            lost, up = dead | silent, damper.up()
+            around = reach.relays(known, lost, up, self._usable(), labels=self.labels, plain=self.guarded)
+        told = _Told(dead, reach.dead_hops(known, damper.answering()) & dead, silent, around)
+        if told != self._told:
+            self._told = told
             relays = {hop: tuple(Relay(*via) for via in vias) for hop, vias in around.items()}
-            self._fib.set_liveness(dead, relays, held)
+            self._fib.set_liveness(dead, relays, told.held, silent)
             self._wake()
         self._want(dead_pairs)
 
@@ -203,12 +232,13 @@ class Liveness:
         if self._starting:
             return
         known = self._known
-        wanted = reach.sessions(known, self._demand, dead_pairs, self._fib.next_hops(), self._usable())
+        used = self._in_use(dead_pairs)
+        wanted = used | self._spares
         if not self._complete:  # The agent before us had its reasons; we do not know the paths yet.
             former = {pair for pair, status in self.client.statuses.items() if status.active}
             wanted |= {pair for pair in former | dead_pairs if pair[0] in known.local}
-        # Beyond the bound of leyline-bfd: first those whose end would revive something, then the hubs'.
-        chosen = sorted(wanted, key=lambda pair: (pair not in dead_pairs, pair not in known.always, pair))
+        # Beyond the bound of leyline-bfd: first those whose end would revive something, then the hubs', spares last.
+        chosen = sorted(wanted, key=lambda p: (p not in dead_pairs, p not in known.always, p not in used, p))
         self.client.want(
             Want(
                 uplinks=tuple(BfdUplink(*end) for end in known.local.values()),
@@ -220,6 +250,10 @@ class Liveness:
         if self._damper.retain(wanted):
             self._judge_soon()
 
+    def _in_use(self, dead_pairs: set[Pair]) -> frozenset[Pair]:
+        """The sessions that are wanted for what there is; spares are for what may come."""
+        return reach.sessions(self._known, self._demand, dead_pairs, self._fib.next_hops(), self._usable())
+
     def _directory(self, plan: Plan) -> Directory:
         self._seen = self._hops.version
         return reach.directory(plan, self._hops)
@@ -227,33 +261,33 @@ class Liveness:
     # What is so
 
     def pairs(self) -> dict[Pair, tuple[Verdict, Status | None]]:
-        """Every pair that has a session, or is dead."""
+        """Every pair that has a session, or is dead. A silent one says so as its reason."""
         found: dict[Pair, tuple[Verdict, Status | None]] = {}
         for pair, status in self.client.statuses.items():
             found[pair] = self._damper.verdict(pair), status
         for pair in self._damper.dead():
             found.setdefault(pair, (self._damper.verdict(pair), None))
+        for pair, since in self._silence.pairs(monotonic()).items():
+            if pair in found and not found[pair][0].dead:
+                found[pair] = found[pair][0]._replace(since=since, reason="never answered"), found[pair][1]
         return found
 
     def any_hub(self) -> bool:
         """Whether any uplink may still reach a hub; for a gateway without hubs, whether any uplink is usable."""
         usable = self._usable()
         hubs = self._known.hubs or [b""]
-        return any(reach.lives(self._known, hub, self._silent, usable) for hub in hubs)
+        return any(reach.lives(self._known, hub, self._lost, usable) for hub in hubs)
 
     @property
-    def _silent(self) -> DeadHops:
+    def _lost(self) -> DeadHops:
         """The dead that do not answer."""
-        dead, held, _ = self._told
-        return dead - held
+        return self._told.dead - self._told.held
 
     def client_is_dead(self, session: SessionPlan) -> bool:
         """Whether BFD says that no uplink of this client can be reached."""
         hops = self._hops_of(session)
         usable = self._usable()
-        return bool(hops and self._silent) and not any(
-            reach.lives(self._known, hop, self._silent, usable) for hop in hops
-        )
+        return bool(hops and self._lost) and not any(reach.lives(self._known, hop, self._lost, usable) for hop in hops)
 
     def client_has_left(self, session: SessionPlan) -> bool:
         """Whether this client's BFD has taken its leave on every uplink that we have a session with."""

@@ -6,7 +6,8 @@ what is said here follows who is dead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from speaker.kernel.messages import MAX_WEIGHT
@@ -38,20 +39,26 @@ class Reach:
         self.links: dict[str, int] = {}  # Usable interfaces: name -> index.
         self.dead: frozenset[Pair] = frozenset()
         self.held: frozenset[Pair] = frozenset()  # Of the dead, those that answer again and are not trusted yet.
+        self.silent: frozenset[Pair] = frozenset()  # Asked for some time, and never heard: not dead, but no way out.
         self.relays: Mapping[bytes, tuple[Relay, ...]] = {}
 
     def update(
-        self, dead: frozenset[Pair], relays: Mapping[bytes, tuple[Relay, ...]], held: frozenset[Pair]
+        self,
+        dead: frozenset[Pair],
+        relays: Mapping[bytes, tuple[Relay, ...]],
+        held: frozenset[Pair],
+        silent: frozenset[Pair] = frozenset(),
     ) -> set[bytes]:
         """Take the new values. Returns the next hops whose ways may have changed, orphaned detours included."""
         flipped = self.dead ^ dead
-        changed = {address for _, address in flipped | (self.held ^ held)}
+        changed = {address for _, address in flipped | (self.held ^ held) | (self.silent ^ silent)}
         for before, after in ((self.relays, relays), (relays, self.relays)):
             for next_hop, ways in before.items():
                 if after.get(next_hop, ()) != ways or any((way.device, way.address) in flipped for way in ways):
                     changed.add(next_hop)
         self.dead = dead
         self.held = held
+        self.silent = silent
         self.relays = dict(relays)
         return changed
 
@@ -64,6 +71,19 @@ class Reach:
         """Through the first usable interface behind which it is not dead."""
         for device in self.devices:
             if device in self.links and (device, next_hop) not in self.dead:
+                return Relay(device, next_hop)
+        return None
+
+    def trusted(self, next_hop: bytes, *, fallback: bool = False) -> Relay | None:
+        """The same, but where something better died a silent pair is passed over: behind it may be nobody.
+
+        `fallback`: something better than this next hop did. What stands first may be silent: who has no BFD is.
+        """
+        for device in self.devices:
+            pair = (device, next_hop)
+            if pair in self.dead:
+                fallback = True
+            elif device in self.links and not (fallback and pair in self.silent):
                 return Relay(device, next_hop)
         return None
 
@@ -82,16 +102,19 @@ class Reach:
         )
 
     def ways(self, next_hop: bytes) -> tuple[Relay, ...]:
-        """What is used for it when its turn comes: the direct way, else its detours, else the last resort."""
-        direct = self.direct(next_hop)
-        if direct is not None:
-            return (direct,)
-        last = self.last_resort(next_hop)
+        """What is used for it when it stands first: see `choose`."""
+        trusted = self.trusted(next_hop)
+        if trusted is not None:
+            return (trusted,)
+        last = self.direct(next_hop) or self.last_resort(next_hop)
         return self.detours(next_hop) or ((last,) if last is not None else ())
 
     def all_direct(self, tiers: Tiers) -> set[Relay]:
         """What this group may hold one day: made ahead, so that a failover has nothing to wait for."""
-        found = (self.direct(member.next_hop) for tier in tiers for member in tier[:MAX_MEMBERS])
+        next_hops = {member.next_hop for tier in tiers for member in tier[:MAX_MEMBERS]}
+        found = {self.direct(next_hop) for next_hop in next_hops}
+        if self.silent:
+            found |= {self.trusted(next_hop, fallback=True) for next_hop in next_hops}
         return {way for way in found if way is not None}
 
     def can_share(self, tiers: Tiers) -> bool:
@@ -105,27 +128,30 @@ Ways = dict[Relay, int]
 
 def choose(tiers: Tiers, reach: Reach, refused: Callable[[Relay], bool]) -> Ways | None:
     """The live members of the first tier that has any; else the detours of the first tier that has any; else members
-    that answer again, though they are not trusted yet; else void.
+    that were never heard; else members that answer again, though they are not trusted yet; else void.
+
+    Silence takes nothing down: in the first tier who was never heard counts as alive. It is only where nobody flees to
+    while there is another way.
 
     None = leave the group as it is: there is a way, or may be, but the kernel refuses it or no interface is up.
     """
     waiting = reach.stranded
-    for ways_of in (_direct, _detours, _last_resort):
-        for tier in tiers:
-            ways = ways_of(tier, reach)
-            usable = {way: weight for way, weight in ways.items() if not refused(way)}
-            if usable:
-                return usable
-            waiting = waiting or bool(ways)
+    for ways in _in_order(tiers, reach):
+        usable = {way: weight for way, weight in ways.items() if not refused(way)}
+        if usable:
+            return usable
+        waiting = waiting or bool(ways)
     return None if waiting else {}
 
 
-def _direct(tier: Tier, reach: Reach) -> Ways:
-    return _one_each(tier, reach.direct)
-
-
-def _last_resort(tier: Tier, reach: Reach) -> Ways:
-    return _one_each(tier, reach.last_resort)
+def _in_order(tiers: Tiers, reach: Reach) -> Iterator[Ways]:
+    for place, tier in enumerate(tiers):
+        yield _one_each(tier, partial(reach.trusted, fallback=place > 0))
+    for tier in tiers:
+        yield _detours(tier, reach)
+    for way_to in (reach.direct, reach.last_resort):
+        for tier in tiers:
+            yield _one_each(tier, way_to)
 
 
 def _one_each(tier: Tier, way_to: Callable[[bytes], Relay | None]) -> Ways:

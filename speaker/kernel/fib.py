@@ -112,15 +112,17 @@ class Fib:
         dead: frozenset[Pair],
         relays: Mapping[bytes, tuple[Relay, ...]],
         held: frozenset[Pair] = frozenset(),
+        silent: frozenset[Pair] = frozenset(),
     ) -> None:
         """Who is dead behind which interface, and the detours to those that are; whole values. Flush afterwards.
 
         `held`: of the dead those that answer again, but are not trusted yet. They are used before nothing is.
+        `silent`: those that were asked and never heard. They lose nothing that they have, and are fled to last.
 
         A member leaves its groups, a group moves to its next tier or to a detour, and no route is touched, unless
         nobody is left: then the routes become `unreachable`, and go back when somebody returns.
         """
-        self._objects.set_liveness(dead, relays, held)
+        self._objects.set_liveness(dead, relays, held, silent)
         self._flusher.urge()
 
     def configure(self, devices: Sequence[str], segments: Sequence[str], allow_default: bool = False) -> None:
@@ -174,6 +176,10 @@ class Fib:
     def next_hops(self) -> frozenset[bytes]:
         """Members of all tiers of the groups that routes want."""
         return self._objects.next_hops()
+
+    def beside(self, next_hops: Iterable[bytes]) -> frozenset[bytes]:
+        """Members of all tiers of the groups that one of these stands in. Cheap to ask again."""
+        return self._objects.beside(next_hops)
 
     def active(self, next_hop: bytes) -> tuple[Relay, ...]:
         """What its traffic takes when its turn comes: itself through one of our interfaces, its detours, or nothing."""

@@ -44,6 +44,7 @@ class Objects:
         self.held = Holdings()
         self._groups: dict[Tiers, Group] = {}
         self._by_next_hop: dict[bytes, set[Group]] = {}
+        self._beside: dict[bytes, set[bytes]] = {}  # Who shares a group with a next hop; of those that were asked for.
         self._deaths = False  # Some object in the kernel may be of a dead neighbour.
         self._transient = False  # Something was refused that may go through the next time.
         self._recent: dict[int, tuple[Tiers, Group]] = {}  # id(tiers) -> : hashing tiers costs a microsecond a time.
@@ -67,8 +68,11 @@ class Objects:
             group = self._adopted(tiers, current) or Group(self.held.new_id(), tiers)
             group.tiers = tiers
             self._groups[tiers] = self.held.groups[group.nhid] = group
-            for next_hop in _next_hops(tiers):
+            members = _next_hops(tiers)
+            for next_hop in members:
                 self._by_next_hop.setdefault(next_hop, set()).add(group)
+                if next_hop in self._beside:
+                    self._beside[next_hop] |= members
             self.held.dirty[group] = None
         if len(self._recent) >= MAX_GROUPS:
             self._recent.clear()
@@ -85,10 +89,14 @@ class Objects:
         return self.held.orphan(content)
 
     def set_liveness(
-        self, dead: frozenset[Pair], relays: Mapping[bytes, tuple[Relay, ...]], held: frozenset[Pair]
+        self,
+        dead: frozenset[Pair],
+        relays: Mapping[bytes, tuple[Relay, ...]],
+        held: frozenset[Pair],
+        silent: frozenset[Pair],
     ) -> None:
         """Whole values. Costs what the changed next hops have in groups."""
-        for next_hop in self.reach.update(dead, relays, held):
+        for next_hop in self.reach.update(dead, relays, held, silent):
             self.held.dirty.update(dict.fromkeys(self._by_next_hop.get(next_hop, ())))
             self._deaths = True
 
@@ -136,6 +144,19 @@ class Objects:
             for next_hop, groups in self._by_next_hop.items()
             if any(group.users or group not in self._unused for group in groups)
         )
+
+    def beside(self, next_hops: Iterable[bytes]) -> frozenset[bytes]:
+        """Members of all tiers of the groups that one of these stands in: where its traffic may go next.
+
+        Of all groups, also those that the next sweep takes: so the answer is worked out once and grows with new groups.
+        """
+        found: set[bytes] = set()
+        for next_hop in next_hops:
+            if next_hop not in self._beside and next_hop in self._by_next_hop:
+                groups = self._by_next_hop[next_hop]
+                self._beside[next_hop] = {each for group in groups for each in _next_hops(group.tiers or ())}
+            found |= self._beside.get(next_hop, set())
+        return frozenset(found)
 
     def active(self, next_hop: bytes) -> tuple[Relay, ...]:
         return tuple(way for way in self.reach.ways(next_hop) if not self._refuses(way))
@@ -285,9 +306,10 @@ class Objects:
                 self._group_refused(group, content, refused[id_])
             elif all(member in self.held.hops.by_id for member, _ in content):
                 self._went_in(group, content)
-            else:  # An interface went while this was under way: nobody knows what is left of it.
+            else:  # An interface went while this was under way: nobody knows what is left of it, and of its routes.
                 self.held.hold(group, None)
                 self.held.dirty[group] = None
+                told.append((errno.ENOENT, f"next-hop group {id_:#x} lost an interface on its way"))
         for hop in batch.dying:
             told += self._died(hop, refused.get(hop.id))
         return told
@@ -363,6 +385,7 @@ class Objects:
             return
         del self._groups[group.tiers]
         for next_hop in _next_hops(group.tiers):
+            self._beside.pop(next_hop, None)
             self._by_next_hop[next_hop].discard(group)
             if not self._by_next_hop[next_hop]:
                 del self._by_next_hop[next_hop]

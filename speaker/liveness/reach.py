@@ -117,7 +117,7 @@ def sessions(
 
 
 def dead_hops(known: Directory, dead: Iterable[Pair]) -> DeadHops:
-    """The next hops of both families that the dead pairs' far uplinks have."""
+    """The next hops of both families that these pairs' far uplinks have."""
     return frozenset(
         (device, hop) for device, remote in dead for hop in known.far_uplink(ip_address(remote).packed).hops
     )
@@ -131,7 +131,7 @@ def lives(known: Directory, hop: bytes, dead: DeadHops, usable: Collection[str])
 def relays(
     known: Directory, dead: DeadHops, up: Collection[Pair], usable: Collection[str], *, labels: bool, plain: bool = True
 ) -> dict[bytes, tuple[Via, ...]]:
-    """For each dead next hop the hubs to go through: those that have BFD up to it, and with us.
+    """For each of these next hops (dead, or never heard) the hubs to go through: with BFD up to it, and with us.
 
     On a spoke only: a hub never detours. By relay label where this kernel has MPLS (`labels`) and the hub
     offers one, else by plain IP, if the guard against loops is in force (`plain`).
@@ -139,7 +139,7 @@ def relays(
     if known.plan.role != "spoke":
         return {}
     around: dict[bytes, tuple[Via, ...]] = {}
-    for hop in {hop for _, hop in dead}:
+    for hop in {hop for _, hop in dead if hop in known.told}:
         ways = [
             way
             for hub, peer in known.hubs.items()

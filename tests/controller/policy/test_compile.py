@@ -251,12 +251,13 @@ def spread(
 @pytest.mark.parametrize(
     ("gateways", "figure"),
     [
-        # A spoke: two uplinks to a hub, the slower end rules; the other spoke over the faster uplink.
-        ([("hub", ["ten"]), ("spoke", ["ten", "slow"]), ("spoke", ["ten"])], {"g1": 100 + 1 + 100}),
+        # A spoke: two uplinks to a hub, the slower end rules; the other spoke over each, one of them as a spare.
+        ([("hub", ["ten"]), ("spoke", ["ten", "slow"]), ("spoke", ["ten"])], {"g1": 100 + 1 + 100 + 1}),
         # Nothing without BFD on either end.
         ([("hub", ["none"]), ("spoke", ["ten", "ten"]), ("spoke", ["none"])], {"g0": 0, "g1": 0, "g2": 0}),
-        # A hub: every uplink of the spokes at its primary one, and its own second uplink at the other hub's.
-        ([("hub", ["ten", "slow"]), ("hub", ["ten"]), ("spoke", ["ten", "ten"])], {"g0": 200 + 100 + 1, "g1": 301}),
+        # A hub: every uplink of the spokes at its primary one, and its own second uplink at the other hub's; this one
+        # has spares with the spokes.
+        ([("hub", ["ten", "slow"]), ("hub", ["ten"]), ("spoke", ["ten", "ten"])], {"g0": 200 + 100 + 1 + 2, "g1": 301}),
     ],
 )
 def test_bfd_packets_a_second(
@@ -276,6 +277,16 @@ def test_sessions_on_demand_are_capped_in_the_budget() -> None:
     classes: dict[str, BfdTimers | str] = {"ten": BfdTimers(10, 3), "slow": "wan"}
     assert len([each for each in check(spread(classes, many)) if each.code == "bfd-packet-budget"]) == 20
     assert check(spread(classes, many, max_sessions=14)) == []
+
+
+def test_the_spares_of_a_hub_are_in_the_budget() -> None:
+    """Its first uplink has sessions with everybody; the second one has as many when all of them are spares."""
+    gateways: list[tuple[Role, list[str]]] = [("hub", ["ten", "ten"])]
+    gateways += [("spoke", ["ten"]) for _ in range(10)]
+    (finding,) = check(spread({"ten": BfdTimers(10, 3)}, gateways, max_sessions=10))[:1]
+    assert finding.object == "gateway g0"
+    assert "2,000 packets a second each way (1,000 always, up to 1,000 over its other uplinks" in finding.message
+    assert finding.message.endswith("or the fabric fewer bfd_max_sessions")
 
 
 @pytest.mark.parametrize(

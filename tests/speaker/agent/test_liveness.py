@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from speaker.agent import liveness as module
 from speaker.agent.liveness import Liveness
 from speaker.kernel.choice import Relay
 from speaker.liveness.bfd.control import Status, Want
-from speaker.liveness.reach import Lingering
+from speaker.liveness.reach import Demand, Lingering
 from speaker.plan import LivenessPlan, Plan
 from speaker.rib.hops import Hop, Hops
 from speaker.rib.prefix import Family
@@ -32,20 +33,26 @@ class RecordingFib:
         self.dead: frozenset[tuple[str, bytes]] = frozenset()
         self.relays: Mapping[bytes, tuple[Relay, ...]] = {}
         self.held: frozenset[tuple[str, bytes]] = frozenset()
+        self.silent: frozenset[tuple[str, bytes]] = frozenset()
         self.told = 0
         self.installed = frozenset({four(21), six(21)})
+        self.groups: list[set[bytes]] = []
 
     def set_liveness(
         self,
         dead: frozenset[tuple[str, bytes]],
         relays: Mapping[bytes, tuple[Relay, ...]],
         held: frozenset[tuple[str, bytes]],
+        silent: frozenset[tuple[str, bytes]],
     ) -> None:
-        self.dead, self.relays, self.held = dead, relays, held
+        self.dead, self.relays, self.held, self.silent = dead, relays, held, silent
         self.told += 1
 
     def next_hops(self) -> frozenset[bytes]:
         return self.installed
+
+    def beside(self, next_hops: Collection[bytes]) -> frozenset[bytes]:
+        return frozenset(hop for group in self.groups if group & {*next_hops} for hop in group)
 
 
 class Bench:
@@ -68,8 +75,17 @@ class Bench:
     def _report(self) -> None:
         self.reports += 1
 
-    def say(self, remote: str, state: str, *, device: str = "zt0", ever_up: bool = True, downs: int = 0) -> None:
-        status = Status(device, "10.42.0.11", remote, state, 1, state, 0.0, ever_up, downs, True, 300_000)
+    def say(
+        self,
+        remote: str,
+        state: str,
+        *,
+        device: str = "zt0",
+        ever_up: bool = True,
+        downs: int = 0,
+        since: float = 0.0,
+    ) -> None:
+        status = Status(device, "10.42.0.11", remote, state, 1, state, since, ever_up, downs, True, 300_000)
         self.liveness.client.statuses[device, remote] = status
         self.liveness._changed(status)
 
@@ -182,6 +198,78 @@ def test_what_is_learnt_later_is_dead_too() -> None:
             bench.hops.note(family, path(HUB_SOURCES[0], 21, next_hop=hop))
         bench.liveness.routes_moved()
         assert bench.fib.dead == {("zt0", four(21)), ("zt0", six(21))}
+
+    run(story())
+
+
+def test_who_would_be_next_is_asked_while_another_is_used() -> None:
+    async def story() -> None:
+        bench = await started(replace(SPOKE, liveness=LivenessPlan(idle_seconds=10)))
+        bench.liveness.complete()
+        bench.fib.groups = [{four(21), four(31)}, {four(41), four(42)}]
+        bench.liveness.look((REMOTE,))
+        beside = {(device, f"10.42.0.{number}") for device in ("zt0", "zt1") for number in (21, 31)}
+        assert bench.sessions == HUBS | beside
+        await bench.kill(REMOTE)
+        assert bench.sessions == HUBS | beside
+        bench.liveness._demand = Demand()  # Idle for long enough.
+        bench.liveness.look(())
+        assert bench.sessions == HUBS | beside, "it is dead: what it falls to is in use"
+        bench.say(REMOTE, "Down", ever_up=False)  # It said AdminDown.
+        bench.liveness.look(())
+        assert bench.sessions == HUBS
+
+    run(story())
+
+
+def test_who_never_answers_is_told_to_the_fib_and_reported_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(module, "monotonic", lambda: clock)
+
+    async def story() -> None:
+        nonlocal clock
+        bench = await started(SPOKE)
+        bench.learn(21)
+        bench.say(REMOTE, "Down", ever_up=False, since=time())
+        clock += 8.0
+        bench.liveness.look(())
+        assert not bench.fib.silent, "three detection times of 3 s"
+        clock += 2.0
+        bench.liveness.look(())
+        assert bench.fib.silent == {("zt0", four(21)), ("zt0", six(21))}
+        assert not bench.fib.dead
+        verdict, _ = bench.liveness.pairs()["zt0", REMOTE]
+        assert (verdict.state, verdict.reason, verdict.dead) == ("unknown", "never answered", False)
+        assert verdict.since == pytest.approx(1000.0, abs=0.1)
+        bench.say(REMOTE, "Up")
+        assert not bench.fib.silent, "in the same turn"
+        assert bench.liveness.pairs()["zt0", REMOTE][0].reason == ""
+
+    run(story())
+
+
+def test_a_new_agent_gives_the_silent_no_time_anew() -> None:
+    async def story() -> None:
+        bench = Bench(SPOKE)
+        bench.say(REMOTE, "Down", ever_up=False, since=time() - 60)
+        await bench.liveness.hear_first()
+        assert bench.fib.silent == {("zt0", four(21))}
+
+    run(story())
+
+
+def test_a_silent_one_has_a_detour_too_when_somebody_is_dead() -> None:
+    """It may be cut off from us only: a hub reaches it."""
+
+    async def story() -> None:
+        bench = await started(SPOKE)
+        bench.liveness.guarded = True
+        bench.learn(31, 1)
+        bench.say("10.42.0.1", "Up")
+        bench.say("10.42.0.31", "Down", ever_up=False)
+        assert not bench.fib.relays
+        await bench.kill(REMOTE)
+        assert bench.fib.relays == {four(31): (Relay("zt0", four(1)),), six(31): (Relay("zt0", six(1)),)}
 
     run(story())
 

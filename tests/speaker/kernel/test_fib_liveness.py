@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 import pytest
@@ -24,6 +24,7 @@ A, AB = via("10.42.0.2"), via("10.42.0.2", "10.42.0.3")
 TIERED: Tiers = (*via("10.42.0.2"), *via("10.42.0.9"))
 HUB, HUB2 = ip_address("10.42.0.200").packed, ip_address("10.42.0.201").packed
 PREFIX = "10.1.1.0/24"
+Pairs = frozenset[tuple[str, bytes]]
 
 
 def hop(address: str) -> bytes:
@@ -655,3 +656,112 @@ def test_who_answered_and_dies_again_leaves_at_once(world: FakeWorld, fib: Fib) 
     assert fib.flush().converged
     assert world.kernel.log == ["put group", "delete nexthop", "put route"]
     assert world.routes() == {(PREFIX, 1000): {}}
+
+
+# Those that were never heard
+
+
+def holds(world: FakeWorld) -> dict[str, int] | None:
+    return world.routes()[PREFIX, 1000]
+
+
+def silence(fib: Fib, died: Pairs, silent: Pairs, around: Sequence[str] = ()) -> None:
+    relays = {hop(address): (Relay("eth0", HUB),) for address in around}
+    fib.set_liveness(died, relays, frozenset(), silent)
+    assert fib.flush().converged
+
+
+def test_silence_takes_nothing_down(world: FakeWorld, fib: Fib) -> None:
+    """FRR without BFD is silent, and carries traffic."""
+    want(fib, PREFIX, TIERED)
+    assert fib.flush().converged
+    world.kernel.log.clear()
+    silence(fib, frozenset(), dead("10.42.0.2"))
+    assert holds(world) == {"10.42.0.2": 1}
+    assert world.kernel.log == []
+    assert fib.active(hop("10.42.0.2")) == (Relay("eth0", hop("10.42.0.2")),)
+
+
+def test_a_tier_that_was_never_heard_is_fled_to_after_a_detour(world: FakeWorld, fib: Fib) -> None:
+    want(fib, PREFIX, TIERED)
+    silence(fib, dead("10.42.0.2"), dead("10.42.0.9"))
+    assert holds(world) == {"10.42.0.9": 1}, "better than nothing"
+    silence(fib, dead("10.42.0.2"), dead("10.42.0.9"), around=["10.42.0.2"])
+    assert holds(world) == {"10.42.0.200": 1}
+    silence(fib, dead("10.42.0.2"), dead("10.42.0.9"), around=["10.42.0.9"])
+    assert holds(world) == {"10.42.0.200": 1}, "who is only cut off from us is reached through a hub"
+    silence(fib, dead("10.42.0.2"), frozenset(), around=["10.42.0.2"])
+    assert holds(world) == {"10.42.0.9": 1}, "it has answered"
+    assert fib.audit() == 0
+
+
+def test_a_tier_that_was_never_heard_is_passed_over_for_one_that_was(world: FakeWorld, fib: Fib) -> None:
+    want(fib, PREFIX, (*TIERED, *via("10.42.0.5", "10.42.0.6")))
+    silence(fib, dead("10.42.0.2"), dead("10.42.0.9", "10.42.0.5"))
+    assert holds(world) == {"10.42.0.6": 1}
+
+
+def test_a_silent_member_stays_when_its_sibling_dies(world: FakeWorld, fib: Fib) -> None:
+    """It carried its share before."""
+    want(fib, PREFIX, (*AB, *via("10.42.0.9")))
+    silence(fib, dead("10.42.0.2"), dead("10.42.0.3"), around=["10.42.0.2"])
+    assert holds(world) == {"10.42.0.3": 1}
+
+
+def test_who_was_never_heard_comes_before_who_flaps(world: FakeWorld, fib: Fib) -> None:
+    want(fib, PREFIX, TIERED)
+    fib.set_liveness(dead("10.42.0.2"), {}, dead("10.42.0.2"), dead("10.42.0.9"))
+    assert fib.flush().converged
+    assert holds(world) == {"10.42.0.9": 1}
+
+
+def test_another_uplink_that_was_never_heard_is_fled_to_after_a_detour(world: FakeWorld, twofold: Fib) -> None:
+    first, second = dead("10.42.0.2", device="eth1"), dead("10.42.0.2", device="eth0")
+    silence(twofold, frozenset(), first | second)
+    assert uplink_of(world) == [2]
+    silence(twofold, first, second)
+    assert uplink_of(world) == [1], "better than nothing"
+    silence(twofold, first, second, around=["10.42.0.2"])
+    assert holds(world) == {"10.42.0.200": 1}
+    assert twofold.active(hop("10.42.0.2")) == (Relay("eth0", HUB),)
+    silence(twofold, first, frozenset(), around=["10.42.0.2"])
+    assert uplink_of(world) == [1]
+    assert holds(world) == {"10.42.0.2": 1}
+
+
+def test_the_way_of_a_flight_is_made_ahead(world: FakeWorld, twofold: Fib) -> None:
+    """The next tier's first uplink is silent: it is the second one that a failover takes."""
+    want(twofold, PREFIX, TIERED)
+    silence(twofold, frozenset(), dead("10.42.0.9", device="eth1"))
+    world.kernel.log.clear()
+    died = dead("10.42.0.2", device="eth1") | dead("10.42.0.2")
+    silence(twofold, died, dead("10.42.0.9", device="eth1"))
+    assert (holds(world), uplink_of(world)) == ({"10.42.0.9": 1}, [1])
+    assert "put nexthop" not in world.kernel.log
+
+
+def test_the_other_uplink_is_not_trusted_when_this_one_died_and_went(world: FakeWorld, twofold: Fib) -> None:
+    """Its interface is down as well: that it died still says that silence means something."""
+    want(twofold, PREFIX, TIERED)
+    silence(twofold, dead("10.42.0.2", device="eth1"), dead("10.42.0.2"))
+    world.kernel.link_down(2)
+    twofold.set_link("eth1", None)
+    assert twofold.flush().converged
+    assert holds(world) == {"10.42.0.9": 1}
+
+
+def test_who_stands_beside(fib: Fib) -> None:
+    assert fib.beside([hop("10.42.0.2")]) == frozenset()
+    want(fib, PREFIX, TIERED)
+    assert fib.beside([hop("10.42.0.2")]) == {hop("10.42.0.2"), hop("10.42.0.9")}
+    want(fib, "10.1.2.0/24", AB)
+    want(fib, "10.1.3.0/24", via("10.42.0.7"))
+    assert fib.beside([hop("10.42.0.2")]) == {hop("10.42.0.2"), hop("10.42.0.3"), hop("10.42.0.9")}
+    assert fib.beside([hop("10.42.0.3"), hop("10.42.0.7")]) == {hop(f"10.42.0.{n}") for n in (2, 3, 7)}
+    assert fib.beside([hop("10.42.0.99")]) == frozenset()
+    fib.flush()
+    want(fib, "10.1.2.0/24", None)
+    fib.flush()
+    fib.audit()
+    fib.audit()
+    assert fib.beside([hop("10.42.0.2")]) == {hop("10.42.0.2"), hop("10.42.0.9")}

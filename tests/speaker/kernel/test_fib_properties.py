@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from speaker.kernel import nexthops, table
@@ -39,7 +39,7 @@ relays = st.dictionaries(
     st.sampled_from(NEXT_HOPS),
     st.lists(st.builds(Relay, st.sampled_from(sorted(LINKS)), st.sampled_from(HUBS), st.sampled_from([None, 16003]))),
 ).map(lambda ways: {hop: tuple(way for way in found if len(way.address) == len(hop)) for hop, found in ways.items()})
-liveness = st.tuples(st.just("liveness"), pairs, relays, pairs)
+liveness = st.tuples(st.just("liveness"), pairs, relays, pairs, pairs)
 
 wishes = st.sampled_from(PREFIXES).flatmap(
     lambda name: st.tuples(
@@ -84,6 +84,7 @@ class Story:
         self.links = dict(LINKS)
         self.dead: frozenset[tuple[str, bytes]] = frozenset()
         self.held: frozenset[tuple[str, bytes]] = frozenset()
+        self.silent: frozenset[tuple[str, bytes]] = frozenset()
         self.relays: dict[bytes, tuple[Relay, ...]] = {}
         self.calm = True  # Nothing went wrong since the last audit that worked.
         self.fib = self._new_fib()
@@ -106,9 +107,10 @@ class Story:
         dead: frozenset[tuple[str, bytes]],
         relays: dict[bytes, tuple[Relay, ...]],
         back: frozenset[tuple[str, bytes]],
+        silent: frozenset[tuple[str, bytes]],
     ) -> None:
-        self.dead, self.relays, self.held = dead, relays, dead & back
-        self.fib.set_liveness(dead, relays, self.held)
+        self.dead, self.relays, self.held, self.silent = dead, relays, dead & back, silent - dead
+        self.fib.set_liveness(dead, relays, self.held, self.silent)
 
     def on_lo_down(self) -> None:
         self.kernel.lo_up = False
@@ -132,7 +134,7 @@ class Story:
         self.fib = self._new_fib()
         with suppress(KernelError):
             self.fib.adopt()
-        self.fib.set_liveness(self.dead, self.relays, self.held)
+        self.fib.set_liveness(self.dead, self.relays, self.held, self.silent)
         self.fib.want_rejects(self.rejects)
         for name, tiers in self.wanted.items():
             self.fib.want(*name, tiers)
@@ -232,10 +234,12 @@ class Story:
         return {name: value for name, value in found.items() if name not in self.kernel.foreign()}
 
     def ways(self, tiers: Tiers) -> dict[FakeWay, int]:
-        for tier in tiers:
+        for place, tier in enumerate(tiers):
             direct: dict[FakeWay, int] = {}
             for member in tier:
-                alive = [name for name in ("eth0", "eth1") if (name, member.next_hop) not in self.dead]
+                alive = self.alive(member.next_hop)
+                if place > 0 or alive[:1] != ["eth0"]:  # A flight, and not to who was never heard.
+                    alive = [name for name in alive if (name, member.next_hop) not in self.silent]
                 if alive:
                     direct[LINKS[alive[0]], member.next_hop, None] = member.weight
             if direct:
@@ -249,6 +253,11 @@ class Story:
             if around:
                 return dict(around)
         for tier in tiers:
+            found = [(self.alive(member.next_hop), member) for member in tier]
+            untried: dict[FakeWay, int] = {(LINKS[alive[0]], m.next_hop, None): m.weight for alive, m in found if alive}
+            if untried:
+                return untried
+        for tier in tiers:
             last: dict[FakeWay, int] = {}
             for member in tier:
                 back = [name for name in ("eth0", "eth1") if (name, member.next_hop) in self.held]
@@ -257,6 +266,9 @@ class Story:
             if last:
                 return last
         return {}
+
+    def alive(self, next_hop: bytes) -> list[str]:
+        return [name for name in ("eth0", "eth1") if (name, next_hop) not in self.dead]
 
 
 def _gateway(kernel: FakeKernel, record: NextHopRecord) -> bytes:
@@ -321,6 +333,16 @@ meanwhile = st.one_of(
     story=st.lists(meanwhile, max_size=30),
     width=st.integers(1, 3),
     audit=st.booleans(),
+)
+@example(  # The interface that a group is moving to goes: the kernel dropped the group, and the route in it.
+    before=[("want", PREFIXES[1], via("10.42.0.3"))],
+    story=[
+        ("liveness", frozenset({("eth0", NEXT_HOPS[0])}), {}, frozenset({("eth0", NEXT_HOPS[0])}), frozenset()),
+        ("want", PREFIXES[0], None),
+        ("down", "eth1", True),
+    ],
+    width=1,
+    audit=False,
 )
 def test_converges_whatever_happens_between_two_batches(
     before: list[tuple[Any, ...]], story: list[tuple[Any, ...]], width: int, audit: bool

@@ -34,8 +34,9 @@ class View(NamedTuple):
     """What one gateway knows."""
 
     node: int
-    dead: frozenset[int]  # Behind its own sessions that broke.
+    broken: frozenset[int]  # Behind its own sessions that are not up.
     said: frozenset[Link]  # (hub, spoke): the hub says that it relays to it.
+    late: bool = False  # Only the first choice was ever heard, and died; the others were broken from the beginning.
 
 
 def link(a: int, b: int) -> Link:
@@ -50,16 +51,19 @@ def pair(number: int) -> Pair:
 def next_node(view: View, targets: Targets) -> int | None:
     """Where the kernel of this gateway sends a packet for `targets`; None: unreachable."""
     known = directory_of(view)
-    dead = reach.dead_hops(known, [pair(number) for number in view.dead])
-    up = {pair(number) for number in NODES if number != view.node and number not in view.dead}
-    relays = reach.relays(known, dead, up, (DEVICE,), labels=False)
+    died = view.broken & {targets[0]} if view.late else view.broken
+    dead = reach.dead_hops(known, [pair(number) for number in died])
+    silent = reach.dead_hops(known, [pair(number) for number in view.broken - died])
+    up = {pair(number) for number in NODES if number != view.node and number not in view.broken}
+    relays = reach.relays(known, dead | silent, up, (DEVICE,), labels=False)
     state = Reach((DEVICE,))
     state.links = {DEVICE: 1}
-    state.update(dead, {hop: tuple(Relay(*via) for via in vias) for hop, vias in relays.items()}, frozenset())
+    ways = {hop: tuple(Relay(*via) for via in vias) for hop, vias in relays.items()}
+    state.update(dead, ways, frozenset(), silent)
     tiers: Tiers = tuple((Member(four(number), 1),) for number in targets)
-    ways = choose(tiers, state, lambda _: False)
-    assert ways is not None, "there is an interface"
-    numbers = sorted(way.address[3] for way in ways)
+    chosen = choose(tiers, state, lambda _: False)
+    assert chosen is not None, "there is an interface"
+    numbers = sorted(way.address[3] for way in chosen)
     return numbers[0] if numbers else None  # Of several hubs any: all of them are walked by symmetry of the links.
 
 
@@ -104,11 +108,11 @@ def can_arrive(broken: frozenset[Link], start: int, targets: Targets) -> bool:
     )
 
 
-def views_of(broken: frozenset[Link], said: frozenset[Link]) -> dict[int, View]:
+def views_of(broken: frozenset[Link], said: frozenset[Link], *, late: bool = False) -> dict[int, View]:
     views = {}
     for node in NODES:
-        dead = frozenset(other for other in NODES if other != node and link(node, other) in broken)
-        views[node] = View(node, dead, said if node in SPOKES else frozenset())
+        cut_off = frozenset(other for other in NODES if other != node and link(node, other) in broken)
+        views[node] = View(node, cut_off, said if node in SPOKES else frozenset(), late)
     return views
 
 
@@ -121,11 +125,12 @@ FLOWS = tuple(flows())
 
 
 @pytest.mark.slow
-def test_every_combination_of_broken_pairs() -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_every_combination_of_broken_pairs(late: bool) -> None:
     count = 0
     for broken in breakages():
         said = frozenset((hub, spoke) for hub in HUBS for spoke in SPOKES if (hub, spoke) not in broken)
-        views = views_of(broken, said)
+        views = views_of(broken, said, late=late)
         for start, targets in FLOWS:
             path, arrived = walk(views, broken, start, targets)
             assert sum(node in HUBS for node in path) <= 1, f"{path} with {sorted(broken)} broken"
