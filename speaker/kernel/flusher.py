@@ -181,17 +181,19 @@ class Flusher:
                 return batch
         if self._objects.held.restless:
             self._begin_walk()
-        walking = sum(table.walk() for table in self._routes.values()) > 0
-        if not walking:
-            self._walked.clear()
+        for table in self._routes.values():
+            walked = table.take_walked() if table.walking else None
+            if walked is not None:
+                return walked
+            if table.walking:
+                return LOOKED
+        self._walked.clear()
         for table in self._tables:
             routes = table.take_puts()
             if routes is not None:
                 return routes
             if table.waiting:
                 return LOOKED
-        if walking:
-            return LOOKED
         if not self.may_remove:
             return self._sweep(idle)
         for table in self._tables:
