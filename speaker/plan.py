@@ -16,8 +16,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-PLAN_VERSION = 2
-READABLE_VERSIONS = (1, 2)
+PLAN_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
 """What this speaker reads. It tells the controller with every poll."""
 
 FamilyName = Literal["ipv4", "ipv6"]
@@ -62,6 +62,51 @@ class AnnouncementPlan(PlanStruct, frozen=True):
     large_communities: tuple[str, ...]  # "AS:function:value"
 
 
+class PrefixRangePlan(PlanStruct, frozen=True):
+    """Prefixes inside `prefix` whose length is from `ge` to `le`."""
+
+    prefix: str
+    ge: Annotated[int, Meta(ge=0, le=128)]
+    le: Annotated[int, Meta(ge=0, le=128)]
+
+
+class PrefixSetPlan(PlanStruct, frozen=True):
+    """What the rules of this plan mean by a set of prefixes. As many as rules name, whatever is announced."""
+
+    number: Annotated[int, Meta(ge=1, le=65_535)]
+    ranges: tuple[PrefixRangePlan, ...]
+
+
+class StepPlan(PlanStruct, frozen=True):
+    """One step of a policy: on a path that matches, all its actions. Later steps see what earlier ones did.
+
+    A path matches when its prefix is in the set, it has one of `communities` (if any are named), at least one of
+    each group of `large`, and none of `large_none`. Communities are matched on the path as it comes to the step.
+    """
+
+    rule: str  # Name of the operator's rule, or in words what the step is for: people read it in `explain`.
+    prefix_set: int = 0  # Number of a PrefixSetPlan; 0: every prefix.
+    communities: tuple[str, ...] = ()  # "AS:value" or "AS:function:value"; one is enough.
+    large: tuple[tuple[str, ...], ...] = ()
+    large_none: tuple[str, ...] = ()
+    preference: U32 | None = None  # LOCAL_PREF from now on; then `preference_add`. Never below 1, never of what is drained.
+    preference_add: Annotated[int, Meta(ge=-(2**32 - 1), le=2**32 - 1)] = 0
+    add: tuple[str, ...] = ()  # Communities of both kinds.
+    remove: tuple[str, ...] = ()
+    med: U32 | None = None
+    prepend: Annotated[int, Meta(ge=0, le=32)] = 0  # The fabric's AS, towards eBGP clients only.
+    max_paths: Annotated[int, Meta(ge=0, le=64)] = 0  # Widest ECMP group of the prefix, by community; 0: no word.
+    deny: bool = False  # At import: kept as filtered. At export: not told.
+    last: bool = False  # No later step of this policy is looked at.
+
+
+class PolicyPlan(PlanStruct, frozen=True):
+    """Steps in order. At import for what one next hop announces, at export for viewers who share a result."""
+
+    number: Annotated[int, Meta(ge=1, le=65_535)]
+    steps: tuple[StepPlan, ...]
+
+
 class NextHopPlan(PlanStruct, frozen=True):
     """A next hop that a client may announce, and what the hub makes of a path through it."""
 
@@ -72,6 +117,7 @@ class NextHopPlan(PlanStruct, frozen=True):
     large_communities: tuple[str, ...]
     bandwidth: int  # bit/s, 0 = none
     drained: bool = False  # Lowest preference and GRACEFUL_SHUTDOWN (RFC 8326), whatever `preference` says.
+    policy: int = 0  # Number of the PolicyPlan for what is announced through it; 0: none.
 
 
 class AllocationPlan(PlanStruct, frozen=True):
@@ -84,6 +130,7 @@ class ImportPlan(PlanStruct, frozen=True):
 
     next_hops: tuple[NextHopPlan, ...]
     allocations: tuple[AllocationPlan, ...]
+    max_prefixes: U32 = 0  # Of both families together; what is beyond is kept as filtered. 0: no limit.
 
 
 class SessionPlan(PlanStruct, frozen=True):
@@ -92,10 +139,13 @@ class SessionPlan(PlanStruct, frozen=True):
     hub     the peer reflects to us (we are its client): what it sends is believed, path ids included
     client  we reflect to the peer: `imports` decides what it may announce
     peer    hub to hub: non-client of each other (RFC 4456)
+    lan     a router in our LAN, by eBGP: what it announces inside `imports` is announced as our own
+
+    With a `peer_asn` other than the plan's the session is eBGP; a client is then served as by a route server (RFC 7947).
     """
 
     peer: str
-    peer_role: Literal["hub", "client", "peer"]
+    peer_role: Literal["hub", "client", "peer", "lan"]
     peer_asn: Asn
     peer_address: str
     local_address: str
@@ -110,6 +160,8 @@ class SessionPlan(PlanStruct, frozen=True):
     peer_is_ours: bool = True  # A speaker of ours: BFD always, relays for us or is relayed to.
     local_fallbacks: tuple[str, ...] = ()  # Other uplinks' addresses to dial from while the one in use is dead.
     standby: bool = False  # The peer comes by this one only when its first uplink is dead. `peer` is GATEWAY/UPLINK.
+    view: int = 0  # Number of the PolicyPlan that what we tell this client goes through; 0: none.
+    interface: str = ""  # Of a lan peer: the LAN interface that it is behind.
 
 
 class LivenessPlan(PlanStruct, frozen=True):
@@ -144,7 +196,7 @@ class FirstHopPlan(PlanStruct, frozen=True):
 
 
 class Plan(PlanStruct, frozen=True):
-    version: Literal[1, 2]
+    version: Literal[1, 2, 3]
     gateway: str
     role: Literal["spoke", "hub"]
     asn: Asn
@@ -159,6 +211,11 @@ class Plan(PlanStruct, frozen=True):
     liveness: LivenessPlan = LivenessPlan()
     probes: tuple[ProbePlan, ...] = ()
     first_hops: tuple[FirstHopPlan, ...] = ()
+    prefix_sets: tuple[PrefixSetPlan, ...] = ()
+    policies: tuple[PolicyPlan, ...] = ()
+    own_view: int = 0  # A hub's own view of what it reflects: number of a PolicyPlan; 0: none.
+    blackhole: bool = False  # BLACKHOLE (RFC 7999) is honoured inside allocations, up to host routes.
+    underlay: tuple[str, ...] = ()  # Never taken from anybody: addresses that ZeroTier itself runs over.
 
 
 _encoder = msgspec.json.Encoder(order="sorted")

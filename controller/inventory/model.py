@@ -73,12 +73,18 @@ class Fabric(Named):
     bfd_max_sessions: int = 256  # On demand, per gateway.
     hubless_seconds: int = 86_400  # With all hubs gone routes stay so long.
     vrrp_advert_ms: int = 1_000
+    guard_default: bool = True  # Declared space never leaves by a default route: `unreachable` beneath everything.
+    blackhole: bool = False  # BLACKHOLE (RFC 7999) is honoured.
+    underlay: tuple[Network, ...] = ()  # Addresses that ZeroTier runs over: never taken as routes.
 
 
 @dataclass(frozen=True, slots=True)
 class Region(Named):
+    """`closed`: its routes stay in it, and it gets none of others, but for what rules open."""
+
     kind: ClassVar[str] = "region"
     name: str
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +113,22 @@ class Site(Named):
     number: int | None = None
     provider: str = ""
     tags: tuple[str, ...] = ()
+    max_prefixes: int = 0  # That hubs take from each of its gateways and clients; 0: no limit.
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation(Keyed):
-    """Address space that a site may announce from, in prefixes no longer than `longest`."""
+    """Address space that a site may announce from, in prefixes no longer than `longest`.
+
+    `anycast`: other sites may have the very same allocation, if theirs says so too; own region first.
+    """
 
     kind: ClassVar[str] = "allocation"
     site: str
     prefix: Network
     longest: int
     tenant: str = GLOBAL
+    anycast: bool = False
 
     @property
     def key(self) -> str:
@@ -186,7 +197,7 @@ class Gateway(Named):
 
 @dataclass(frozen=True, slots=True)
 class Client(Named):
-    """An iBGP router that is not ours, a client of every hub."""
+    """A router that is not ours, a client of every hub: by iBGP, or with an `asn` of its own by eBGP (RFC 7947)."""
 
     kind: ClassVar[str] = "client"
     name: str
@@ -198,6 +209,104 @@ class Client(Named):
     address6: IPv6Address | None = None
     preference: int | None = None  # None: the circuit class's.
     bandwidth: int = 0  # bit/s; 0 = not declared.
+    asn: int | None = None  # None: the fabric's.
+
+
+@dataclass(frozen=True, slots=True)
+class LanPeer(Named):
+    """A router in the LAN of a gateway, by eBGP: its prefixes inside the site's allocations become the gateway's own."""
+
+    kind: ClassVar[str] = "lan-peer"
+    name: str
+    gateway: str
+    address: Address
+    asn: int
+    interface: str  # Of the gateway, on the LAN.
+    local_address: Address  # Of the gateway, on the LAN: the next hop of what the peer is told.
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixMatch:
+    """Prefixes inside `prefix` with a length from `ge` to `le`. Written `10.0.0.0/8`, `10.0.0.0/8 ge 16 le 24`.
+
+    Without ge and le: exactly this prefix; with ge only: le is the family's longest; with le only: ge is the prefix's.
+    """
+
+    prefix: Network
+    ge: int
+    le: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which paths. Of each list one is enough, () is everything; all lists must hold."""
+
+    sites: tuple[str, ...] = ()  # Of the origin, as the following.
+    regions: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()  # Gateways and clients.
+    circuit_classes: tuple[str, ...] = ()
+    prefixes: tuple[PrefixMatch, ...] = ()
+    communities: tuple[str, ...] = ()  # "AS:value" or "AS:function:value"
+    tenant: str = GLOBAL
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks. Of each list one is enough, () is everything; all lists must hold."""
+
+    sites: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What becomes of a path that matches. At least one field is set."""
+
+    preference: int | None = None  # LOCAL_PREF from here on.
+    preference_add: int = 0  # More, or less. Never below 1.
+    add_communities: tuple[str, ...] = ()
+    remove_communities: tuple[str, ...] = ()
+    med: int | None = None
+    prepend: int = 0  # Towards eBGP clients.
+    max_paths: int = 0  # 1: no ECMP.
+    deny: bool = False
+    region_only: bool = False  # Told in the origin's own region only.
+    open: bool = False  # Leaves and enters closed regions.
+    last: bool = False  # Rules after this one do not see the path.
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Named):
+    """Rules are looked at by `order`, then by name. With a `viewer` it acts at the hubs' export, else at their import."""
+
+    kind: ClassVar[str] = "rule"
+    name: str
+    action: Action
+    match: Match = Match()
+    viewer: Viewer | None = None
+    order: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion(Named):
+    """What must hold after every change. Exactly one of `reaches`, `never_over`, `survives` is set.
+
+    reaches      every site of `sites` has a route to `prefix` (one that contains it)
+    never_over   no site of `sites` uses a path over one of these circuit classes, to `prefix` or to anything
+    survives     with any one "gateway", "uplink", "hub" or "provider" gone, the sites of `sites` still reach `prefix`,
+                 or each other
+    """
+
+    kind: ClassVar[str] = "assertion"
+    name: str
+    sites: tuple[str, ...] = ()  # (): every site.
+    prefix: Network | None = None  # None: every prefix of the fabric.
+    reaches: bool = False
+    never_over: tuple[str, ...] = ()
+    survives: str = ""
+    tenant: str = GLOBAL
 
 
 BUILT_IN_CLASSES = (
@@ -234,10 +343,13 @@ class Inventory:
     prefixes: tuple[Prefix, ...] = ()
     gateways: tuple[Gateway, ...] = ()
     clients: tuple[Client, ...] = ()
+    lan_peers: tuple[LanPeer, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    assertions: tuple[Assertion, ...] = ()
     broken: frozenset[str] = field(default=frozenset(), compare=False)
 
 
-Object = Fabric | Region | CircuitClass | Site | Allocation | Prefix | Gateway | Client
+Object = Fabric | Region | CircuitClass | Site | Allocation | Prefix | Gateway | Client | LanPeer | Rule | Assertion
 
 SECTIONS: dict[str, str] = {
     "regions": Region.kind,
