@@ -12,6 +12,9 @@ from collections.abc import Iterable
 AS_TRANS = 23456
 LargeCommunity = tuple[int, int, int]
 
+REASON, MAX_PATHS = 9, 10
+"""Functions of large communities: `AS:9:N`, refused for reason number N; `AS:10:N`, at most N paths at once."""
+
 _LINK_BANDWIDTH = (b"\x40\x04", b"\x00\x04")  # Not transitive, and the transitive form that some send.
 _ROUTERS_MAC = b"\x06\x03"  # RFC 9135 8.1
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127

@@ -40,6 +40,11 @@ class Path:
     rejected: str = ""  # Reason code of import policy: kept to be shown, never used or sent on.
     withheld: str = ""  # Reason code: sent on by a hub, but makes no kernel route here (a connected prefix).
     received: Attributes | None = None  # Before import policy, so that a new one needs no ROUTE-REFRESH.
+    marks: tuple[
+        int, ...
+    ] = ()  # Numbers of the prefix sets that its prefix is in, of those that views ask for; sorted.
+    rules: tuple[str, ...] = ()  # Names of the rules that acted on it at import.
+    prepend: int = 0  # How often those rules prepend the fabric's AS towards eBGP clients.
 
 
 PathSet = tuple[Path, ...]
