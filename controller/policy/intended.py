@@ -1,0 +1,229 @@
+"""What every gateway and client should use for a prefix, from the inventory alone, whatever has failed.
+
+Equal questions have one answer: prefixes with the same announcers and marks are one group, viewers whom the
+rules treat alike are one view, and a decision is made once for each pair of the two.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from controller.inventory.model import (
+    GLOBAL,
+    Address,
+    Client,
+    Fabric,
+    Gateway,
+    Inventory,
+    Network,
+    Prefix,
+    Site,
+    Uplink,
+    circuit_classes,
+    residents,
+    uplink_key,
+)
+from controller.policy.deciding import Decision, Source, decide
+from controller.policy.judging import Judged, Marks, Rules, View
+from controller.policy.matching import Origin
+
+NOTHING_FAILED: frozenset[str] = frozenset()
+MEMO_LIMIT = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Prefixes that the same uplinks announce and the same rules may match."""
+
+    number: int
+    sources: tuple[Source, ...]
+    marks: Marks
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A gateway, or a client that is not ours: somebody who looks, and who may announce."""
+
+    name: str
+    site: str
+    view: View
+    sources: tuple[Source, ...]
+
+    def alive(self, failed: frozenset[str]) -> bool:
+        return any(source.key not in failed for source in self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What one viewer should use for a prefix. `own`: it announces the prefix itself, and nothing else counts."""
+
+    viewer: str
+    prefix: Network
+    own: bool
+    decision: Decision
+
+    @property
+    def usable(self) -> bool:
+        return self.own or bool(self.decision.tiers)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """For an address: the route that it takes (None: there is none), and longer matches that nobody may use."""
+
+    route: Route | None
+    passed_over: tuple[Route, ...] = ()
+
+
+class Intent:
+    """The intended state of one inventory. `failed` is always a set of Source keys: uplinks and clients.
+
+    A prefix that names no gateways is announced by all of its site, or by its clients where it has no gateways.
+    Objects that refer to something unknown are left out, so that half a change can be asked about too.
+    """
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.rules = Rules(inventory)
+        self.max_paths = inventory.fabric.max_paths if inventory.fabric is not None else 1
+        self.sites = {site.name: site for site in inventory.sites}
+        self.members = {each.name: each for each in _members(inventory, self.sites, self.rules)}
+        self.of_site: dict[str, list[Member]] = defaultdict(list)
+        for member in self.members.values():
+            self.of_site[member.site].append(member)
+        self.hubs = {each.name for each in inventory.gateways if each.role == "hub"}
+        self.groups: dict[Network, Group] = {}
+        self.sites_of: dict[Network, set[str]] = defaultdict(set)
+        self._group_prefixes()
+        self._lengths = {
+            version: sorted({p.prefixlen for p in self.groups if p.version == version}, reverse=True)
+            for version in (4, 6)
+        }
+        self._imported: dict[tuple[str, Marks], Judged] = {}
+        self._decisions: dict[tuple[View, int, frozenset[str]], Decision] = {}
+
+    def _group_prefixes(self) -> None:
+        announcers = _announcers(self.inventory)
+        found: dict[Network, set[str]] = defaultdict(set)
+        for each in self.inventory.prefixes:
+            if each.tenant == GLOBAL:
+                self.sites_of[each.prefix].add(each.site)
+                found[each.prefix].update(announcers(each))
+        known: dict[tuple[tuple[str, ...], Marks, int], Group] = {}
+        for prefix, names in found.items():
+            key = (tuple(sorted(names)), self.rules.marks(prefix), prefix.version)
+            group = known.get(key)
+            if group is None:
+                members = [self.members[name] for name in key[0] if name in self.members]
+                sources = tuple(s for member in members for s in member.sources if s.reaches(prefix.version))
+                group = known[key] = Group(len(known), sources, key[1])
+            self.groups[prefix] = group
+
+    def decision(self, view: View, group: Group, failed: frozenset[str] = NOTHING_FAILED) -> Decision:
+        """For viewers with this view that do not announce the prefix themselves."""
+        gone = failed and failed.intersection(source.key for source in group.sources)
+        key = (view, group.number, gone)
+        found = self._decisions.get(key)
+        if found is None:
+            alive = [source for source in group.sources if source.key not in gone]
+            judged = [(source, self._judged(source, view, group.marks)) for source in alive]
+            if len(self._decisions) >= MEMO_LIMIT:
+                self._decisions.clear()
+            found = self._decisions[key] = decide(judged, self.max_paths)
+        return found
+
+    def _judged(self, source: Source, view: View, marks: Marks) -> Judged:
+        imported = self._imported.get((source.key, marks))
+        if imported is None:
+            fresh = Judged(0 if source.drained else source.preference, source.drained)
+            imported = fresh if source.is_hub else self.rules.imported(source.origin, fresh, marks)
+            self._imported[source.key, marks] = imported
+        return self.rules.viewed(source.origin, imported, view, marks)
+
+    def route(self, viewer: Member, prefix: Network, failed: frozenset[str] = NOTHING_FAILED) -> Route:
+        """`prefix` is one that is announced: KeyError otherwise."""
+        group = self.groups[prefix]
+        # A gateway whose uplinks are all gone still stands in its own LAN.
+        own = any(source.origin.member == viewer.name for source in group.sources)
+        return Route(viewer.name, prefix, own, self.decision(viewer.view, group, failed))
+
+    def lookup(self, viewer: Member, address: Address, failed: frozenset[str] = NOTHING_FAILED) -> Answer:
+        """The longest prefix that has the address and that the viewer may use."""
+        passed: list[Route] = []
+        for length in self._lengths[address.version]:
+            prefix = ip_network(f"{address}/{length}", strict=False)
+            if prefix not in self.groups:
+                continue
+            route = self.route(viewer, prefix, failed)
+            if route.usable:
+                return Answer(route, tuple(passed))
+            passed.append(route)
+        return Answer(None, tuple(passed))
+
+    def control(self, failed: frozenset[str]) -> str:
+        """What becomes of learning and telling routes, in words; "" while a hub lives.
+
+        With all hubs gone nobody loses a route at once: they stay for `hubless_seconds`.
+        """
+        if not self.hubs or any(self.members[name].alive(failed) for name in self.hubs if name in self.members):
+            return ""
+        fabric = self.inventory.fabric
+        hours = (fabric.hubless_seconds if fabric is not None else 0) / 3600
+        return f"no hub is left: routes stay as they are for {hours:g} h and nobody learns new ones"
+
+
+def _announcers(inventory: Inventory) -> Callable[[Prefix], tuple[str, ...]]:
+    """Prefix -> names of those who announce it."""
+    of_site = residents(inventory)
+    clients: dict[str, list[str]] = defaultdict(list)
+    for client in inventory.clients:
+        clients[client.site].append(client.name)
+    return lambda each: each.gateways or of_site.get(each.site) or tuple(clients.get(each.site, ()))
+
+
+def _members(inventory: Inventory, sites: dict[str, Site], rules: Rules) -> list[Member]:
+    fabric, found = inventory.fabric, []
+    views = {site.name: rules.view(site) for site in sites.values()}
+    sources = _Sources(inventory, fabric)
+    announcers: tuple[Gateway | Client, ...] = (*inventory.gateways, *inventory.clients)
+    for each in sorted(announcers, key=lambda each: each.name):
+        site = sites.get(each.site)
+        if site is not None:
+            found.append(Member(each.name, site.name, views[site.name], sources.of(each, site)))
+    return found
+
+
+class _Sources:
+    def __init__(self, inventory: Inventory, fabric: Fabric | None) -> None:
+        self.classes = circuit_classes(inventory)
+        self.asn = fabric.asn if fabric is not None else 0
+
+    def of(self, member: Gateway | Client, site: Site) -> tuple[Source, ...]:
+        """In the order of the uplinks; a client is its own one uplink."""
+        if isinstance(member, Client):
+            asn = 0 if member.asn in (None, self.asn) else member.asn or 0
+            return (self._source(member.name, member, member, site, asn),)
+        return tuple(self._source(uplink_key(member, each), member, each, site, 0) for each in member.uplinks)
+
+    def _source(self, key: str, member: Gateway | Client, at: Uplink | Client, site: Site, asn: int) -> Source:
+        its_class = self.classes.get(at.circuit_class)
+        base = at.preference if at.preference is not None else its_class.preference if its_class is not None else 1
+        first = member if isinstance(member, Client) else member.uplinks[0]
+        return Source(
+            key=key,
+            origin=Origin(member.name, site.name, site.region, site.tags, at.circuit_class),
+            provider=site.provider,
+            number=at.number or 0,
+            router_id=0 if first.address is None else int(first.address),
+            address=at.address,
+            address6=at.address6,
+            preference=base,
+            class_preference=its_class.preference if its_class is not None else 1,
+            bandwidth=at.bandwidth,
+            asn=asn,
+            drained=isinstance(member, Gateway) and bool(member.drained),
+            is_hub=isinstance(member, Gateway) and member.role == "hub",
+        )

@@ -1,0 +1,157 @@
+"""What the rules make of a path: first at the hubs' import, then on the way to one viewer.
+
+An evaluation of its own, over the inventory: speakers evaluate compiled steps, and tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from controller.inventory.model import Allocation, Inventory, Network, PrefixMatch, Rule, Site
+from controller.policy.matching import (
+    Origin,
+    in_order,
+    origin_matches,
+    prefix_matches,
+    viewer_matches,
+)
+
+ANYCAST_ADD = 1_000_000
+"""To LOCAL_PREF of an anycast prefix of the viewer's own region."""
+MAX_PREFERENCE = 2**32 - 1
+
+Marks = tuple[int, ...]
+"""Which of the lists of prefixes that rules name have a prefix in them. Prefixes with equal marks are judged alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A path as the rules have left it. `denied` says in words why it is not there; "" when it is."""
+
+    preference: int  # LOCAL_PREF
+    drained: bool = False
+    communities: frozenset[str] = frozenset()  # The operators' own.
+    med: int | None = None
+    prepend: int = 0
+    max_paths: int = 0  # 0: no word.
+    limited_by: str = ""  # The rule that said so.
+    region_only: str = ""  # The rule that said so.
+    open: bool = False
+    rules: tuple[str, ...] = ()  # All that acted, in order.
+    preferred: tuple[str, ...] = ()  # Those of them that moved the preference.
+    denied: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Viewers who share one see the same: the region they are in, and the rules that speak of them."""
+
+    number: int
+    region: str
+    rules: tuple[Rule, ...]
+
+    def __hash__(self) -> int:  # There is one of a number; to hash all rules at each look-up would take long.
+        return self.number
+
+
+class Rules:
+    """The rules of one inventory, ready to judge. Does not depend on the order of rows."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        ordered = in_order(inventory.rules)
+        self._imports = tuple(rule for rule in ordered if rule.viewer is None)
+        self._views = tuple(rule for rule in ordered if rule.viewer is not None)
+        self._closed = {region.name for region in inventory.regions if region.closed}
+        lists = {rule.match.prefixes for rule in ordered if rule.match.prefixes}
+        self._anycast = _anycast(inventory.allocations)
+        if self._anycast:
+            lists.add(self._anycast)
+        self._number = {ranges: n for n, ranges in enumerate(sorted(lists, key=str))}
+        self._known_views: dict[tuple[str, tuple[str, ...]], View] = {}
+
+    def marks(self, prefix: Network) -> Marks:
+        return tuple(n for ranges, n in self._number.items() if prefix_matches(ranges, prefix))
+
+    def view(self, site: Site) -> View:
+        rules = tuple(rule for rule in self._views if rule.viewer is not None and viewer_matches(rule.viewer, site))
+        key = (site.region, tuple(rule.name for rule in rules))
+        return self._known_views.setdefault(key, View(len(self._known_views), site.region, rules))
+
+    def imported(self, origin: Origin, fresh: Judged, marks: Marks) -> Judged:
+        """As the hubs take it in from whoever announces it."""
+        judged, denied_by = self._through(self._imports, origin, fresh, marks)
+        return replace(judged, denied=f"rule {denied_by} denies it at the hubs' import") if denied_by else judged
+
+    def viewed(self, origin: Origin, imported: Judged, view: View, marks: Marks) -> Judged:
+        """As a viewer is told it, or why not."""
+        if imported.denied:
+            return imported
+        hidden = self._hidden(origin, imported, view)
+        if hidden:
+            return replace(imported, denied=hidden)
+        judged = imported
+        if self._anycast and self._number[self._anycast] in marks and origin.region == view.region:
+            judged = _preferring(judged, None, ANYCAST_ADD, "anycast: own region first")
+        judged, denied_by = self._through(view.rules, origin, judged, marks)
+        return replace(judged, denied=f"rule {denied_by} denies it to this viewer") if denied_by else judged
+
+    def _hidden(self, origin: Origin, judged: Judged, view: View) -> str:
+        if origin.region == view.region:
+            return ""
+        if judged.region_only:
+            return f"rule {judged.region_only} keeps it in its region, {origin.region}"
+        shut = next((region for region in (origin.region, view.region) if region in self._closed), None)
+        return "" if shut is None or judged.open else f"region {shut} is closed, and no rule opens it"
+
+    def _through(self, rules: Iterable[Rule], origin: Origin, judged: Judged, marks: Marks) -> tuple[Judged, str]:
+        """(What comes out, "") or (what went in, name of the rule that denies it)."""
+        for rule in rules:
+            if not self._matches(rule, origin, judged, marks):
+                continue
+            if rule.action.deny:
+                return judged, rule.name
+            judged = acted(judged, rule)
+            if rule.action.last:
+                break
+        return judged, ""
+
+    def _matches(self, rule: Rule, origin: Origin, judged: Judged, marks: Marks) -> bool:
+        match = rule.match
+        return (
+            (not match.prefixes or self._number[match.prefixes] in marks)
+            and (not match.communities or not judged.communities.isdisjoint(match.communities))
+            and origin_matches(match, origin)
+        )
+
+
+def acted(judged: Judged, rule: Rule) -> Judged:
+    """After all actions of a rule that matches and does not deny."""
+    action = rule.action
+    if action.preference is not None or action.preference_add:
+        judged = _preferring(judged, action.preference, action.preference_add, rule.name)
+    narrower = 0 < action.max_paths < (judged.max_paths or action.max_paths + 1)
+    return replace(
+        judged,
+        communities=(judged.communities - set(action.remove_communities)) | set(action.add_communities),
+        med=judged.med if action.med is None else action.med,
+        prepend=judged.prepend + action.prepend,
+        max_paths=action.max_paths if narrower else judged.max_paths,
+        limited_by=rule.name if narrower else judged.limited_by,
+        region_only=judged.region_only or (rule.name if action.region_only else ""),
+        open=judged.open or action.open,
+        rules=(*judged.rules, rule.name),
+    )
+
+
+def _preferring(judged: Judged, to: int | None, add: int, by: str) -> Judged:
+    """Never below 1, and what is drained stays the last choice whatever rules say (RFC 8326)."""
+    if judged.drained:
+        return judged
+    wanted = (judged.preference if to is None else to) + add
+    return replace(judged, preference=min(max(wanted, 1), MAX_PREFERENCE), preferred=(*judged.preferred, by))
+
+
+def _anycast(allocations: Iterable[Allocation]) -> tuple[PrefixMatch, ...]:
+    ranges = {PrefixMatch(each.prefix, each.prefix.prefixlen, each.longest) for each in allocations if each.anycast}
+    return tuple(sorted(ranges, key=str))
