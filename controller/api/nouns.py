@@ -24,10 +24,11 @@ from controller.api.answers import (
 )
 from controller.api.bodies import Json
 from controller.api.errors import AlreadyExists, BadRequest, NotFound
-from controller.inventory.document import SPECS, order, parse_object, plain
+from controller.inventory.document import order, parse_object, plain
 from controller.inventory.findings import InventoryRefused
 from controller.inventory.merge import merge
 from controller.inventory.model import GLOBAL, SECTIONS, Inventory
+from controller.inventory.specs import SPECS
 from controller.service import Outcome, Wanted
 from controller.store.state import State, etag
 

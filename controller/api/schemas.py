@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.inventory.document import SPECS
+from controller.inventory.fields import Parts
+from controller.inventory.fields_policy import SURVIVABLE
 from controller.inventory.model import BFD_OFF, BFD_PRESETS, SECTIONS
+from controller.inventory.specs import SPECS
 
 _TEXT = {"type": "string"}
 _NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"}
 _NUMBER = {"type": "integer", "minimum": 1}
 _PREFIX = {"type": "string", "description": "ADDRESS/LENGTH, IPv4 or IPv6"}
 _NAMES = {"type": "array", "items": _NAME}
+
+
+_COMMUNITIES = {"type": "array", "items": {"type": "string", "description": '"65000:1" or "4200000000:1:7"'}}
+
+
+def _flag(text: str) -> dict[str, Any]:
+    return {"type": "boolean", "description": text}
 
 
 def _between(least: int, most: int, text: str) -> dict[str, Any]:
@@ -43,6 +52,7 @@ _PROBE = {
 FIELDS: dict[str, dict[str, Any]] = {
     "address": {"type": "string", "format": "ipv4"},
     "address6": {"type": "string", "format": "ipv6"},
+    "anycast": _flag("Other sites may have the very same allocation, if theirs says so too"),
     "asn": {"type": "integer", "minimum": 1, "maximum": 2**32 - 2},
     "bandwidth": {"type": ["integer", "string"], "description": 'bit/s, or "100M", "1G"'},
     "bfd": {
@@ -53,32 +63,69 @@ FIELDS: dict[str, dict[str, Any]] = {
     "bfd_idle_seconds": _between(10, 86_400, "A session on demand goes after so long without use"),
     "bfd_max_sessions": _between(1, 4096, "On demand, per gateway"),
     "bfd_up_delay_ms": _between(0, 600_000, "A next hop that was down is used again after so long"),
+    "blackhole": _flag("BLACKHOLE (RFC 7999) is honoured inside allocations, up to host routes"),
     "circuit_class": _NAME,
+    "closed": _flag("Its routes stay in it, and it gets none of others, but for what rules open"),
     "drained": {"type": "boolean", "description": "Left out: as it is. See POST /gateways/{name}/drain"},
     "first_hop": {"type": "string", "description": "Address in the prefix that its gateways share by VRRP"},
+    "gateway": _NAME,
     "gateways": {**_NAMES, "description": "Empty or left out: every gateway of the site"},
+    "guard_default": _flag("Declared space never leaves by a default route; true when left out"),
     "hold_time": {"type": "integer", "minimum": 3, "maximum": 65535, "description": "seconds"},
     "hubless_seconds": _between(0, 30 * 86_400, "With all hubs gone routes stay so long"),
     "interface": {"type": "string", "maxLength": 15},
+    "local_address": {"type": "string", "description": "Of the gateway, on the LAN"},
     "longest": {"type": "integer", "minimum": 0, "maximum": 128, "description": "Longest mask that may be announced"},
     "max_paths": {"type": "integer", "minimum": 1, "maximum": 64},
+    "max_prefixes": _between(0, 2**32 - 1, "That hubs take from each gateway and client of the site; 0: no limit"),
     "name": _NAME,
+    "never_over": {**_NAMES, "description": "Circuit classes"},
     "node_id": {"type": "string", "pattern": "^[0-9a-f]{10}$"},
     "number": {**_NUMBER, "description": "Left out: allocated, stored, never moves"},
+    "order": _between(0, 2**31 - 1, "Rules are looked at by order, then by name; 1000 when left out"),
     "preference": {"type": "integer", "minimum": 1, "maximum": 2**32 - 1, "description": "LOCAL_PREF"},
     "prefix": _PREFIX,
     "probe": _PROBE,
     "provider": _TEXT,
+    "reaches": _flag("Every one of the sites has a route to the prefix"),
     "region": _NAME,
     "restart_time": {"type": "integer", "minimum": 0, "maximum": 4095, "description": "seconds"},
     "role": {"type": "string", "enum": ["spoke", "hub"]},
     "segment": _PREFIX,
     "segment6": _PREFIX,
     "site": _NAME,
+    "sites": {**_NAMES, "description": "Empty or left out: every site"},
+    "survives": {"type": "string", "enum": [*SURVIVABLE]},
     "tags": _NAMES,
     "tenant": {"type": "string", "enum": ["global"]},
+    "underlay": {"type": "array", "items": _PREFIX, "description": "Addresses that ZeroTier itself runs over"},
     "vrid": _between(1, 255, "VRRP's number of the first hop; left out: derived from the prefix"),
     "vrrp_advert_ms": _between(10, 40_950, "Between two VRRP adverts; rounded to centiseconds"),
+}
+
+_PARTS: dict[str, dict[str, Any]] = {
+    "add_communities": _COMMUNITIES,
+    "circuit_classes": _NAMES,
+    "communities": {**_COMMUNITIES, "description": "One of them is enough"},
+    "deny": _flag("Not taken, or with a viewer not told"),
+    "gateways": {**_NAMES, "description": "Gateways and clients"},
+    "last": _flag("Rules after this one do not see the path"),
+    "max_paths": _between(0, 64, "Widest ECMP group; 1: none, 0: as the fabric says"),
+    "med": _between(0, 2**32 - 1, "MULTI_EXIT_DISC"),
+    "open": _flag("Leaves and enters closed regions"),
+    "prefixes": {"type": "array", "items": {"type": "string", "description": '"10.0.0.0/8 ge 16 le 24"'}},
+    "preference_add": _between(1 - 2**32, 2**32 - 1, "Added to LOCAL_PREF, which stays between 1 and 4294967295"),
+    "prepend": _between(0, 32, "So often is the fabric's AS put before AS_PATH towards eBGP clients"),
+    "region_only": _flag("Told in the origin's own region only"),
+    "regions": _NAMES,
+    "remove_communities": _COMMUNITIES,
+    "sites": _NAMES,
+}
+"""Fields of what is a field itself; the others mean what they mean in an object."""
+
+_OF_KIND: dict[tuple[str, str], dict[str, Any]] = {
+    ("lan-peer", "address"): {"type": "string", "description": "Of the router, on the LAN: IPv4 or IPv6"},
+    ("client", "asn"): {**FIELDS["asn"], "description": "Left out: the fabric's, so iBGP. Another one: eBGP"},
 }
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -107,6 +154,22 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "uplinks": [{"name": "main", "node_id": "a1b2c3d4e5", "interface": "ztfabric0", "circuit_class": "fiber"}],
     },
     "client": {"name": "frr1", "site": "berlin", "node_id": "b1b2c3d4e5", "circuit_class": "fiber"},
+    "lan-peer": {
+        "name": "berlin-core",
+        "gateway": "berlin-1",
+        "asn": 65001,
+        "interface": "lan0",
+        "address": "10.1.0.2",
+        "local_address": "10.1.0.1",
+    },
+    "rule": {
+        "name": "eu-by-eu",
+        "order": 10,
+        "match": {"regions": ["eu"], "prefixes": ["10.0.0.0/8 ge 16 le 24"]},
+        "viewer": {"regions": ["eu"]},
+        "action": {"preference_add": 50},
+    },
+    "assertion": {"name": "berlin-never-lte", "sites": ["berlin"], "never_over": ["lte"]},
 }
 
 DOCUMENT_EXAMPLE: dict[str, Any] = {
@@ -118,17 +181,21 @@ DOCUMENT_EXAMPLE: dict[str, Any] = {
 def schema_of(kind: str, *, patch: bool = False) -> dict[str, Any]:
     """JSON Schema of one object. In a patch nothing is required and null takes a field away."""
     spec = SPECS[kind]
-    properties = {field: _field(field) for field in spec.readers}
+    properties = {field: _field(kind, field) for field in spec.readers}
     schema: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
     if not patch:
         schema["required"] = list(spec.required)
     return schema
 
 
-def _field(field: str) -> dict[str, Any]:
+def _field(kind: str, field: str) -> dict[str, Any]:
     if field == "uplinks":
         return {"type": "array", "items": schema_of("uplink"), "minItems": 1, "maxItems": 8}
-    return FIELDS[field]
+    reader = SPECS[kind].readers[field]
+    if isinstance(reader, Parts):
+        properties = {each: _PARTS.get(each) or FIELDS[each] for each in reader.readers}
+        return {"type": "object", "additionalProperties": False, "properties": properties}
+    return _OF_KIND.get((kind, field)) or FIELDS[field]
 
 
 def document_schema() -> dict[str, Any]:

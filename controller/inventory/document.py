@@ -6,35 +6,33 @@ out of the inventory, named in `Inventory.broken`, and each of its faults is a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from controller.inventory import fields
-from controller.inventory.fields import Reader, Unreadable, closest, shown
+from controller.inventory import fields_policy
+from controller.inventory.fields import Parts, Reader, Unreadable, closest, shown
 from controller.inventory.findings import Finding
 from controller.inventory.model import (
-    DEFAULT_LONGEST,
     GLOBAL,
-    MAX_NUMBER,
     SECTIONS,
+    Action,
     Allocation,
     BfdTimers,
-    CircuitClass,
-    Client,
-    Fabric,
     Gateway,
     Inventory,
-    Network,
+    Match,
     Object,
     Prefix,
+    PrefixMatch,
     Probe,
-    Region,
-    Site,
+    Rule,
     Uplink,
+    Viewer,
     network_order,
 )
+from controller.inventory.specs import SPECS
 
 Where = tuple[str | int, ...]
 """Where in the document: ("gateways", 3, "uplinks", 0, "node_id")."""
@@ -44,142 +42,6 @@ Locate = Callable[[Where], tuple[str, int] | None]
 
 MAX_OBJECTS = 50_000
 """In one section. A fabric has 2,000 gateways and 5,000 prefixes in what is measured."""
-
-PREFERENCE = fields.integer(1, 2**32 - 1)  # 0 is for what is drained.
-NUMBER = fields.integer(1, MAX_NUMBER)
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """The fields of one kind: name -> reader. What is not required has its default in the model."""
-
-    make: Callable[..., Any]
-    readers: dict[str, Reader]
-    required: tuple[str, ...]
-    key: tuple[str, ...] = ("name",)
-
-
-UPLINK = Spec(
-    Uplink,
-    {
-        "name": fields.name,
-        "number": NUMBER,
-        "node_id": fields.node_id,
-        "interface": fields.interface,
-        "address": fields.address4,
-        "address6": fields.address6,
-        "circuit_class": fields.name,
-        "preference": PREFERENCE,
-        "bandwidth": fields.bandwidth,
-    },
-    ("name", "node_id", "interface", "circuit_class"),
-)
-
-
-def _uplinks(value: Any) -> Any:
-    if not isinstance(value, list):
-        raise Unreadable("field-type", f"must be a list of uplinks, not {shown(value)}")
-    return value
-
-
-def _allocation(site: str, prefix: Network, tenant: str = GLOBAL, longest: int | None = None) -> Allocation:
-    if longest is None:
-        longest = max(DEFAULT_LONGEST[prefix.version], prefix.prefixlen)
-    if not prefix.prefixlen <= longest <= prefix.max_prefixlen:
-        raise Unreadable(
-            "number-range", f"longest {longest} does not fit {prefix}: use {prefix.prefixlen} to {prefix.max_prefixlen}"
-        )
-    return Allocation(site, prefix, longest, tenant)
-
-
-SPECS: dict[str, Spec] = {
-    "fabric": Spec(
-        Fabric,
-        {
-            "name": fields.name,
-            "asn": fields.asn,
-            "segment": fields.network4,
-            "segment6": fields.network6,
-            "hold_time": fields.integer(3, 65535),
-            "restart_time": fields.integer(0, 4095),
-            "max_paths": fields.integer(1, 64),
-            "bfd_up_delay_ms": fields.integer(0, 600_000),
-            "bfd_hold_max_ms": fields.integer(0, 3_600_000),
-            "bfd_idle_seconds": fields.integer(10, 86_400),
-            "bfd_max_sessions": fields.integer(1, 4096),
-            "hubless_seconds": fields.integer(0, 30 * 86_400),
-            "vrrp_advert_ms": fields.integer(10, 40_950),
-        },
-        ("name", "asn", "segment"),
-    ),
-    "region": Spec(Region, {"name": fields.name}, ("name",)),
-    "circuit-class": Spec(
-        CircuitClass, {"name": fields.name, "preference": PREFERENCE, "bfd": fields.bfd}, ("name", "preference")
-    ),
-    "site": Spec(
-        Site,
-        {
-            "name": fields.name,
-            "number": fields.integer(1, 2**32 - 1),
-            "region": fields.name,
-            "provider": fields.text,
-            "tags": fields.tags,
-        },
-        ("name", "region"),
-    ),
-    "allocation": Spec(
-        _allocation,
-        {
-            "site": fields.name,
-            "prefix": fields.network,
-            "longest": fields.integer(0, 128),
-            "tenant": fields.name,
-        },
-        ("site", "prefix"),
-        ("site", "tenant", "prefix"),
-    ),
-    "prefix": Spec(
-        Prefix,
-        {
-            "site": fields.name,
-            "prefix": fields.network,
-            "tenant": fields.name,
-            "gateways": fields.names,
-            "first_hop": fields.address,
-            "vrid": fields.integer(1, 255),
-            "probe": fields.probe,
-        },
-        ("site", "prefix"),
-        ("site", "tenant", "prefix"),
-    ),
-    "gateway": Spec(
-        Gateway,
-        {
-            "name": fields.name,
-            "site": fields.name,
-            "role": fields.role,
-            "drained": fields.boolean,
-            "uplinks": _uplinks,
-        },
-        ("name", "site", "role", "uplinks"),
-    ),
-    "client": Spec(
-        Client,
-        {
-            "name": fields.name,
-            "site": fields.name,
-            "number": NUMBER,
-            "node_id": fields.node_id,
-            "address": fields.address4,
-            "address6": fields.address6,
-            "circuit_class": fields.name,
-            "preference": PREFERENCE,
-            "bandwidth": fields.bandwidth,
-        },
-        ("name", "site", "circuit_class"),
-    ),
-    "uplink": UPLINK,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,18 +100,31 @@ def to_document(inventory: Inventory) -> dict[str, Any]:
 
 
 def order(each: Object | Uplink) -> tuple[Any, ...]:
-    """Canonical order inside a section: by name, or by site, tenant and address."""
+    """Canonical order inside a section: by name, or by site, tenant and address; rules as they are looked at."""
     if isinstance(each, Allocation | Prefix):
         return each.site, each.tenant, network_order(each.prefix)
+    if isinstance(each, Rule):
+        return each.order, each.name
     return (each.name,)
 
 
+ZERO_IS_UNSET = frozenset({"bandwidth", "max_prefixes", "preference_add", "prepend", "max_paths"})
+SAID_ANYWAY = frozenset({"guard_default"})
+"""Switches that are on by default: left out, their False would be lost."""
+
+
 def plain(each: Object | Uplink) -> dict[str, Any]:
-    """One object as plain JSON types; what is None, empty, False or 0 bandwidth is left out."""
+    """One object as plain JSON types; what is None, empty, False or a 0 that means "none" is left out."""
+    return _plain_fields(each, SPECS[each.kind].readers)
+
+
+def _plain_fields(each: Any, names: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field in SPECS[each.kind].readers:
+    for field in names:
         value = getattr(each, field)
-        if value is None or value is False or value == () or value == "" or (field == "bandwidth" and value == 0):
+        if value is None or (value is False and field not in SAID_ANYWAY) or value == () or value == "":
+            continue
+        if (value == 0 and field in ZERO_IS_UNSET) or value == Match():
             continue
         found[field] = plain_value(value)
     return found
@@ -261,13 +136,18 @@ def plain_value(value: Any) -> Any:
         case int() | str():
             return value
         case tuple():
-            return [plain(each) if isinstance(each, Uplink) else each for each in value]
+            return [plain(each) if isinstance(each, Uplink) else plain_value(each) for each in value]
         case BfdTimers():
             return {"interval_ms": value.interval_ms, "multiplier": value.multiplier}
         case Probe():
             six = f"[{value.address}]" if value.address.version == 6 else str(value.address)
             target = f"{six}:{value.port}" if value.kind == "tcp" else str(value.address)
             return {value.kind: target, "interval_ms": value.interval_ms, "multiplier": value.multiplier}
+        case Match() | Viewer() | Action():
+            found = _plain_fields(value, fields_policy.PARTS[type(value)].readers)
+            return {field: each for field, each in found.items() if (field, each) != ("tenant", GLOBAL)}
+        case PrefixMatch():
+            return fields_policy.prefix_match_text(value)
         case _:
             return str(value)
 
@@ -336,20 +216,7 @@ class _Parser:
         label = self.label(kind, data, path, owner)
         self.where.setdefault(label, path)
         before = len(self.findings)
-        for field in data:
-            if field not in spec.readers:
-                message = _unknown(str(field), tuple(spec.readers))
-                self.say((*path, str(field)), label, "field-unknown", message, str(field))
-        values = {}
-        for field, read in spec.readers.items():
-            if data.get(field) is None:
-                if field in spec.required:
-                    self.say(path, label, "field-missing", f'"{field}" is missing', field)
-                continue
-            try:
-                values[field] = read(data[field])
-            except Unreadable as error:
-                self.say((*path, field), label, error.code, f"{field}: {error.message}", field)
+        values = self.fields(spec.readers, data, path, label, required=spec.required)
         if kind == Gateway.kind and "uplinks" in values:
             values["uplinks"] = self.uplinks(values["uplinks"], (*path, "uplinks"), label)
         if len(self.findings) == before:
@@ -359,6 +226,42 @@ class _Parser:
                 self.say(path, label, error.code, error.message)
         self.broken.add(label)
         return None
+
+    def fields(
+        self,
+        readers: Mapping[str, Reader],
+        data: Mapping[Any, Any],
+        path: Where,
+        label: str,
+        required: tuple[str, ...] = (),
+        part: str = "",
+    ) -> dict[str, Any]:
+        """Those that could be read. `part` is the field of the object that holds them, "" for the object's own."""
+        for field in data:
+            if field not in readers:
+                message = f"{part}: " * bool(part) + _unknown(str(field), tuple(readers))
+                self.say((*path, str(field)), label, "field-unknown", message, part or str(field))
+        values: dict[str, Any] = {}
+        for field, read in readers.items():
+            given, name = data.get(field), f"{part}.{field}" if part else field
+            if given is None:
+                if field in required:
+                    self.say(path, label, "field-missing", f'"{field}" is missing', field)
+                continue
+            try:
+                if isinstance(read, Parts) and isinstance(given, Mapping):
+                    values[field] = self.parts(read, given, (*path, field), label, field)
+                else:
+                    values[field] = read(given)
+            except Unreadable as error:
+                self.say((*path, field), label, error.code, f"{name}: {error.message}", part or field)
+        return values
+
+    def parts(self, read: Parts, data: Mapping[Any, Any], path: Where, label: str, part: str) -> Any:
+        """A field that is a mapping itself; None when its own fields could not be read. Raises Unreadable."""
+        before = len(self.findings)
+        values = self.fields(read.readers, data, path, label, part=part)
+        return read.make(**values) if len(self.findings) == before else None
 
     def uplinks(self, data: list[Any], path: Where, gateway: str) -> tuple[Uplink, ...]:
         owner = gateway.partition(" ")[2] + "/"

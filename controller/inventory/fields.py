@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import (
     AddressValueError,
@@ -54,6 +55,19 @@ class Unreadable(ValueError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code, self.message = code, message
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Reads a field that is a mapping of fields itself. `document` says each fault of theirs, this one the first."""
+
+    make: Callable[..., Any]
+    readers: Mapping[str, Reader]
+
+    def __call__(self, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise Unreadable("field-type", f"must be a mapping of {', '.join(self.readers)}, not {shown(value)}")
+        return self.make(**_mapping(value, self.readers))
 
 
 class Unquoted(str):

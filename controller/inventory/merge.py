@@ -5,14 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from controller.inventory.document import SPECS, order, plain
+from controller.inventory.document import order, plain
 from controller.inventory.fields import Unreadable, closest
 from controller.inventory.fields import name as read_name
 from controller.inventory.findings import Finding, InventoryRefused
 from controller.inventory.model import SECTIONS, Gateway, Inventory, Object, objects
+from controller.inventory.specs import SPECS
 
 GUARDED = ("site", "gateway")
 GUARD_PERCENT = 10
+
+REFERENCES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "regions": (("region",), ("regions",)),
+    "sites": (("site",), ("sites",)),
+    "circuit_classes": (("circuit_class",), ("circuit_classes", "never_over")),
+    "gateways": (("gateway",), ("gateways",)),
+    "clients": ((), ("gateways",)),  # Rules name clients among gateways.
+    "lan_peers": ((), ()),
+    "rules": ((), ()),
+    "assertions": ((), ()),
+}
+"""Section -> fields that hold one name of it, and fields that hold several, wherever they stand."""
 
 
 def merge(old: Inventory, new_part: Inventory, prune: bool = False) -> Inventory:
@@ -80,8 +93,8 @@ def diff(old: Inventory, new: Inventory) -> list[dict[str, Any]]:
 def rename(inventory: Inventory, kind: str, old: str, new: str) -> Inventory:
     """The same object under a new name, wherever it is referred to. Number and address stay.
 
-    `kind` is a kind with a name ("site", "gateway", "client", "region", "circuit-class", "fabric") or "uplink"
-    with `old` as GATEWAY/UPLINK. Raises InventoryRefused.
+    `kind` is a kind with a name ("site", "gateway", "rule", "fabric", ...) or "uplink" with `old` as GATEWAY/UPLINK.
+    Raises InventoryRefused.
     """
     label = f"{kind} {old}"
     try:
@@ -91,7 +104,7 @@ def rename(inventory: Inventory, kind: str, old: str, new: str) -> Inventory:
     if kind == "uplink":
         return _rename_uplink(inventory, old, new)
     if kind not in SPECS or SPECS[kind].key != ("name",):
-        kinds = ["circuit-class", "client", "fabric", "gateway", "region", "site", "uplink"]
+        kinds = sorted(each for each, spec in SPECS.items() if spec.key == ("name",))
         raise InventoryRefused([Finding(label, "kind-unknown", f"{kind!r} has no name{closest(kind, kinds)}")])
     if kind == "fabric":
         if inventory.fabric is None or inventory.fabric.name != old:
@@ -99,9 +112,10 @@ def rename(inventory: Inventory, kind: str, old: str, new: str) -> Inventory:
         return replace(inventory, fabric=replace(inventory.fabric, name=new))
     section = next(section for section, each in SECTIONS.items() if each == kind)
     _may_rename([each.name for each in getattr(inventory, section)], kind, old, new)
-    if kind in ("gateway", "client"):
-        # Tokens, sessions and reports know speakers and clients by name alone.
-        _may_rename([old, *(each.name for each in (*inventory.gateways, *inventory.clients))], kind, old, new)
+    if kind in ("gateway", "client", "lan-peer"):
+        # Tokens, sessions and reports know speakers, clients and LAN peers by name alone.
+        others = (*inventory.gateways, *inventory.clients, *inventory.lan_peers)
+        _may_rename([old, *(each.name for each in others)], kind, old, new)
     changed: dict[str, Any] = {
         each: tuple(_with_name(item, each, section, old, new) for item in getattr(inventory, each)) for each in SECTIONS
     }
@@ -111,14 +125,26 @@ def rename(inventory: Inventory, kind: str, old: str, new: str) -> Inventory:
 def _with_name(item: Any, stands_in: str, section: str, old: str, new: str) -> Any:
     """`item` of section `stands_in`, when OLD of `section` is now NEW."""
     if stands_in == section:
-        return replace(item, name=new) if item.name == old else item
-    if section == "gateways" and stands_in == "prefixes" and old in item.gateways:
-        return replace(item, gateways=tuple(sorted(new if each == old else each for each in item.gateways)))
-    if section == "circuit_classes" and isinstance(item, Gateway):
-        uplinks = tuple(replace(u, circuit_class=new) if u.circuit_class == old else u for u in item.uplinks)
-        return replace(item, uplinks=uplinks)
-    field = {"regions": "region", "sites": "site", "circuit_classes": "circuit_class"}.get(section)
-    return replace(item, **{field: new}) if field and getattr(item, field, None) == old else item
+        item = replace(item, name=new) if item.name == old else item
+    return _referring(item, section, old, new)
+
+
+def _referring(item: Any, section: str, old: str, new: str) -> Any:
+    """`item` (an object, an uplink, or a match or viewer of a rule) with its references to OLD followed to NEW."""
+    one, many = REFERENCES[section]
+    changed: dict[str, Any] = {}
+    for field in one:
+        if getattr(item, field, None) == old:
+            changed[field] = new
+    for field in many:
+        if old in (named := getattr(item, field, ())):
+            changed[field] = tuple(sorted(new if each == old else each for each in named))
+    for field in ("match", "viewer"):
+        if (part := getattr(item, field, None)) is not None:
+            changed[field] = _referring(part, section, old, new)
+    if isinstance(item, Gateway):
+        changed["uplinks"] = tuple(_referring(uplink, section, old, new) for uplink in item.uplinks)
+    return replace(item, **changed) if changed else item
 
 
 def _rename_uplink(inventory: Inventory, old: str, new: str) -> Inventory:

@@ -214,7 +214,7 @@ class Client(Named):
 
 @dataclass(frozen=True, slots=True)
 class LanPeer(Named):
-    """A router in the LAN of a gateway, by eBGP: its prefixes inside the site's allocations become the gateway's own."""
+    """A router in a gateway's LAN, by eBGP: its prefixes inside the site's allocations become the gateway's own."""
 
     kind: ClassVar[str] = "lan-peer"
     name: str
@@ -279,7 +279,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Rule(Named):
-    """Rules are looked at by `order`, then by name. With a `viewer` it acts at the hubs' export, else at their import."""
+    """Looked at by `order`, then by name. With a `viewer` it acts at the hubs' export, else at their import."""
 
     kind: ClassVar[str] = "rule"
     name: str
@@ -359,6 +359,9 @@ SECTIONS: dict[str, str] = {
     "prefixes": Prefix.kind,
     "gateways": Gateway.kind,
     "clients": Client.kind,
+    "lan_peers": LanPeer.kind,
+    "rules": Rule.kind,
+    "assertions": Assertion.kind,
 }
 """Section of the document, and field of Inventory -> kind of its objects, in canonical order."""
 

@@ -19,6 +19,8 @@ from controller.inventory.model import SECTIONS, Inventory
 from controller.inventory.yaml_reader import YamlList, YamlMapping, read_yaml
 
 MAX_FILE_BYTES = 16 << 20
+BLOCKS = ("gateways", "rules")
+"""Sections whose objects would make lines that are too long to read."""
 _PLAIN = re.compile(
     r"(?!(?i:null|true|false|yes|no|on|off|y|n)$)[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+){3}(?:/[0-9]+)?"
 )
@@ -168,7 +170,7 @@ def _merge(document: _Merged, data: Any, file: str) -> Iterator[Finding]:
 
 
 def dump_yaml(document: Mapping[str, Any]) -> str:
-    """`document` (of `to_document`) as YAML 1.2: one object a line, gateways with their uplinks on lines of their own.
+    """`document` (of `to_document`) as YAML 1.2: one object a line; of gateways and rules, one field a line.
 
     Node ids and everything else that YAML could take for something else are quoted.
     """
@@ -179,14 +181,13 @@ def dump_yaml(document: Mapping[str, Any]) -> str:
             continue
         lines.append(f"{section}:")
         for each in value:
-            block = each.get("uplinks")
-            if not block:
+            if section not in BLOCKS:
                 lines.append(f"  - {_flow(each)}")
                 continue
             head = [f"{field}: {_flow(each[field], field)}" for field in each if field != "uplinks"]
             lines += [("    " if n else "  - ") + text for n, text in enumerate(head)]
-            lines.append("    uplinks:")
-            lines += [f"      - {_flow(uplink)}" for uplink in block]
+            if uplinks := each.get("uplinks"):
+                lines += ["    uplinks:", *(f"      - {_flow(uplink)}" for uplink in uplinks)]
     return "\n".join(lines) + "\n" if lines else "{}\n"
 
 

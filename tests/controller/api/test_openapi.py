@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from controller.api.schemas import DOCUMENT_EXAMPLE, EXAMPLES, schema_of
-from controller.inventory.document import SPECS, parse_document, parse_object
+from controller.inventory.document import parse_document, parse_object
+from controller.inventory.specs import SPECS
 from tests.controller.api.served import Served
 
 NOUNS = ["regions", "circuit-classes", "sites", "allocations", "prefixes", "gateways", "clients"]
+NOUNS += ["lan-peers", "rules", "assertions"]
 
 
 @pytest.mark.parametrize("kind", sorted(SPECS))

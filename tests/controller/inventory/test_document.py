@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from controller.inventory.allocate import allocate
 from controller.inventory.checks import check
-from controller.inventory.document import SPECS, parse_document, parse_object, plain, to_document
+from controller.inventory.document import parse_document, parse_object, plain, to_document
 from controller.inventory.model import SECTIONS, Inventory, Site
+from controller.inventory.specs import SPECS
 from controller.inventory.yaml_reader import read_yaml
 from tests.controller.inventories import inventories, shuffled
 

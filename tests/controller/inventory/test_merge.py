@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.inventory.allocate import allocate, numbers_of
-from controller.inventory.document import to_document
+from controller.inventory.document import parse_document, to_document
 from controller.inventory.findings import InventoryRefused
 from controller.inventory.merge import diff, merge, removal_guard, removals, rename
 from controller.inventory.model import (
@@ -150,6 +150,7 @@ def test_a_rename_is_followed_everywhere() -> None:
             "bfd_max_sessions": 256,
             "hubless_seconds": 86400,
             "vrrp_advert_ms": 1000,
+            "guard_default": True,
         },
         "regions": [{"name": "emea"}],
         "circuit_classes": [{"name": "best", "preference": 300}],
@@ -163,6 +164,58 @@ def test_a_rename_is_followed_everywhere() -> None:
     }
 
 
+def test_rules_assertions_and_lan_peers_follow_a_rename() -> None:
+    found, findings = parse_document(
+        {
+            "lan_peers": [LAN_PEER],
+            "rules": [
+                {
+                    "name": "r",
+                    "match": {"sites": ["a"], "regions": ["a"], "gateways": ["a", "z"], "circuit_classes": ["a"]},
+                    "viewer": {"sites": ["a", "b"], "regions": ["a"], "tags": ["a"]},
+                    "action": {"preference": 1},
+                },
+            ],
+            "assertions": [{"name": "x", "sites": ["a"], "never_over": ["a"]}],
+            "regions": [{"name": "a"}],
+            "circuit_classes": [{"name": "a", "preference": 1}],
+            "sites": [{"name": "a", "region": "a"}],
+            "gateways": [{"name": "a", "site": "a", "role": "hub", "uplinks": [UPLINK | {"name": "main"}]}],
+            "clients": [{"name": "z", "site": "a", "circuit_class": "a"}],
+        }
+    )
+    assert findings == []
+    for kind, old in [("region", "a"), ("site", "a"), ("gateway", "a"), ("circuit-class", "a"), ("rule", "r")]:
+        found = rename(found, kind, old, f"new-{kind}")
+    document = to_document(rename(rename(found, "client", "z", "c"), "lan-peer", "l", "lan"))
+    assert document["rules"] == [
+        {
+            "name": "new-rule",
+            "order": 1000,
+            "match": {
+                "sites": ["new-site"],
+                "regions": ["new-region"],
+                "gateways": ["c", "new-gateway"],
+                "circuit_classes": ["new-circuit-class"],
+            },
+            "viewer": {"sites": ["b", "new-site"], "regions": ["new-region"], "tags": ["a"]},
+            "action": {"preference": 1},
+        }
+    ]
+    assert document["lan_peers"] == [LAN_PEER | {"name": "lan", "gateway": "new-gateway"}]
+    assert document["assertions"] == [
+        {"name": "x", "sites": ["new-site"], "tenant": "global", "never_over": ["new-circuit-class"]}
+    ]
+
+
+LAN_PEER = {
+    "name": "l",
+    "gateway": "a",
+    "asn": 65001,
+    "interface": "lan0",
+    "address": "10.1.0.2",
+    "local_address": "10.1.0.1",
+}
 UPLINK = {"name": "", "node_id": "a000000001", "interface": "zt0", "circuit_class": "best"}
 
 
