@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 from controller.inventory.model import (
     GLOBAL,
@@ -19,20 +20,20 @@ from speaker.plan import FirstHopPlan, ProbePlan
 
 
 class Announced:
-    """The prefixes of one inventory, by gateway, in canonical order."""
+    """The prefixes of `gateways`, by gateway, in canonical order."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, gateways: Iterable[Gateway]) -> None:
         of_site = residents(inventory)
         self._by_gateway: dict[str, list[Prefix]] = defaultdict(list)
         self._priority: dict[str, dict[str, int]] = {}
-        for each in sorted(inventory.prefixes, key=lambda each: network_order(each.prefix)):
-            if each.tenant != GLOBAL:
-                continue
-            gateways = each.gateways or of_site.get(each.site, ())
-            for name in gateways:
+        sites = {gateway.site for gateway in gateways}
+        theirs = [each for each in inventory.prefixes if each.site in sites and each.tenant == GLOBAL]
+        for each in sorted(theirs, key=lambda each: network_order(each.prefix)):
+            names = each.gateways or of_site.get(each.site, ())
+            for name in names:
                 self._by_gateway[name].append(each)
             if each.first_hop is not None:
-                self._priority[each.key] = {name: HIGHEST_PRIORITY - n for n, name in enumerate(sorted(gateways))}
+                self._priority[each.key] = {name: HIGHEST_PRIORITY - n for n, name in enumerate(sorted(names))}
 
     def networks(self, gateway: Gateway) -> list[Network]:
         return [each.prefix for each in self._by_gateway.get(gateway.name, ())]

@@ -3,91 +3,72 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 import msgspec
 
 from controller.inventory.model import (
     GLOBAL,
-    Address,
-    Allocation,
-    BfdTimers,
     Client,
     Fabric,
     Gateway,
     Inventory,
+    LanPeer,
     Network,
-    Site,
     Uplink,
-    bfd_of,
-    circuit_classes,
     network_order,
     uplink_key,
 )
 from controller.policy import communities
 from controller.policy.announced import Announced
-from controller.policy.fabric import Session, Wiring, compile_fabric, speaker_address, speaker_address6
+from controller.policy.fabric import Session, compile_fabric, speaker_address, speaker_address6
+from controller.policy.imports import Imports, text
 from speaker.plan import (
-    AllocationPlan,
     AnnouncementPlan,
     BfdPlan,
     FamilyName,
-    ImportPlan,
     LivenessPlan,
-    NextHopPlan,
     Plan,
     SessionPlan,
     UplinkPlan,
 )
 
 
-def compile_plans(inventory: Inventory) -> dict[str, Plan]:
-    """The plan of every gateway, by name.
+def compile_plans(inventory: Inventory, only: Collection[str] | None = None) -> dict[str, Plan]:
+    """The plan of every gateway, or of those named `only`, by name.
 
     `inventory` must be allocated and without findings; one without a fabric has no plans. Raises ValueError
     for an inventory that was not allocated.
     """
     if inventory.fabric is None:
         return {}
-    compiler = _Compiler(inventory.fabric, inventory)
-    return {gateway.name: compiler.plan(gateway) for gateway in sorted(inventory.gateways, key=lambda each: each.name)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Attached:
-    """An uplink, or a client as the one uplink that it is."""
-
-    number: int
-    address: Address
-    address6: Address | None
-    circuit_class: str
-    preference: int
-    bandwidth: int
-    bfd: BfdTimers | None
+    gateways = [each for each in inventory.gateways if only is None or each.name in only]
+    compiler = _Compiler(inventory.fabric, inventory, gateways)
+    return {gateway.name: compiler.plan(gateway) for gateway in sorted(gateways, key=lambda each: each.name)}
 
 
 class _Compiler:
-    """Indexes of one inventory, and the plan of each of its gateways."""
+    """Indexes of one inventory, and the plan of each of `gateways`."""
 
-    def __init__(self, fabric: Fabric, inventory: Inventory) -> None:
+    def __init__(self, fabric: Fabric, inventory: Inventory, gateways: Collection[Gateway]) -> None:
         self.fabric = fabric
-        self.wiring: Wiring = compile_fabric(inventory)
-        self.classes = circuit_classes(inventory)
-        self.sites = {site.name: site for site in inventory.sites}
+        self.inventory = inventory
+        self.imports = Imports(fabric, inventory)
         self.segments = tuple(str(each) for each in (fabric.segment, fabric.segment6) if each is not None)
         self.families: tuple[FamilyName, ...] = ("ipv4", "ipv6") if fabric.segment6 is not None else ("ipv4",)
+        self.underlay = tuple(str(each) for each in sorted(set(fabric.underlay), key=network_order))
         self.members: dict[str, Gateway | Client] = {each.name: each for each in inventory.gateways}
         self.members.update((each.name, each) for each in inventory.clients)
+        self.announced = Announced(inventory, gateways)
         self.sessions: dict[str, list[Session]] = defaultdict(list)
-        for session in self.wiring.sessions:
+        for session in compile_fabric(inventory).sessions:
             self.sessions[session.dialer].append(session)
             self.sessions[session.listener].append(session)
-        allocations = [each for each in inventory.allocations if each.tenant == GLOBAL]
-        self.rejects = _rejects([each.prefix for each in allocations], fabric)
-        self.allocations: dict[str, tuple[AllocationPlan, ...]] = _allocations(allocations)
-        self.announced = Announced(inventory)
+        self.lan_peers: dict[str, list[LanPeer]] = defaultdict(list)
+        for peer in inventory.lan_peers:
+            self.lan_peers[peer.gateway].append(peer)
         self.liveness = LivenessPlan(
             up_delay_ms=fabric.bfd_up_delay_ms,
             hold_max_ms=fabric.bfd_hold_max_ms,
@@ -95,11 +76,11 @@ class _Compiler:
             max_sessions=fabric.bfd_max_sessions,
             hubless_seconds=fabric.hubless_seconds,
         )
-        self.imports: dict[str, ImportPlan] = {}
 
     def plan(self, gateway: Gateway) -> Plan:
+        is_hub = gateway.role == "hub"
         return Plan(
-            version=2,
+            version=3,
             gateway=gateway.name,
             role=gateway.role,
             asn=self.fabric.asn,
@@ -114,34 +95,25 @@ class _Compiler:
             liveness=self.liveness,
             probes=self.announced.probes(gateway),
             first_hops=self.announced.first_hops(gateway, self.fabric.vrrp_advert_ms),
+            prefix_sets=self.imports.prefix_sets if is_hub else (),
+            policies=self.imports.policies.plans if is_hub else (),
+            own_view=self.imports.view(gateway) if is_hub else 0,
+            blackhole=self.fabric.blackhole,
+            underlay=self.underlay,
         )
 
     def uplink(self, uplink: Uplink) -> UplinkPlan:
-        attached = self.attached(uplink)
+        attached = self.imports.attached(uplink)
         return UplinkPlan(
             number=attached.number,
             name=uplink.name,
             interface=uplink.interface,
             address=str(attached.address),
-            address6=_text(attached.address6),
+            address6=text(attached.address6),
             circuit_class=attached.circuit_class,
             preference=attached.preference,
             bandwidth=attached.bandwidth,
             bfd=None if attached.bfd is None else BfdPlan(attached.bfd.interval_ms, attached.bfd.multiplier),
-        )
-
-    def attached(self, each: Uplink | Client) -> _Attached:
-        if each.number is None or each.address is None:
-            raise ValueError(f"{each.label} has no number or no address: allocate and check before compiling")
-        circuit_class = self.classes[each.circuit_class]
-        return _Attached(
-            each.number,
-            each.address,
-            each.address6,
-            each.circuit_class,
-            circuit_class.preference if each.preference is None else each.preference,
-            each.bandwidth,
-            bfd_of(circuit_class),
         )
 
     def announcements(self, gateway: Gateway) -> tuple[AnnouncementPlan, ...]:
@@ -149,19 +121,14 @@ class _Compiler:
         networks = self.announced.networks(gateway)
         if not networks:
             return ()
-        site, number = self.site_of(gateway)
+        site, number = self.imports.site_of(gateway)
         prefixes = tuple(map(str, networks))
         return (AnnouncementPlan(prefixes, communities.of_site(self.fabric.asn, site, number)),)
-
-    def site_of(self, member: Gateway | Client) -> tuple[Site, int]:
-        site = self.sites[member.site]
-        if site.number is None:
-            raise ValueError(f"{site.label} has no number: allocate and check before compiling")
-        return site, site.number
 
     def sessions_of(self, gateway: Gateway) -> tuple[SessionPlan, ...]:
         """Sorted by the peer's name."""
         found = [each for session in self.sessions[gateway.name] for each in self.ends(gateway, session)]
+        found += [each for peer in self.lan_peers[gateway.name] for each in self.lan_session(gateway, peer)]
         return tuple(sorted(found, key=lambda session: session.peer))
 
     def ends(self, gateway: Gateway, session: Session) -> Iterator[SessionPlan]:
@@ -182,7 +149,7 @@ class _Compiler:
                     end,
                     peer=uplink_key(peer, uplink),
                     peer_address=str(uplink.address),
-                    peer_address6=_text(uplink.address6),
+                    peer_address6=text(uplink.address6),
                     standby=True,
                 )
 
@@ -194,7 +161,7 @@ class _Compiler:
         return SessionPlan(
             peer=peer.name,
             peer_role="peer" if session.kind == "mesh" else "client" if listens else "hub",
-            peer_asn=self.fabric.asn,
+            peer_asn=(peer.asn if isinstance(peer, Client) else None) or self.fabric.asn,
             peer_address=str(speaker_address(peer)),
             local_address=str(speaker_address(gateway)),
             # A router that is not ours is dialled too: FRR, while it holds a restarting hub's routes, does not dial.
@@ -204,53 +171,47 @@ class _Compiler:
             hold_time=self.fabric.hold_time,
             restart_time=self.fabric.restart_time,
             password="",
-            imports=self.imports_of(peer) if reflects else None,
-            peer_address6=_text(speaker_address6(peer)),
+            imports=self.imports.of_client(peer) if reflects else None,
+            peer_address6=text(speaker_address6(peer)),
             peer_is_ours=isinstance(peer, Gateway),
+            view=self.imports.view(peer) if reflects else 0,
         )
 
-    def imports_of(self, client: Gateway | Client) -> ImportPlan:
-        """What every hub accepts from this client: its site's space, through its own uplinks."""
-        found = self.imports.get(client.name)
-        if found is None:
-            uplinks = client.uplinks if isinstance(client, Gateway) else (client,)
-            next_hops = [self.next_hop(client, self.attached(uplink)) for uplink in uplinks]
-            found = ImportPlan(
-                next_hops=tuple(sorted(next_hops, key=lambda each: each.number)),
-                allocations=self.allocations.get(client.site, ()),
-            )
-            self.imports[client.name] = found
-        return found
-
-    def next_hop(self, client: Gateway | Client, attached: _Attached) -> NextHopPlan:
-        site, number = self.site_of(client)
-        return NextHopPlan(
-            number=attached.number,
-            address=str(attached.address),
-            address6=_text(attached.address6),
-            preference=attached.preference,
-            large_communities=communities.of_path(
-                self.fabric.asn, site, number, attached.circuit_class, attached.number
-            ),
-            bandwidth=attached.bandwidth,
-            drained=isinstance(client, Gateway) and bool(client.drained),
+    def lan_session(self, gateway: Gateway, peer: LanPeer) -> Iterator[SessionPlan]:
+        """A session by IPv4 tells IPv4 routes only, one by IPv6 IPv6 routes: the next hop is in the LAN."""
+        families = tuple(each for each in self.families if each == f"ipv{peer.address.version}")
+        if not families:
+            return
+        yield SessionPlan(
+            peer=peer.name,
+            peer_role="lan",
+            peer_asn=peer.asn,
+            peer_address=str(peer.address),
+            local_address=str(peer.local_address),
+            passive=False,
+            families=families,
+            add_path=False,
+            hold_time=self.fabric.hold_time,
+            restart_time=self.fabric.restart_time,
+            password="",
+            imports=self.imports.of_lan_peer(peer, gateway),
+            peer_is_ours=False,
+            interface=peer.interface,
         )
 
+    @cached_property
+    def rejects(self) -> tuple[str, ...]:
+        """Beneath everything, so that no default route takes what belongs to the fabric."""
+        if not self.fabric.guard_default:
+            return ()
+        space = [each.prefix for each in self.inventory.allocations if each.tenant == GLOBAL]
+        segments = [each for each in (self.fabric.segment, self.fabric.segment6) if each is not None]
+        return _collapsed((*space, *segments))
 
-def _rejects(networks: Iterable[Network], fabric: Fabric) -> tuple[str, ...]:
-    """The declared space and the segments, in as few prefixes as it takes, IPv4 first."""
-    space = [*networks, fabric.segment, *([fabric.segment6] if fabric.segment6 is not None else [])]
-    four = collapse_addresses([each for each in space if isinstance(each, IPv4Network)])
-    six = collapse_addresses([each for each in space if isinstance(each, IPv6Network)])
+
+@lru_cache(maxsize=2)  # Space changes seldom, and a change of anything else asks again.
+def _collapsed(networks: tuple[Network, ...]) -> tuple[str, ...]:
+    """In as few prefixes as it takes, IPv4 first."""
+    four = collapse_addresses([each for each in networks if isinstance(each, IPv4Network)])
+    six = collapse_addresses([each for each in networks if isinstance(each, IPv6Network)])
     return tuple(map(str, (*four, *six)))
-
-
-def _allocations(allocations: Iterable[Allocation]) -> dict[str, tuple[AllocationPlan, ...]]:
-    found: dict[str, list[AllocationPlan]] = defaultdict(list)
-    for each in sorted(allocations, key=lambda each: network_order(each.prefix)):
-        found[each.site].append(AllocationPlan(str(each.prefix), each.longest))
-    return {site: tuple(plans) for site, plans in found.items()}
-
-
-def _text(address: Address | None) -> str | None:
-    return None if address is None else str(address)
