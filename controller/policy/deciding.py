@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from controller.inventory.matching import Origin
 from controller.inventory.model import Address
 from controller.policy.judging import Judged
-from controller.policy.matching import Origin
 
 MAX_TIERS = 4
 """As the speakers have it: the best set, and three to fall back to without a decision."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from controller.inventory.matching import Origin
 from controller.inventory.model import (
     GLOBAL,
     Address,
@@ -24,7 +25,6 @@ from controller.inventory.model import (
     network_order,
 )
 from controller.policy import communities
-from controller.policy.matching import Origin
 from controller.policy.policies import Policies
 from controller.policy.rules import Imported, Rules, Steps
 from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan, PrefixSetPlan

@@ -7,10 +7,11 @@ rules treat alike are one view, and a decision is made once for each pair of the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from controller.inventory.matching import Origin
 from controller.inventory.model import (
     GLOBAL,
     Address,
@@ -28,7 +29,6 @@ from controller.inventory.model import (
 )
 from controller.policy.deciding import Decision, Source, decide
 from controller.policy.judging import Judged, Marks, Rules, View
-from controller.policy.matching import Origin
 
 NOTHING_FAILED: frozenset[str] = frozenset()
 MEMO_LIMIT = 200_000
@@ -102,7 +102,7 @@ class Intent:
             version: sorted({p.prefixlen for p in self.groups if p.version == version}, reverse=True)
             for version in (4, 6)
         }
-        self._imported: dict[tuple[str, Marks], Judged] = {}
+        self._viewed: dict[tuple[str, View, Marks], Judged] = {}
         self._decisions: dict[tuple[View, int, frozenset[str]], Decision] = {}
 
     def _group_prefixes(self) -> None:
@@ -136,12 +136,14 @@ class Intent:
         return found
 
     def _judged(self, source: Source, view: View, marks: Marks) -> Judged:
-        imported = self._imported.get((source.key, marks))
-        if imported is None:
+        viewed = self._viewed.get((source.key, view, marks))
+        if viewed is None:
             fresh = Judged(0 if source.drained else source.preference, source.drained)
+            # Rules without a viewer act on what clients announce; a hub's own prefixes no import sees.
             imported = fresh if source.is_hub else self.rules.imported(source.origin, fresh, marks)
-            self._imported[source.key, marks] = imported
-        return self.rules.viewed(source.origin, imported, view, marks)
+            viewed = self.rules.viewed(source.origin, imported, view, marks)
+            self._viewed[source.key, view, marks] = viewed
+        return viewed
 
     def route(self, viewer: Member, prefix: Network, failed: frozenset[str] = NOTHING_FAILED) -> Route:
         """`prefix` is one that is announced: KeyError otherwise."""
@@ -153,15 +155,19 @@ class Intent:
     def lookup(self, viewer: Member, address: Address, failed: frozenset[str] = NOTHING_FAILED) -> Answer:
         """The longest prefix that has the address and that the viewer may use."""
         passed: list[Route] = []
-        for length in self._lengths[address.version]:
-            prefix = ip_network(f"{address}/{length}", strict=False)
-            if prefix not in self.groups:
-                continue
-            route = self.route(viewer, prefix, failed)
+        for route in self.covering(viewer, ip_network(address), failed):
             if route.usable:
                 return Answer(route, tuple(passed))
             passed.append(route)
         return Answer(None, tuple(passed))
+
+    def covering(self, viewer: Member, prefix: Network, failed: frozenset[str] = NOTHING_FAILED) -> Iterator[Route]:
+        """Routes to what contains `prefix`, the longest first, whether usable or not."""
+        for length in self._lengths[prefix.version]:
+            if length <= prefix.prefixlen:
+                wider = prefix.supernet(new_prefix=length)
+                if wider in self.groups:
+                    yield self.route(viewer, wider, failed)
 
     def control(self, failed: frozenset[str]) -> str:
         """What becomes of learning and telling routes, in words; "" while a hub lives.

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from controller.inventory.model import Allocation, Inventory, Network, PrefixMatch, Rule, Site
-from controller.policy.matching import (
+from controller.inventory.matching import (
     Origin,
     in_order,
     origin_matches,
     prefix_matches,
     viewer_matches,
 )
+from controller.inventory.model import Allocation, Inventory, Network, PrefixMatch, Rule, Site
 
 ANYCAST_ADD = 1_000_000
 """To LOCAL_PREF of an anycast prefix of the viewer's own region."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from controller.inventory.matching import Origin, in_order, origin_matches, viewer_matches
 from controller.inventory.model import (
     GLOBAL,
     Allocation,
@@ -22,7 +23,6 @@ from controller.inventory.model import (
     network_order,
 )
 from controller.policy import communities
-from controller.policy.matching import Origin, in_order, origin_matches, viewer_matches
 from speaker.plan import PrefixRangePlan, PrefixSetPlan, StepPlan
 
 REGION_ONLY = "told in its own region only"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.inventory.matching import Origin, in_order, in_range, origin_matches, prefix_matches, viewer_matches
 from controller.inventory.model import Action, Match, PrefixMatch, Rule, Site, Viewer
-from controller.policy.matching import Origin, in_order, in_range, origin_matches, prefix_matches, viewer_matches
 
 BERLIN = Origin("berlin-1", "berlin", "eu", ("dc", "edge"), "fiber")
 
