@@ -88,6 +88,7 @@ class Router:
             if session.source is not None:
                 self.rib.forget(session.source)
         self._plan, self._facts = plan, facts
+        self._outbound.views_changed()
         if self.rib.router_changed(facts):
             self._tell_kernel_all()
         self._judge_again()
@@ -139,7 +140,7 @@ class Router:
         if session.stale_until is not None:  # Kept for longer than that with all hubs gone: now it may speak.
             session.stale_until = max(session.stale_until, monotonic() + session.plan.restart_time)
         session.source, session.negotiated = source, event.negotiated
-        session.decoder = Decoder(event.negotiated, ibgp=True)
+        session.decoder = Decoder(event.negotiated, ibgp=not session.ebgp)
         self._stop_resend(session)
         session.asked.clear()
         session.told.clear()
@@ -249,12 +250,14 @@ class Router:
     async def pump(self) -> None:
         """Takes changes out of the RIB until there are none: to the peers and to the FIB."""
         async with self._pumping:
-            while self.rib.pending or self.rib.changed:
+            while self.rib.pending or self.rib.changed or self._outbound.moving:
                 self.rib.step()
                 changes = self.rib.take(self._slice)
                 for family, tiers, keys in self.rib.routes(changes):
                     self._refuse(family, self._fib.want_many(family, keys, tiers))
                 self._outbound.tell(changes)
+                if not self.rib.changed:
+                    self._outbound.move()
                 self._fib_moved()
                 # Room on the way to ExaBGP is waited for, a peer is not: one that reads slowly must hold nobody up.
                 # What ExaBGP keeps for it is bounded there, and beyond that its session is ended.

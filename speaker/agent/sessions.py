@@ -10,8 +10,10 @@ from ipaddress import ip_address
 from speaker.bgp.decode import Decoder
 from speaker.bgp.negotiated import Negotiated
 from speaker.plan import Plan, SessionPlan
+from speaker.rib.export import ExportGroup, View
 from speaker.rib.path import Source, SourceKind
 from speaker.rib.prefix import Family
+from speaker.rib.steps import CompiledPolicy
 
 
 class Closing(Enum):
@@ -40,7 +42,11 @@ class Session:
     asked: dict[Family, float] = field(default_factory=dict)  # Refresh wanted, not begun: when to ask again.
     stale_until: float | None = None  # When the peer's restart time is over (RFC 4724).
     lost_at: float | None = None  # Since when its paths are stale.
-    told: set[Family] = field(default_factory=set)  # It gets what changes: its resend has begun, or is done.
+    ebgp: bool = False
+    view: View | None = None
+    # It gets what changes: its resend has begun, or is done. By the last of these groups; while there are several,
+    # what it knows of a prefix may still be what one of the former ones said.
+    told: dict[Family, tuple[ExportGroup, ...]] = field(default_factory=dict)
     resends: list[tuple[Family, Closing]] = field(default_factory=list)  # Asked for and not begun; each once.
     owed: list[tuple[Family, Closing]] = field(default_factory=list)  # Resent, but the end of it is not yet said.
 
@@ -62,6 +68,12 @@ class Session:
         """It is up and has said End-of-RIB in each family."""
         return self.up and set(self.families) <= self.heard
 
+    def export_group(self, *, add_path: bool) -> ExportGroup:
+        """Whose rules decide what it is told."""
+        imports = self.plan.imports
+        own = frozenset(hop.number for hop in imports.next_hops) if self.ebgp and imports is not None else frozenset()
+        return ExportGroup(KINDS[self.plan.peer_role], add_path, self.view, self.ebgp, own)
+
     def source_for(self, router_id: bytes) -> Source:
         return Source(
             name=self.plan.peer,
@@ -76,6 +88,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._by_address: dict[str, Session] = {}
+        self._views: dict[CompiledPolicy, View] = {}
 
     def __iter__(self) -> Iterator[Session]:
         return iter(self._by_address.values())
@@ -84,14 +97,31 @@ class Sessions:
         return self._by_address.get(address)
 
     def set_plan(self, plan: Plan, now: float) -> list[Session]:
-        """Takes the sessions of `plan`. Returns those that are gone; changed ones keep their connection's state."""
+        """Takes the sessions of `plan`. Returns those that are gone; changed ones keep their connection's state.
+
+        Raises ValueError when a view has what is no community.
+        """
+        views = self._compile_views(plan)
         wanted = {session.peer_address: session for session in plan.sessions}
         gone = [self._by_address.pop(address) for address in list(self._by_address) if address not in wanted]
         for address, session_plan in wanted.items():
             reason = "standby, for when the first uplink is dead" if session_plan.standby else "not yet connected"
             known = self._by_address.setdefault(address, Session(session_plan, since=now, reason=reason))
             known.plan = session_plan
+            known.ebgp = session_plan.peer_asn != plan.asn
+            known.view = views.get(session_plan.view)
         return gone
+
+    def _compile_views(self, plan: Plan) -> dict[int, View]:
+        """By number. A view of equal steps is the one object that it was in the plan before, whatever its number."""
+        numbers = {session.view for session in plan.sessions}
+        policies = {
+            policy.number: CompiledPolicy.of(policy, plan.asn)
+            for policy in plan.policies
+            if policy.number in numbers and policy.steps
+        }
+        self._views = {policy: self._views.get(policy) or View(policy) for policy in policies.values()}
+        return {number: self._views[policy] for number, policy in policies.items()}
 
     def all_heard(self, roles: Iterable[str]) -> bool:
         """Every peer in one of these roles has said End-of-RIB for each family, by whichever of its sessions."""

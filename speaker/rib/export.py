@@ -1,14 +1,15 @@
-"""Adj-RIB-Out: what neighbours are told, as a pure function of a path set (RFC 4456, RFC 7911).
+"""Adj-RIB-Out: what neighbours are told, as a pure function of a path set (RFC 4456, RFC 7911, RFC 7947).
 
-Neighbours to whom the same is told form a group; an UPDATE is encoded once per group. So a
-client gets its own routes back, and drops them by ORIGINATOR_ID (RFC 4456 8), as any
-client of a route reflector has to.
+Neighbours to whom the same is told form a group; an UPDATE is encoded once per group. So an
+iBGP client gets its own routes back, and drops them by ORIGINATOR_ID (RFC 4456 8), as any
+client of a route reflector has to. An eBGP client is a group of its own, for it does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from speaker.rib.attributes import NO_ADVERTISE, Attributes
 from speaker.rib.decision import decide, equally_good, local_pref
@@ -16,6 +17,8 @@ from speaker.rib.facts import RouterFacts
 from speaker.rib.path import Path, PathSet, SourceKind
 from speaker.rib.pathset import MEMO_LIMIT
 from speaker.rib.prefix import Family, Key
+from speaker.rib.served import may_leave, served
+from speaker.rib.steps import MOST_PREPENDED, CompiledPolicy, evaluate
 from speaker.rib.table import Change
 
 _TOLD = {
@@ -32,12 +35,27 @@ Delta = tuple[tuple[int, ...], Exports]
 """(path ids withdrawn, what is announced)."""
 
 
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a viewer's paths go through. Compared by identity, as it stands in every group: see `agent.sessions`."""
+
+    policy: CompiledPolicy
+
+
 @dataclass(frozen=True, slots=True)
 class ExportGroup:
     """Neighbours that are told the same. `kind` is what such a neighbour is to us."""
 
     kind: SourceKind
     add_path: bool = True
+    view: View | None = None
+    ebgp: bool = False
+    own: frozenset[int] = frozenset()  # Over eBGP: numbers of its uplinks, whose paths it is not told.
+
+    @property
+    def looks_itself(self) -> bool:
+        """Whether it sees paths otherwise than we do ourselves, so that our choice is not its choice."""
+        return self.view is not None or self.ebgp
 
 
 @dataclass(slots=True)
@@ -49,13 +67,22 @@ class Batch:
     announced: list[tuple[int, Attributes, list[Key]]]
 
 
+class _Seen(NamedTuple):
+    """A path as the group sees it."""
+
+    path: Path
+    med: int | None  # What a rule says.
+    prepend: int
+
+
 class Exporter:
     """What one group is told, remembered per path set and per transition."""
 
     def __init__(self, group: ExportGroup, facts: RouterFacts) -> None:
         self.group = group
         self._facts = facts
-        self._attributes: dict[int, tuple[Path, Attributes]] = {}
+        self._seen: dict[int, tuple[Path, _Seen | None]] = {}
+        self._attributes: dict[int, tuple[_Seen, Attributes]] = {}
         self._interned: dict[Attributes, Attributes] = {}
         self._exports: dict[int, tuple[PathSet, Exports]] = {}
         self._deltas: dict[tuple[int, int], tuple[PathSet, PathSet, Delta]] = {}
@@ -65,7 +92,7 @@ class Exporter:
         memo = self._exports.get(id(pathset))
         if memo is None:
             told = self._told_each(pathset) if self.group.add_path else self._told_best(pathset)
-            exports = tuple((path_id, self._sent(path)) for path_id, path in sorted(told.items()))
+            exports = tuple((path_id, self._sent(seen)) for path_id, seen in sorted(told.items()))
             if len(self._exports) >= MEMO_LIMIT:
                 self._exports.clear()
             self._exports[id(pathset)] = memo = pathset, exports
@@ -75,20 +102,24 @@ class Exporter:
         """What to say to a group that was told about `old`, so that it knows `new`."""
         memo = self._deltas.get((id(old), id(new)))
         if memo is None:
-            before, after = dict(self.exports(old)), dict(self.exports(new))
-            gone = tuple(path_id for path_id in before if path_id not in after)
-            told = tuple((path_id, sent) for path_id, sent in after.items() if before.get(path_id) != sent)
             if len(self._deltas) >= MEMO_LIMIT:
                 self._deltas.clear()
-            self._deltas[id(old), id(new)] = memo = old, new, (gone, told)
+            self._deltas[id(old), id(new)] = memo = old, new, _delta((self.exports(old),), self.exports(new))
         return memo[2]
 
-    def batches(self, changes: Iterable[Change]) -> list[Batch]:
-        """What to say about `changes`, which must be of one `take`: each key at most once. One batch per family."""
+    def batches(self, changes: Iterable[Change], formers: Sequence[Exporter] = ()) -> list[Batch]:
+        """What to say about `changes`, which must be of one `take`: each key at most once. One batch per family.
+
+        With `formers` to those who know of each key what we, or any of these, said of its old path set. So whose
+        view changes is led from one exporter to the next, by changes from a path set to the same one.
+        """
         withdrawn: dict[tuple[Family, int], list[Key]] = {}
         announced: dict[tuple[Family, int, int], tuple[Attributes, list[Key]]] = {}
         for family, old, new, keys in changes:
-            gone, told = self.delta(old, new)
+            if formers:
+                gone, told = _delta([each.exports(old) for each in (*formers, self)], self.exports(new))
+            else:
+                gone, told = self.delta(old, new)
             for path_id in gone:
                 withdrawn.setdefault((family, path_id), []).extend(keys)
             for path_id, attributes in told:
@@ -100,35 +131,69 @@ class Exporter:
             batches.setdefault(family, Batch(family, [], [])).announced.append((path_id, attributes, keys))
         return list(batches.values())
 
-    def _told_each(self, pathset: PathSet) -> dict[int, Path]:
+    def _told_each(self, pathset: PathSet) -> dict[int, _Seen]:
         """One path per uplink: our own or a client's before another hub's copy, the better one of two alike."""
-        told: dict[int, Path] = {}
+        told: dict[int, _Seen] = {}
         for kind in _TOLD[self.group.kind]:
-            by_uplink: dict[int, list[Path]] = {}
+            by_uplink: dict[int, list[_Seen]] = {}
             for path in pathset:
-                if path.source.kind is kind and path.uplink not in told and _may_be_told(path):
-                    by_uplink.setdefault(path.uplink, []).append(path)
-            told |= {uplink: equally_good(paths)[0] for uplink, paths in by_uplink.items()}
+                if path.source.kind is kind and path.uplink not in told and (seen := self._see(path)) is not None:
+                    by_uplink.setdefault(path.uplink, []).append(seen)
+            told |= {uplink: _best(seen) for uplink, seen in by_uplink.items()}
         return told
 
-    def _told_best(self, pathset: PathSet) -> dict[int, Path]:
-        """Without ADD-PATH: the path that we ourselves prefer, if it is one for this group, else none."""
-        best = decide(pathset, 1).best
-        if best is None or best.source.kind not in _TOLD[self.group.kind] or not _may_be_told(best):
-            return {}
-        return {0: best}
+    def _told_best(self, pathset: PathSet) -> dict[int, _Seen]:
+        """Without ADD-PATH: the path that we ourselves prefer, if it is one for this group, else none.
 
-    def _sent(self, path: Path) -> Attributes:
-        memo = self._attributes.get(id(path))
+        For a viewer the best of what it may see, our own prefixes among it (RFC 7947 2.3.2: no path is hidden).
+        """
+        kinds = _TOLD[self.group.kind]
+        if self.group.looks_itself:
+            visible = [seen for path in pathset if path.source.kind in kinds and (seen := self._see(path)) is not None]
+            return {0: _best(visible)} if visible else {}
+        best = decide(pathset, 1).best
+        if best is None or best.source.kind not in kinds:
+            return {}
+        seen = self._see(best)
+        return {} if seen is None else {0: seen}
+
+    def _see(self, path: Path) -> _Seen | None:
+        """`path` in the eyes of the group; None when it is not told."""
+        memo = self._seen.get(id(path))
         if memo is None:
-            attributes = self._reflected(path)
+            if len(self._seen) >= MEMO_LIMIT:
+                self._seen.clear()
+            self._seen[id(path)] = memo = path, self._look(path)
+        return memo[1]
+
+    def _look(self, path: Path) -> _Seen | None:
+        group = self.group
+        if path.rejected or (group.ebgp and path.uplink in group.own):
+            return None
+        seen = _Seen(path, None, path.prepend) if group.view is None else _through(group.view.policy, path)
+        if seen is None:
+            return None
+        if not group.ebgp:
+            # NO_EXPORT passes, as this is an iBGP session (RFC 1997).
+            return None if NO_ADVERTISE in seen.path.attributes.communities else seen
+        if not may_leave(seen.path.attributes):
+            return None
+        return seen if seen.med is not None else seen._replace(med=_med_by_import(path))
+
+    def _sent(self, seen: _Seen) -> Attributes:
+        memo = self._attributes.get(id(seen))
+        if memo is None:
+            attributes = self._served(seen) if self.group.ebgp else self._reflected(seen.path)
             if len(self._interned) >= MEMO_LIMIT:
                 self._interned.clear()
             attributes = self._interned.setdefault(attributes, attributes)
             if len(self._attributes) >= MEMO_LIMIT:
                 self._attributes.clear()
-            self._attributes[id(path)] = memo = path, attributes
+            self._attributes[id(seen)] = memo = seen, attributes
         return memo[1]
+
+    def _served(self, seen: _Seen) -> Attributes:
+        return served(seen.path.attributes, self._facts.asn, seen.med, seen.prepend)
 
     def _reflected(self, path: Path) -> Attributes:
         """The attributes on the wire. The next hop is never touched."""
@@ -146,6 +211,32 @@ class Exporter:
         )
 
 
-def _may_be_told(path: Path) -> bool:
-    """NO_EXPORT passes, as these are iBGP sessions (RFC 1997)."""
-    return not path.rejected and NO_ADVERTISE not in path.attributes.communities
+def _delta(known: Iterable[Exports], told: Exports) -> Delta:
+    """What to say to one who knows one of `known`, whichever, so that it knows `told` and nothing else."""
+    possible, after = [dict(each) for each in known], dict(told)
+    gone = dict.fromkeys(path_id for before in possible for path_id in before if path_id not in after)
+    new = tuple((path_id, sent) for path_id, sent in told if any(each.get(path_id) != sent for each in possible))
+    return tuple(gone), new
+
+
+def _best(candidates: list[_Seen]) -> _Seen:
+    best = equally_good([seen.path for seen in candidates])[0]
+    return next(seen for seen in candidates if seen.path is best)
+
+
+def _through(policy: CompiledPolicy, path: Path) -> _Seen | None:
+    """`path` as `policy` leaves it; None when it denies it."""
+    verdict = evaluate(policy, path.attributes, path.marks)
+    if verdict.attributes is None:
+        return None
+    # Did a rule say that MED, or was it there? Asked once more where there was none.
+    ruled = evaluate(policy, replace(path.attributes, med=None), path.marks).attributes
+    med = None if ruled is None else ruled.med
+    return _Seen(replace(path, attributes=verdict.attributes), med, min(path.prepend + verdict.prepend, MOST_PREPENDED))
+
+
+def _med_by_import(path: Path) -> int | None:
+    """The MED that a rule set when the path came in. Another hub does not tell us whether it was one, or the client."""
+    if path.source.kind is not SourceKind.CLIENT or path.received is None:
+        return None
+    return path.attributes.med if path.attributes.med != path.received.med else None

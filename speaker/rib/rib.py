@@ -6,7 +6,7 @@ until it says there is no more to do, and takes `changes` to neighbours and kern
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from speaker.plan import Plan
@@ -183,15 +183,24 @@ class Rib:
                 routes.setdefault((family, id(tiers)), (family, tiers or None, []))[2].extend(keys)
         return list(routes.values())
 
-    def batches(self, group: ExportGroup, changes: Iterable[Change]) -> list[Batch]:
-        """What `changes` mean for the neighbours of `group`: one batch per family, ready to be encoded."""
-        return self.exporter(group).batches(changes)
+    def batches(
+        self, group: ExportGroup, changes: Iterable[Change], formers: Iterable[ExportGroup] = ()
+    ) -> list[Batch]:
+        """What `changes` mean for the neighbours of `group`: one batch per family, ready to be encoded.
+
+        `formers`: the groups that they may have been told by until now, see `Exporter.batches`.
+        """
+        return self.exporter(group).batches(changes, tuple(map(self.exporter, formers)))
 
     def exporter(self, group: ExportGroup) -> Exporter:
         exporter = self._exporters.get(group)
         if exporter is None:
             exporter = self._exporters[group] = Exporter(group, self.router)
         return exporter
+
+    def keep_exporters(self, groups: Collection[ExportGroup]) -> None:
+        """Forget those of other groups, with all that they remember."""
+        self._exporters = {group: exporter for group, exporter in self._exporters.items() if group in groups}
 
     def everything(self, family: Family, rows: int = SLICE_ROWS) -> Iterator[list[Change]]:
         """All rows, `rows` at a time, as changes from nothing: what a neighbour that came up is told by `batches`.

@@ -1,0 +1,105 @@
+"""What an eBGP client is told: RFC 7947, and RFC 4271 5.1 for what does not cross the border."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from speaker.rib.attributes import (
+    AS_CONFED_SEQUENCE,
+    AS_SEQUENCE,
+    NO_ADVERTISE,
+    NO_EXPORT,
+    NO_EXPORT_SUBCONFED,
+    Attributes,
+)
+from speaker.rib.export import Exporter, ExportGroup
+from speaker.rib.path import Path, SourceKind
+from tests.speaker.rib.given import ASN, FACTS, HUBS, LOCAL, PEERS, bandwidth, hop, path
+
+CLIENT, OTHER_CLIENT, PEER, _ = PEERS
+THEIRS = ((AS_SEQUENCE, (65001, 65003)),)
+
+
+def told(*paths: Path, add_path: bool = True, own: frozenset[int] = frozenset()) -> dict[int, Attributes]:
+    return dict(Exporter(ExportGroup(SourceKind.CLIENT, add_path, None, True, own), FACTS).exports(paths))
+
+
+def test_a_path_of_the_fabric_gets_its_as_once_and_a_med_instead_of_preference() -> None:
+    inside = path(
+        CLIENT, 3, local_pref=200, originator_id=hop(9), cluster_list=(hop(8),), large_communities=((1, 2, 3),)
+    )
+    assert told(inside) == {
+        3: Attributes(
+            next_hop=hop(3), as_path=((AS_SEQUENCE, (ASN,)),), med=2**32 - 201, large_communities=((1, 2, 3),)
+        )
+    }
+
+
+@pytest.mark.parametrize("source", [LOCAL, CLIENT, PEER], ids=lambda source: source.name)
+def test_whoever_it_was_learnt_from(source: object) -> None:
+    assert told(path(source, 3))[3].as_path == ((AS_SEQUENCE, (ASN,)),)  # type: ignore[arg-type]
+
+
+def test_nothing_of_a_hub_that_reflects_to_us() -> None:
+    assert told(path(HUBS[0], 3)) == {}
+
+
+def test_the_as_path_of_another_client_is_not_touched() -> None:
+    assert told(path(CLIENT, 3, as_path=THEIRS))[3].as_path == THEIRS
+
+
+def test_confederations_end_at_the_border() -> None:
+    inside = ((AS_CONFED_SEQUENCE, (65100,)),)
+    assert told(path(CLIENT, 3, as_path=(*inside, *THEIRS)))[3].as_path == THEIRS
+    assert told(path(CLIENT, 3, as_path=inside))[3].as_path == ((AS_SEQUENCE, (ASN,)),)
+
+
+def test_the_better_path_has_the_lower_med_and_no_preference_is_the_usual_one() -> None:
+    meds = {
+        number: sent.med
+        for number, sent in told(path(CLIENT, 3, local_pref=0), path(PEER, 4), path(CLIENT, 5, local_pref=150)).items()
+    }
+    assert meds == {3: 2**32 - 1, 4: 2**32 - 101, 5: 2**32 - 151}
+
+
+def test_a_clients_own_med_is_no_rule() -> None:
+    received = Attributes(next_hop=hop(3), med=7)
+    as_received = replace(path(CLIENT, 3, med=7), received=received)
+    assert told(as_received)[3].med == 2**32 - 101
+    assert told(replace(as_received, source=PEER))[3].med == 2**32 - 101
+    assert told(path(CLIENT, 3, med=7))[3].med == 2**32 - 101
+
+
+def test_a_med_that_a_rule_set_at_import_is_told() -> None:
+    ruled = replace(path(CLIENT, 3, med=50), received=Attributes(next_hop=hop(3), med=7))
+    assert told(ruled)[3].med == 50
+
+
+@pytest.mark.parametrize("community", [NO_EXPORT, NO_ADVERTISE, NO_EXPORT_SUBCONFED])
+@pytest.mark.parametrize("add_path", [True, False])
+def test_what_shall_not_leave_is_not_told_and_hides_nothing(community: int, add_path: bool) -> None:
+    marked, plain = path(CLIENT, 3, local_pref=200, communities=(community,)), path(OTHER_CLIENT, 4)
+    assert told(marked, add_path=add_path) == {}
+    assert [sent.next_hop for sent in told(marked, plain, add_path=add_path).values()] == [hop(4)]
+
+
+@pytest.mark.parametrize("add_path", [True, False])
+def test_its_own_paths_are_not_told_back_and_hide_nothing(add_path: bool) -> None:
+    own, other = path(CLIENT, 11, local_pref=200), path(OTHER_CLIENT, 12)
+    by_way_of_a_hub = path(PEER, 11, local_pref=200, originator_id=hop(11))
+    for mine in (own, by_way_of_a_hub):
+        assert told(mine, add_path=add_path, own=frozenset({11})) == {}
+        found = told(mine, other, add_path=add_path, own=frozenset({11}))
+        assert [sent.next_hop for sent in found.values()] == [hop(12)]
+
+
+def test_extended_communities_that_are_not_transitive_stay_inside() -> None:
+    target = b"\0\2ABCDEF"
+    assert told(path(CLIENT, 3, extended_communities=(bandwidth(1e6), target)))[3].extended_communities == (target,)
+
+
+def test_without_add_path_our_own_prefix_is_a_path_like_others() -> None:
+    """It is the first choice of our kernel only."""
+    assert told(path(LOCAL, 1, local_pref=50), path(CLIENT, 3, local_pref=60), add_path=False)[0].next_hop == hop(3)
