@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from controller.inventory import rules_effect as effect
 from controller.inventory import rules_liveness as liveness
 from controller.inventory import rules_members as members
+from controller.inventory import rules_order as order
+from controller.inventory import rules_peers as peers
+from controller.inventory import rules_policy as policy
 from controller.inventory import rules_space as space
 from controller.inventory.findings import Finding
 from controller.inventory.model import Inventory
@@ -36,10 +40,21 @@ RULES: tuple[Rule, ...] = (
     space.prefix_not_allocated,
     space.prefix6_without_segment6,
     space.wrong_gateway,
+    space.space_on_underlay,
     liveness.bad_first_hop,
     liveness.shared_first_hop,
     liveness.unused_first_hop,
     liveness.bfd_packet_budget,
+    peers.asn_of_the_fabric,
+    peers.unknown_gateway,
+    peers.lan_peer_address,
+    peers.lan_peer_twice,
+    peers.lan_peer_on_uplink,
+    policy.unknown_names,
+    policy.communities_of_the_fabric,
+    order.unreachable,
+    order.contradictory,
+    effect.without_effect,
 )
 
 

@@ -174,12 +174,13 @@ def two_owners(inventory: Inventory) -> Iterator[Finding]:
 
 
 def name_of_two(inventory: Inventory) -> Iterator[Finding]:
-    """Sessions and reports know gateways and clients by their names alone."""
-    gateways = {gateway.name for gateway in inventory.gateways}
-    for client in inventory.clients:
-        if client.name in gateways:
-            message = f"gateway {client.name} has this name too: use `leyline rename` on one of them"
-            yield Finding(client.label, "name-taken", message, field="name")
+    """Sessions and reports know gateways, clients and LAN peers by their names alone."""
+    first: dict[str, str] = {}
+    for each in (*inventory.gateways, *inventory.clients, *inventory.lan_peers):
+        other = first.setdefault(each.name, each.label)
+        if other != each.label:
+            message = f"{other} has this name too: use `leyline rename` on one of them"
+            yield Finding(each.label, "name-taken", message, field="name")
 
 
 def bad_address(inventory: Inventory) -> Iterator[Finding]:
@@ -211,7 +212,12 @@ def same_community(inventory: Inventory) -> Iterator[Finding]:
     """Two names of one kind must not become one large community."""
     regions = ((region.label, region.name) for region in inventory.regions)
     classes = ((each.label, each.name) for each in circuit_classes(inventory).values())
-    tags = sorted({(f"site {site.name}", tag) for site in inventory.sites for tag in site.tags})
+    tags = sorted(
+        {
+            *((site.label, tag) for site in inventory.sites for tag in site.tags),
+            *((rule.label, tag) for rule in inventory.rules for tag in rule.match.tags),
+        }
+    )
     for owners in (regions, classes, tags):
         first: dict[int, str] = {}
         for label, name in owners:

@@ -15,10 +15,12 @@ def _space(inventory: Inventory) -> tuple[Allocation | Prefix, ...]:
 
 
 def other_tenant(inventory: Inventory) -> Iterator[Finding]:
-    for each in _space(inventory):
-        if each.tenant != GLOBAL:
-            message = f"tenant {each.tenant}: this release has only the tenant {GLOBAL}; leave the field out"
-            yield Finding(each.label, "tenant-unknown", message, field="tenant")
+    used = [(each.label, each.tenant, "tenant") for each in (*_space(inventory), *inventory.assertions)]
+    used += [(rule.label, rule.match.tenant, "match") for rule in inventory.rules]
+    for label, tenant, field in used:
+        if tenant != GLOBAL:
+            message = f"tenant {tenant}: this release has only the tenant {GLOBAL}; leave the field out"
+            yield Finding(label, "tenant-unknown", message, field=field)
 
 
 def unroutable_space(inventory: Inventory) -> Iterator[Finding]:
@@ -46,7 +48,7 @@ def allocation_on_segment(inventory: Inventory) -> Iterator[Finding]:
 
 
 def overlapping_allocations(inventory: Inventory) -> Iterator[Finding]:
-    """Between sites; within one site a longer one may stand inside a shorter one.
+    """Between sites, but for anycast; within one site a longer one may stand inside a shorter one.
 
     One sweep in address order: `around` holds the allocations that the current one may stand in.
     """
@@ -55,14 +57,29 @@ def overlapping_allocations(inventory: Inventory) -> Iterator[Finding]:
     for each in sorted(routable, key=lambda each: (each.tenant, network_order(each.prefix), each.site)):
         while around and not _inside(each, around[-1]):
             around.pop()
-        outer = next((other for other in reversed(around) if other.site != each.site), None)
-        if outer is not None:
-            message = (
-                f"{each.prefix} overlaps {outer.prefix} of site {outer.site}:"
-                " address space belongs to one site; move or shrink one of them"
-            )
-            yield Finding(each.label, "allocation-overlap", message, field="prefix")
-        around.append(each)
+        strangers = (other for other in reversed(around) if other.site != each.site and not _shared(each, other))
+        if (outer := next(strangers, None)) is not None:
+            code, why = _overlap(each, outer)
+            message = f"{each.prefix} overlaps {outer.prefix} of site {outer.site}: {why}"
+            yield Finding(each.label, code, message, field="prefix")
+        # Of those that share a prefix two are enough: whatever stands inside them is a stranger to one of the two.
+        if not all(_shared(each, other) for other in around[-2:]) or len(around) < 2:
+            around.append(each)
+
+
+def _shared(one: Allocation, other: Allocation) -> bool:
+    """Anycast: the very same prefix of several sites, and all of them say so."""
+    return one.anycast and other.anycast and one.prefix == other.prefix and one.tenant == other.tenant
+
+
+def _overlap(each: Allocation, outer: Allocation) -> tuple[str, str]:
+    """Code, and the way out."""
+    if not (each.anycast or outer.anycast):
+        return "allocation-overlap", "address space belongs to one site; move or shrink one of them"
+    if each.prefix != outer.prefix:
+        return "anycast-mismatch", "anycast is one prefix, the same at every site; give all of them the same"
+    plain = outer if each.anycast else each
+    return "anycast-mismatch", f"all sites of an anycast prefix say so; set anycast: true at site {plain.site} too"
 
 
 def _inside(inner: Allocation, outer: Allocation) -> bool:
@@ -138,3 +155,33 @@ def wrong_gateway(inventory: Inventory) -> Iterator[Finding]:
                 f"gateway {name} is of site {sites[name]}, not {prefix.site}: only its own gateways can announce it"
             )
             yield Finding(prefix.label, "gateway-of-another-site", message, field="gateways")
+
+
+def space_on_underlay(inventory: Inventory) -> Iterator[Finding]:
+    """What covers an address that ZeroTier runs over, or is inside, would capture its packets: hubs refuse it."""
+    fabric = inventory.fabric
+    if fabric is None:
+        return
+    for underlay in fabric.underlay:
+        if underlay.prefixlen == 0:
+            message = f"{underlay} is everything, so nothing could be announced: name the addresses that are meant"
+            yield Finding(fabric.label, "default-route", message, field="underlay")
+            continue
+        for field, segment in (("segment", fabric.segment), ("segment6", fabric.segment6)):
+            if segment is not None and underlay.overlaps(segment):
+                message = f"{underlay} overlaps the {field} {segment}: ZeroTier runs over other addresses than its own"
+                yield Finding(fabric.label, "underlay-overlap", message, field="underlay")
+        yield from _on_underlay(inventory, underlay)
+
+
+def _on_underlay(inventory: Inventory, underlay: Network) -> Iterator[Finding]:
+    """An allocation may be around it: its other prefixes can be announced."""
+    refused: list[Allocation | Prefix] = [each for each in inventory.prefixes if each.prefix.overlaps(underlay)]
+    refused += [each for each in inventory.allocations if _is_part(each.prefix, underlay)]
+    for each in refused:
+        message = f"{each.prefix} and the underlay {underlay} overlap, so hubs refuse it: use other space"
+        yield Finding(each.label, "underlay-overlap", message, field="prefix")
+
+
+def _is_part(inner: Network, outer: Network) -> bool:
+    return inner.version == outer.version and inner.overlaps(outer) and inner.prefixlen >= outer.prefixlen

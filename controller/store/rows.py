@@ -15,18 +15,21 @@ from typing import Any
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import Table
 
-from controller.inventory import fields
+from controller.inventory import fields, fields_policy
 from controller.inventory.document import order, plain_value
 from controller.inventory.model import (
     Allocation,
+    Assertion,
     CircuitClass,
     Client,
     Fabric,
     Gateway,
     Inventory,
+    LanPeer,
     Object,
     Prefix,
     Region,
+    Rule,
     Site,
     Uplink,
 )
@@ -57,7 +60,13 @@ def _rows(each: Object) -> Iterator[tuple[Table, Row]]:
         case Allocation():
             yield (
                 tables.allocations,
-                {"site": each.site, "tenant": each.tenant, "prefix": str(each.prefix), "longest": each.longest},
+                {
+                    "site": each.site,
+                    "tenant": each.tenant,
+                    "prefix": str(each.prefix),
+                    "longest": each.longest,
+                    "anycast": each.anycast,
+                },
             )
         case Gateway():
             yield (
@@ -78,7 +87,7 @@ def _rows(each: Object) -> Iterator[tuple[Table, Row]]:
                 )
         case Client():
             yield tables.attachments, _attachment(each)
-            yield tables.clients, {"name": each.name, "site": each.site, "number": each.number}
+            yield tables.clients, {"name": each.name, "site": each.site, "number": each.number, "asn": each.asn}
         case Site():
             yield (
                 tables.sites,
@@ -88,15 +97,23 @@ def _rows(each: Object) -> Iterator[tuple[Table, Row]]:
                     "number": each.number,
                     "provider": each.provider,
                     "tags": json.dumps(each.tags),
+                    "max_prefixes": each.max_prefixes,
                 },
             )
         case Region():
-            yield tables.regions, {"name": each.name}
+            yield tables.regions, {"name": each.name, "closed": each.closed}
         case CircuitClass():
             yield (
                 tables.circuit_classes,
                 {"name": each.name, "preference": each.preference, "bfd": _json(each.bfd)},
             )
+        case LanPeer():
+            yield tables.lan_peers, _lan_peer(each)
+        case Rule():
+            parts = {"match": _json(each.match), "viewer": _json(each.viewer), "action": _json(each.action)}
+            yield tables.rules, {"name": each.name, "order": each.order, **parts}
+        case Assertion():
+            yield tables.assertions, _assertion(each)
         case Fabric():
             yield tables.fabric, _fabric(each)
 
@@ -117,6 +134,32 @@ def _fabric(fabric: Fabric) -> Row:
         "bfd_max_sessions": fabric.bfd_max_sessions,
         "hubless_seconds": fabric.hubless_seconds,
         "vrrp_advert_ms": fabric.vrrp_advert_ms,
+        "guard_default": fabric.guard_default,
+        "blackhole": fabric.blackhole,
+        "underlay": _json(fabric.underlay),
+    }
+
+
+def _lan_peer(each: LanPeer) -> Row:
+    return {
+        "name": each.name,
+        "gateway": each.gateway,
+        "asn": each.asn,
+        "interface": each.interface,
+        "address": str(each.address),
+        "local_address": str(each.local_address),
+    }
+
+
+def _assertion(each: Assertion) -> Row:
+    return {
+        "name": each.name,
+        "sites": _json(each.sites),
+        "prefix": _text(each.prefix),
+        "tenant": each.tenant,
+        "reaches": each.reaches,
+        "never_over": _json(each.never_over),
+        "survives": each.survives,
     }
 
 
@@ -155,17 +198,18 @@ def inventory_of(fetched: Fetched) -> Inventory:
         announcers[row.site, row.tenant, row.prefix].append(row.gateway)
     return Inventory(
         fabric=next((_fabric_of(row) for row in fetched[tables.fabric]), None),
-        regions=_in_order(Region(row.name) for row in fetched[tables.regions]),
+        regions=_in_order(Region(row.name, row.closed) for row in fetched[tables.regions]),
         circuit_classes=_in_order(
             CircuitClass(row.name, row.preference, _from_json(row.bfd, fields.bfd))
             for row in fetched[tables.circuit_classes]
         ),
         sites=_in_order(
-            Site(row.name, row.region, row.number, row.provider, tuple(json.loads(row.tags)))
+            Site(row.name, row.region, row.number, row.provider, tuple(json.loads(row.tags)), row.max_prefixes)
             for row in fetched[tables.sites]
         ),
         allocations=_in_order(
-            Allocation(row.site, ip_network(row.prefix), row.longest, row.tenant) for row in fetched[tables.allocations]
+            Allocation(row.site, ip_network(row.prefix), row.longest, row.tenant, row.anycast)
+            for row in fetched[tables.allocations]
         ),
         prefixes=_in_order(
             Prefix(
@@ -184,8 +228,11 @@ def inventory_of(fetched: Fetched) -> Inventory:
             for row in fetched[tables.gateways]
         ),
         clients=_in_order(
-            Client(name=row.name, site=row.site, **attached[row.number]) for row in fetched[tables.clients]
+            Client(name=row.name, site=row.site, asn=row.asn, **attached[row.number]) for row in fetched[tables.clients]
         ),
+        lan_peers=_in_order(_lan_peer_of(row) for row in fetched[tables.lan_peers]),
+        rules=_in_order(_rule_of(row) for row in fetched[tables.rules]),
+        assertions=_in_order(_assertion_of(row) for row in fetched[tables.assertions]),
     )
 
 
@@ -208,6 +255,37 @@ def _fabric_of(row: SqlRow[Any]) -> Fabric:
         row.bfd_max_sessions,
         row.hubless_seconds,
         row.vrrp_advert_ms,
+        row.guard_default,
+        row.blackhole,
+        _from_json(row.underlay, fields_policy.networks),
+    )
+
+
+def _lan_peer_of(row: SqlRow[Any]) -> LanPeer:
+    return LanPeer(
+        row.name, row.gateway, ip_address(row.address), row.asn, row.interface, ip_address(row.local_address)
+    )
+
+
+def _rule_of(row: SqlRow[Any]) -> Rule:
+    return Rule(
+        row.name,
+        _from_json(row.action, fields_policy.ACTION),
+        _from_json(row.match, fields_policy.MATCH),
+        _from_json(row.viewer, fields_policy.VIEWER),
+        row.order,
+    )
+
+
+def _assertion_of(row: SqlRow[Any]) -> Assertion:
+    return Assertion(
+        row.name,
+        _from_json(row.sites, fields.names),
+        None if row.prefix is None else ip_network(row.prefix),
+        row.reaches,
+        _from_json(row.never_over, fields.names),
+        row.survives,
+        row.tenant,
     )
 
 

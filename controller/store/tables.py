@@ -20,6 +20,7 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     ForeignKeyConstraint,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -27,6 +28,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
+    true,
 )
 
 metadata = MetaData(
@@ -62,10 +65,18 @@ fabric = Table(
     Column("bfd_max_sessions", Integer, nullable=False, server_default="256"),
     Column("hubless_seconds", Integer, nullable=False, server_default="86400"),
     Column("vrrp_advert_ms", Integer, nullable=False, server_default="1000"),
+    Column("guard_default", Boolean, nullable=False, server_default=true()),
+    Column("blackhole", Boolean, nullable=False, server_default=false()),
+    Column("underlay", Text, nullable=False, server_default="[]"),  # JSON list
     CheckConstraint("id = 1", name="one"),
 )
 
-regions = Table("regions", metadata, Column("name", Text, primary_key=True))
+regions = Table(
+    "regions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("closed", Boolean, nullable=False, server_default=false()),
+)
 
 circuit_classes = Table(
     "circuit_classes",
@@ -83,6 +94,7 @@ sites = Table(
     Column("number", BigInteger, nullable=False, unique=True),
     Column("provider", Text, nullable=False),
     Column("tags", Text, nullable=False),  # JSON list
+    Column("max_prefixes", BigInteger, nullable=False, server_default="0"),
 )
 
 allocations = Table(
@@ -92,7 +104,15 @@ allocations = Table(
     Column("tenant", Text, primary_key=True),
     Column("prefix", Text, primary_key=True),
     Column("longest", Integer, nullable=False),
-    UniqueConstraint("tenant", "prefix"),
+    Column("anycast", Boolean, nullable=False, server_default=false()),
+)
+Index(
+    "ix_allocations_tenant_prefix",
+    allocations.c.tenant,
+    allocations.c.prefix,
+    unique=True,
+    sqlite_where=text("NOT anycast"),
+    postgresql_where=text("NOT anycast"),
 )
 
 gateways = Table(
@@ -162,6 +182,42 @@ clients = Table(
     Column("name", Text, primary_key=True),
     Column("site", Text, _refers_to("sites.name"), nullable=False),
     Column("number", Integer, _refers_to("attachments.number"), nullable=False, unique=True),
+    Column("asn", BigInteger),
+)
+
+lan_peers = Table(
+    "lan_peers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("gateway", Text, _refers_to("gateways.name"), nullable=False),
+    Column("asn", BigInteger, nullable=False),
+    Column("interface", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("local_address", Text, nullable=False),
+    UniqueConstraint("gateway", "address"),
+)
+
+rules = Table(
+    "rules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("order", Integer, nullable=False),
+    # JSON, as in the document: they are read whole, and what they refer to is for the checks.
+    Column("match", Text, nullable=False),
+    Column("viewer", Text),
+    Column("action", Text, nullable=False),
+)
+
+assertions = Table(
+    "assertions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("sites", Text, nullable=False),  # JSON list
+    Column("prefix", Text),
+    Column("tenant", Text, nullable=False),
+    Column("reaches", Boolean, nullable=False),
+    Column("never_over", Text, nullable=False),  # JSON list
+    Column("survives", Text, nullable=False),
 )
 
 INVENTORY = (
@@ -176,6 +232,9 @@ INVENTORY = (
     attachments,
     uplinks,
     clients,
+    lan_peers,
+    rules,
+    assertions,
 )
 """In the order in which rows go in; they come out in reverse."""
 

@@ -105,12 +105,21 @@ def test_the_step_back_and_forth_keeps_data(empty: Database) -> None:
     with empty.write() as connection:
         connection.execute(text("INSERT INTO regions (name) VALUES ('eu')"))
         connection.execute(text("INSERT INTO circuit_classes (name, preference, bfd) VALUES ('gold', 3, '\"fast\"')"))
+        connection.execute(
+            text("INSERT INTO sites (name, region, number, provider, tags) VALUES ('a', 'eu', 1, '', '')")
+        )
+        connection.execute(
+            text(
+                "INSERT INTO allocations (site, tenant, prefix, longest, anycast) VALUES ('a', 'global', 'p', 24, true)"
+            )
+        )
     for target in ("0001", "head"):
         with _one_transaction(empty) as connection:
             (command.downgrade if target == "0001" else command.upgrade)(_config(connection), target)
     check_drift(empty)
     with empty.read() as connection:
         assert connection.execute(text("SELECT name, preference, bfd FROM circuit_classes")).one() == ("gold", 3, None)
+        assert connection.execute(text("SELECT site, prefix, anycast FROM allocations")).one() == ("a", "p", False)
     empty.close()
 
 

@@ -21,20 +21,25 @@ SMALL: Document = {
         "bfd_max_sessions": 4,
         "hubless_seconds": 5,
         "vrrp_advert_ms": 60,
+        "guard_default": False,
+        "blackhole": True,
+        "underlay": ["192.0.2.0/24", "2001:db8:ffff::/48"],
     },
-    "regions": [{"name": "eu"}],
+    "regions": [{"name": "eu"}, {"name": "us", "closed": True}],
     "circuit_classes": [
         {"name": "gold", "preference": 300, "bfd": {"interval_ms": 250, "multiplier": 4}},
         {"name": "dark", "preference": 10, "bfd": "off"},
     ],
     "sites": [
         {"name": "berlin", "region": "eu", "provider": "acme", "tags": ["dc", "edge"]},
-        {"name": "paris", "region": "eu", "number": 7},
+        {"name": "paris", "region": "eu", "number": 7, "max_prefixes": 100},
     ],
     "allocations": [
         {"site": "berlin", "prefix": "10.1.0.0/16"},
         {"site": "paris", "prefix": "10.2.0.0/16", "longest": 26},
         {"site": "paris", "prefix": "2001:db8:2::/48"},
+        {"site": "berlin", "prefix": "10.9.0.0/24", "anycast": True},
+        {"site": "paris", "prefix": "10.9.0.0/24", "anycast": True},
     ],
     "prefixes": [
         {"site": "berlin", "prefix": "10.1.1.0/24"},
@@ -78,7 +83,57 @@ SMALL: Document = {
             "uplinks": [{"name": "wan", "node_id": "a000000004", "interface": "zt0", "circuit_class": "fiber"}],
         },
     ],
-    "clients": [{"name": "frr1", "site": "berlin", "node_id": "b000000001", "circuit_class": "fiber", "number": 90}],
+    "clients": [
+        {
+            "name": "frr1",
+            "site": "berlin",
+            "node_id": "b000000001",
+            "circuit_class": "fiber",
+            "number": 90,
+            "asn": 65010,
+        }
+    ],
+    "lan_peers": [
+        {
+            "name": "core",
+            "gateway": "paris-1",
+            "asn": 65001,
+            "interface": "lan0",
+            "address": "2001:db8:2:1::2",
+            "local_address": "2001:db8:2:1::1",
+        },
+    ],
+    "rules": [
+        {
+            "name": "all-of-it",
+            "match": {
+                "sites": ["paris"],
+                "regions": ["eu"],
+                "tags": ["dc"],
+                "gateways": ["frr1", "paris-1"],
+                "circuit_classes": ["lte"],
+                "prefixes": ["10.0.0.0/8 ge 16 le 24", "2001:db8::/32 le 64"],
+                "communities": ["65000:1", "4200000000:1:7"],
+            },
+            "viewer": {"sites": ["berlin"], "regions": ["eu"], "tags": ["edge"]},
+            "action": {
+                "preference": 120,
+                "preference_add": -5,
+                "add_communities": ["65000:2"],
+                "remove_communities": ["65000:1"],
+                "med": 0,
+                "prepend": 2,
+                "max_paths": 1,
+                "last": True,
+            },
+        },
+        {"name": "first", "order": 1, "match": {"tags": ["edge"]}, "action": {"open": True}},
+    ],
+    "assertions": [
+        {"name": "never-lte", "sites": ["paris"], "prefix": "10.1.1.0/24", "never_over": ["lte"]},
+        {"name": "one-hub", "survives": "gateway"},
+        {"name": "reach", "prefix": "10.1.1.0/24", "reaches": True},
+    ],
 }
 
 
