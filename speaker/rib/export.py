@@ -52,11 +52,6 @@ class ExportGroup:
     ebgp: bool = False
     own: frozenset[int] = frozenset()  # Over eBGP: numbers of its uplinks, whose paths it is not told.
 
-    @property
-    def looks_itself(self) -> bool:
-        """Whether it sees paths otherwise than we do ourselves, so that our choice is not its choice."""
-        return self.view is not None or self.ebgp
-
 
 @dataclass(slots=True)
 class Batch:
@@ -143,12 +138,12 @@ class Exporter:
         return told
 
     def _told_best(self, pathset: PathSet) -> dict[int, _Seen]:
-        """Without ADD-PATH: the path that we ourselves prefer, if it is one for this group, else none.
+        """Without ADD-PATH: a client's is the best of what it may see, our own prefixes among it (RFC 7947 2.3.2).
 
-        For a viewer the best of what it may see, our own prefixes among it (RFC 7947 2.3.2: no path is hidden).
+        For others it is the path that we ourselves prefer, if it is one for this group, else none.
         """
         kinds = _TOLD[self.group.kind]
-        if self.group.looks_itself:
+        if self.group.kind is SourceKind.CLIENT:
             visible = [seen for path in pathset if path.source.kind in kinds and (seen := self._see(path)) is not None]
             return {0: _best(visible)} if visible else {}
         best = decide(pathset, 1).best
