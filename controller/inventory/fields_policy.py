@@ -21,7 +21,7 @@ MAX_CHANGED = 32
 """Communities that one action adds, or removes: they travel in every UPDATE."""
 
 U32 = 2**32 - 1
-SURVIVABLE = ("gateway", "uplink", "hub", "provider")
+SURVIVABLE = ("gateway", "uplink", "provider", "hub")
 _PREFIX_MATCH = re.compile(r"(\S+)(?: ge ([0-9]{1,3}))?(?: le ([0-9]{1,3}))?", re.ASCII)
 _COMMUNITY = re.compile(r"[0-9]{1,5}:[0-9]{1,5}|[0-9]{1,10}:[0-9]{1,10}:[0-9]{1,10}", re.ASCII)
 
@@ -164,7 +164,7 @@ def assertion(**values: Any) -> Assertion:
 
 def survivable(value: Any) -> str:
     if value not in SURVIVABLE:
-        raise Unreadable("survives-unknown", f"{shown(value)} is nothing to survive: use {', '.join(SURVIVABLE)}")
+        raise Unreadable("survives-unknown", f"{shown(value)} is nothing to survive: use {', '.join(SURVIVABLE[:-1])} or {SURVIVABLE[-1]}")
     return str(value)
 
 
