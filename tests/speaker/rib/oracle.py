@@ -137,7 +137,7 @@ def told(paths: Iterable[Path], to: SourceKind, add_path: bool, own_id: bytes) -
                     chosen[uplink] = survivors(of_kind, UP_TO_IGP + AFTER)[0]
                     break
     elif to is SourceKind.CLIENT:
-        chosen = {0: path for path in survivors([p for p in paths if may_tell(p, to)], UP_TO_IGP + AFTER)}
+        chosen = dict(enumerate(survivors([p for p in paths if may_tell(p, to)], UP_TO_IGP + AFTER)))
     else:
         first = best(paths)
         chosen = {0: first} if first is not None and may_tell(first, to) else {}
