@@ -109,18 +109,18 @@ class WhatIf:
     """Questions about one inventory. `floor` is the name of a circuit class: KeyError when there is none such."""
 
     def __init__(self, inventory: Inventory, floor: str = "") -> None:
-        self._intent = Intent(inventory)
+        self.intent = Intent(inventory)
         self.failures = Failures(inventory)
         classes = circuit_classes(inventory)
         self._floor = classes[floor].preference if floor else 0
-        self._members: dict[str, list[Member]] = dict(self._intent.of_site)
-        self._targets, self._prefixes = _targets(self._intent)
+        self._members: dict[str, list[Member]] = dict(self.intent.of_site)
+        self._targets, self._prefixes = _targets(self.intent)
         self._on: dict[str, set[int]] = defaultdict(set)  # Uplink or client -> groups that it announces.
-        self._groups = {group.number: group for group in self._intent.groups.values()}
+        self._groups = {group.number: group for group in self.intent.groups.values()}
         for group in self._groups.values():
             for source in group.sources:
                 self._on[source.key].add(group.number)
-        self._site_of = {s.key: m.site for m in self._intent.members.values() for s in m.sources}
+        self._site_of = {s.key: m.site for m in self.intent.members.values() for s in m.sources}
         self._sites_of_group: dict[int, list[str]] = defaultdict(list)
         for site, groups in self._targets.items():
             for number in groups:
@@ -141,7 +141,7 @@ class WhatIf:
         return Effect(
             failed=tuple(map(str, named)),
             down=tuple(sorted(site for site, change in outcome.touched.items() if change is _DOWN)),
-            control=self._intent.control(outcome.failed),
+            control=self.intent.control(outcome.failed),
             lost=self._named(outcome, lost, limit, "lost"),
             thin=self._named(outcome, thin, limit, "thin"),
             below=self._named(outcome, below, limit, "below"),
@@ -154,10 +154,24 @@ class WhatIf:
         for thing in things or self.failures.things():
             outcome = self._outcome(self.failures.fallen([thing]))
             lost, thin, below = self._totals(outcome)
-            if lost or thin or below or self._intent.control(outcome.failed) or _DOWN in outcome.touched.values():
+            if lost or thin or below or self.intent.control(outcome.failed) or _DOWN in outcome.touched.values():
                 ranked.append((-lost, -below, -thin, thing))
         ranked.sort()
         return [self.effect([thing], named) for *_, thing in ranked[:most]], len(ranked)
+
+    def down(self, thing: Thing) -> list[str]:
+        """Sites with nothing left without it."""
+        failed = self.failures.fallen([thing])
+        touched = sorted({self._site_of[key] for key in failed})
+        return [site for site in touched if not any(member.alive(failed) for member in self._members[site])]
+
+    def losses(self, thing: Thing, among: set[str]) -> Iterator[Pair]:
+        """Pairs of these sites that lose a prefix without it."""
+        outcome = self._outcome(self.failures.fallen([thing]))
+        if self._totals(outcome)[0]:
+            for source, target, change in self._pairs(outcome):
+                if change.lost and source in among and target in among:
+                    yield Pair(source, target, self._what(target, change, "lost"))
 
     def _sorted_kinds(self) -> list[_Kind]:
         at_home = {
@@ -176,7 +190,7 @@ class WhatIf:
         group = self._groups[number]
         if kind.home and _announces(kind.home, group, failed):
             return _OWN
-        decision = self._intent.decision(kind.view, group, failed)
+        decision = self.intent.decision(kind.view, group, failed)
         found = self._sights.get(id(decision))
         if found is None or found[0] is not decision:
             found = self._sights[id(decision)] = decision, _sight_of(decision)
@@ -235,7 +249,7 @@ class WhatIf:
         return _Change(tuple(sorted(lost)), frozenset(thin), frozenset(below))
 
     def _classes_in_use(self, kind: _Kind, number: int, failed: frozenset[str]) -> set[str]:
-        used = self._intent.decision(kind.view, self._groups[number], failed).tiers[0]
+        used = self.intent.decision(kind.view, self._groups[number], failed).tiers[0]
         return {source.origin.circuit_class for source in used if source.class_preference < self._floor}
 
     def _totals(self, outcome: _Outcome) -> tuple[int, int, int]:

@@ -1,0 +1,200 @@
+"""What the operator says must hold, held against the intended state; and which change it was that broke it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from controller.inventory.model import GLOBAL, Assertion, Inventory, Network, network_order
+from controller.policy.failures import Thing
+from controller.policy.intended import NOTHING_FAILED
+from controller.policy.whatif import WhatIf
+
+MAX_SUSPECTS = 32
+"""Changed objects that are taken back one by one to see which of them broke an assertion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """One assertion that does not hold: everything that breaks it, in words, in a stable order."""
+
+    assertion: str
+    what: tuple[str, ...]
+    by: tuple[str, ...] = ()  # Labels of the changed objects that did it; () when it was broken before.
+    facts: frozenset[str] = field(default=frozenset(), compare=False)  # `what` without the reasons.
+
+
+def broken(inventory: Inventory) -> list[Broken]:
+    """By name. Nothing is computed when there are no assertions."""
+    if not inventory.assertions:
+        return []
+    check = _Check(inventory)
+    found = []
+    for assertion in sorted(inventory.assertions, key=lambda each: each.name):
+        breaks = list(check.breaks(assertion))
+        if breaks:
+            what = tuple(dict.fromkeys(fact + why for fact, why in breaks))
+            found.append(Broken(assertion.name, what, facts=frozenset(fact for fact, _ in breaks)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Of one change: what it breaks, and what was broken before and still is."""
+
+    new: tuple[Broken, ...] = ()
+    old: tuple[Broken, ...] = ()
+
+
+def judge(before: Inventory, after: Inventory, changed: Iterable[str], without: Callable[[str], Inventory]) -> Verdict:
+    """`changed` are labels of objects; `without` is `after` with one of them as it was before.
+
+    An assertion that was broken and now breaks in more places is broken anew.
+    """
+    found = broken(after)
+    if not found:
+        return Verdict()
+    former = _facts(before)
+    old = tuple(each for each in found if each.facts <= former.get(each.assertion, frozenset()))
+    new = [each for each in found if each not in old]
+    if not new:
+        return Verdict((), old)
+    return Verdict(tuple(_accused(new, list(changed), without)), old)
+
+
+def _accused(found: Sequence[Broken], changed: Sequence[str], without: Callable[[str], Inventory]) -> Iterator[Broken]:
+    """Whoever makes the assertion hold again by not having been changed did it; if nobody alone, all of them."""
+    suspects = changed[:MAX_SUSPECTS] if len(changed) > 1 else []
+    left = {label: _facts(without(label)) for label in suspects}
+    for each in found:
+        by = [label for label in suspects if not each.facts <= left[label].get(each.assertion, frozenset())]
+        yield replace(each, by=tuple(by or changed))
+
+
+def _facts(inventory: Inventory) -> dict[str, frozenset[str]]:
+    return {each.assertion: each.facts for each in broken(inventory)}
+
+
+class _Check:
+    """One inventory, asked about its assertions."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._question = WhatIf(inventory)
+        self._intent = self._question.intent
+        self._failures = self._question.failures
+        self._of_group: dict[int, list[Network]] = defaultdict(list)
+        for prefix in sorted(self._intent.groups, key=network_order):
+            self._of_group[self._intent.groups[prefix].number].append(prefix)
+
+    def breaks(self, assertion: Assertion) -> Iterator[tuple[str, str]]:
+        """Everything that breaks it, in words: what is so, and why if that can be said."""
+        if assertion.tenant != GLOBAL:
+            return
+        for site in assertion.sites:
+            if site not in self._intent.of_site:
+                yield f"{site} has no gateway", ""
+        sites = [site for site in sorted(assertion.sites or self._intent.of_site) if site in self._intent.of_site]
+        if assertion.reaches:
+            yield from self._unreached(sites, assertion.prefix)
+            return
+        if assertion.never_over:
+            facts = self._used(sites, assertion.prefix, set(assertion.never_over))
+        elif assertion.prefix is None:
+            facts = self._cut_off(sites, assertion.survives)
+        else:
+            facts = self._cut_off_from(sites, assertion.prefix, assertion.survives)
+        yield from ((fact, "") for fact in facts)
+
+    def _unreached(self, sites: list[str], prefix: Network | None) -> Iterator[tuple[str, str]]:
+        wanted = [[prefix]] if prefix is not None else list(self._of_group.values())
+        for site in sites:
+            for alike in wanted:  # Who reaches the first of a group reaches all of it.
+                if not self._reaches(site, alike[0]):
+                    why = self._why(site, alike[0])
+                    yield from ((f"{site} does not reach {each}", why) for each in alike)
+
+    def _used(self, sites: list[str], prefix: Network | None, classes: set[str]) -> Iterator[str]:
+        """Over a class in any tier: a path that waits is used when the others die."""
+        for site in sites:
+            viewer = self._intent.of_site[site][0]
+            for alike in self._of_group.values():
+                if self._at_home(site, alike[0]):
+                    continue
+                allowed = self._intent.route(viewer, alike[0]).decision.allowed
+                used = [each.source for each in allowed if each.source.origin.circuit_class in classes]
+                meant = [each for each in alike if prefix is None or _overlap(each, prefix)] if used else []
+                for each in meant:
+                    for source in used:
+                        yield f"{site} may use {source.key} ({source.origin.circuit_class}) to {each}"
+
+    def _cut_off(self, sites: list[str], kind: str) -> Iterator[str]:
+        """Of sites from each other, when one thing fails."""
+        among = set(sites)
+        for thing in self._failures.things(kind):
+            spared = self._on(thing)
+            down = set(self._question.down(thing)) - spared
+            yield from self._fallen(thing, sorted(down & among))
+            for pair in self._question.losses(thing, among):
+                if not {pair.source, pair.target} & (down | spared):
+                    yield f"without {thing} {pair.source} does not reach {' '.join(pair.what)} of {pair.target}"
+
+    def _cut_off_from(self, sites: list[str], prefix: Network, kind: str) -> Iterator[str]:
+        """Of sites from a prefix that they reach now. Only where the failure touches them or the way there."""
+        announcing = {
+            source.key
+            for route in self._intent.covering(next(iter(self._intent.members.values())), prefix)
+            for source in self._intent.groups[route.prefix].sources
+        }
+        for thing in self._failures.things(kind):
+            failed, spared = self._failures.fallen([thing]), self._on(thing)
+            down = set(self._question.down(thing)) - spared
+            yield from self._fallen(thing, sorted(down.intersection(sites)))
+            if failed.isdisjoint(announcing):
+                continue
+            for site in sites:
+                if (
+                    site not in down | spared
+                    and self._reaches(site, prefix)
+                    and not self._reaches(site, prefix, failed)
+                ):
+                    yield f"without {thing} {site} does not reach {prefix}"
+
+    def _fallen(self, thing: Thing, down: list[str]) -> Iterator[str]:
+        control = self._intent.control(self._failures.fallen([thing]))
+        if control:
+            yield f"without {thing} {control}"
+        yield from (f"without {thing} {site} has no gateway left" for site in down)
+
+    def _on(self, thing: Thing) -> set[str]:
+        """Sites that fall whole with their provider: nobody asks them to survive it, nor others to reach them."""
+        if thing.kind != "provider":
+            return set()
+        return {site.name for site in self._intent.sites.values() if site.provider == thing.name}
+
+    def _reaches(self, site: str, prefix: Network, failed: frozenset[str] = NOTHING_FAILED) -> bool:
+        """By a route that contains it. A site needs no fabric for its own prefixes, but a gateway that lives."""
+        alive = [member for member in self._intent.of_site[site] if member.alive(failed)]
+        return any(
+            route.usable or self._at_home(site, route.prefix, failed)
+            for member in alive[:1]  # The others of the site see the same.
+            for route in self._intent.covering(member, prefix, failed)
+        )
+
+    def _at_home(self, site: str, prefix: Network, failed: frozenset[str] = NOTHING_FAILED) -> bool:
+        sources = self._intent.groups[prefix].sources
+        return any(source.origin.site == site and source.key not in failed for source in sources)
+
+    def _why(self, site: str, prefix: Network) -> str:
+        """What stands against the routes to it, if there are any."""
+        reasons = dict.fromkeys(
+            each.judged.denied
+            for route in self._intent.covering(self._intent.of_site[site][0], prefix)
+            for each in route.decision.candidates
+            if each.judged.denied
+        )
+        return f" ({'; '.join(reasons)})" if reasons else " (nobody announces it)"
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
