@@ -17,6 +17,7 @@ BENCHES = {
     "reflect_200x10k": "tests.bench.reflect",
     "memory_1m": "tests.bench.memory",
     "liveness_load_1m": "tests.bench.liveness_load",
+    "whatif_500": "tests.bench.whatif",
 }
 
 
