@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from controller.inventory.allocate import allocate
 from controller.inventory.checks import check
 from controller.inventory.document import parse_document, parse_object, plain, to_document
+from controller.inventory.fields_policy import PARTS
+from controller.inventory.merge import merge
 from controller.inventory.model import SECTIONS, Inventory, Site
 from controller.inventory.specs import SPECS
 from controller.inventory.yaml_reader import read_yaml
@@ -127,17 +129,24 @@ def test_every_field_is_documented() -> None:
         kind = first.strip().replace(" ", "-") or kind
         documented.setdefault(kind, []).append(field.strip().strip("`") + ("!" if default.strip() == "-" else ""))
     assert documented == {
-        kind: [field + ("!" if field in spec.required else "") for field in spec.readers]
-        for kind, spec in SPECS.items()
+        **{
+            kind: [field + ("!" if field in spec.required else "") for field in spec.readers]
+            for kind, spec in SPECS.items()
+        },
+        **{kind.__name__.lower(): list(parts.readers) for kind, parts in PARTS.items()},
     }
 
 
-def test_the_documented_example_is_sound_but_for_its_hub() -> None:
-    text = DOC.read_text().partition("```yaml\n")[2].partition("```")[0]
-    data, _ = read_yaml(text, "x")
-    inventory, findings = parse_document(data)
-    assert findings == []
-    assert [each.code for each in check(allocate(inventory))] == ["hub-missing"]
+def test_the_documented_examples_add_up_to_a_sound_fabric() -> None:
+    examples = [part.partition("```")[0] for part in DOC.read_text().split("```yaml\n")[1:]]
+    assert len(examples) > 6
+    fabric = Inventory()
+    for text in examples:
+        part, findings = parse_document(read_yaml(text, "x")[0])
+        assert findings == []
+        fabric = merge(fabric, part)
+        assert check(allocate(fabric)) == [], text
+    assert [section for section in SECTIONS if not getattr(fabric, section)] == []
 
 
 @pytest.mark.parametrize("field", ["number", "preference", "bandwidth"])
