@@ -34,6 +34,10 @@ class SessionReport(ReportStruct, frozen=True):
     received: dict[str, int]  # family -> paths in the Adj-RIB-In, the refused ones included
     rejected: dict[str, int]  # family -> of those, refused by import policy
     stale: dict[str, int]  # family -> of those, kept by graceful restart
+    limit: int = 0  # As a hub: prefixes that the plan accepts from this client; 0: no limit.
+    prefixes: int = 0  # As a hub: accepted from it, both families.
+    unkept: int = 0  # Refused announcements that were counted only, so that they do not eat the memory.
+    warning: str = ""  # The client is near its limit, or beyond; empty while all is well.
 
 
 class UplinkReport(ReportStruct, frozen=True):

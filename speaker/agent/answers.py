@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from speaker.report import Answer, Ask
 from speaker.rib.attributes import Attributes
-from speaker.rib.communities import large_text
+from speaker.rib.communities import REASON, community_text, large_text
 from speaker.rib.path import Path, PathSet
 from speaker.rib.prefix import Family, Key, family_of, key_of, network_of
+from speaker.rib.reasons import REASON_NUMBERS, REASONS
 from speaker.rib.rib import Rib
 
 DEFAULT_ROUTES, MOST_ROUTES = 1000, 20_000
@@ -87,11 +88,22 @@ def _paths(family: Family, key: Key, pathset: PathSet, rib: Rib, fib: InstalledV
             "path_id": path.path_id,
             "local_pref": path.attributes.local_pref,
             "as_path": _as_path_text(path.attributes),
-            "communities": [large_text(community) for community in path.attributes.large_communities],
+            "med": path.attributes.med,
+            "communities": _communities(path, rib.router.asn),
             "stale": path.stale,
             "rejected": path.rejected or path.withheld,
+            "reason": REASONS.get(path.rejected or path.withheld, ""),
+            "rules": list(path.rules),
             "installed": used and _from_others(path) and fib.installed(family, key),
         }
+
+
+def _communities(path: Path, asn: int) -> list[str]:
+    """Of both kinds. A path that is kept as filtered says why, as a looking glass does."""
+    large = path.attributes.large_communities
+    if path.rejected:
+        large += ((asn, REASON, REASON_NUMBERS[path.rejected]),)
+    return [*map(large_text, large), *map(community_text, path.attributes.communities)]
 
 
 def _from_others(path: Path) -> bool:

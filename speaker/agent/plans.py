@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from speaker.plan import Plan, PlanUnreadable, decode, digest
+from speaker.plan import Plan, decode, digest
+from speaker.rib.intent import intent_of
 from speaker.state import StateDir, write_atomically
 
 
@@ -20,7 +21,8 @@ class PlanState:
         """The state after `data` arrived. A plan that we cannot read, or somebody else's, changes nothing."""
         try:
             plan = decode(data)
-        except PlanUnreadable as error:
+            intent_of(plan)  # A rule that cannot be carried out may be a deny.
+        except ValueError as error:  # PlanUnreadable is one.
             return PlanState(self.plan, self.digest, f"plan refused: {error}")
         if plan.gateway != gateway:
             return PlanState(self.plan, self.digest, f"plan refused: it is for gateway {plan.gateway}, not {gateway}")

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 
 from speaker.agent.gateway import Gateway
 from speaker.agent.health import Health
+from speaker.agent.limits import warning_of
 from speaker.agent.liveness import Liveness
 from speaker.agent.plans import PlanState
 from speaker.agent.sessions import Session
@@ -25,6 +26,7 @@ from speaker.report import (
     SessionReport,
     UplinkReport,
 )
+from speaker.rib.limits import NO_LIMIT
 from speaker.rib.prefix import Family
 from speaker.rib.rib import Rib
 
@@ -99,6 +101,7 @@ def _next_hop(
 def _sessions(sessions: Iterable[Session], rib: Rib) -> Iterable[SessionReport]:
     for session in sessions:
         counts = {family.value: rib.counts(session.source, family) for family in Family if session.source is not None}
+        limit = NO_LIMIT if session.source is None else rib.limit_state(session.source)
         yield SessionReport(
             peer=session.plan.peer,
             peer_address=session.address,
@@ -109,6 +112,10 @@ def _sessions(sessions: Iterable[Session], rib: Rib) -> Iterable[SessionReport]:
             received={name: count.received for name, count in counts.items()},
             rejected={name: count.rejected for name, count in counts.items()},
             stale={name: count.stale for name, count in counts.items()},
+            limit=limit.limit,
+            prefixes=limit.prefixes,
+            unkept=limit.unkept,
+            warning=warning_of(limit),
         )
 
 

@@ -7,12 +7,14 @@ which is the only place that takes changes out of the RIB.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from time import monotonic, time
 from typing import Protocol
 
 import structlog
 
+from speaker.agent.limits import LimitWatch
 from speaker.agent.outbound import Outbound, Transport
 from speaker.agent.sessions import Closing, Session, Sessions
 from speaker.agent.stale import NO_LIVENESS, ClientLiveness, why_purge, without
@@ -29,10 +31,12 @@ from speaker.bgp.wire import (
 from speaker.plan import Plan
 from speaker.rib.facts import RouterFacts
 from speaker.rib.hops import Hops
+from speaker.rib.intent import NO_INTENT, intent_of
 from speaker.rib.path import Tiers
-from speaker.rib.policy import import_policy
+from speaker.rib.policy import ImportPolicy, import_policy
 from speaker.rib.prefix import Family, Key, network_of
-from speaker.rib.rib import Rib
+from speaker.rib.rib import Rib, RouteChange
+from speaker.rib.table import Change
 
 log = structlog.get_logger()
 
@@ -67,6 +71,7 @@ class Router:
         self.sessions = Sessions()
         self._facts = facts
         self._plan: Plan | None = None
+        self._intent = NO_INTENT
         self._relayed: tuple[frozenset[int], frozenset[int]] = frozenset(), frozenset()
         self._withdrawn: frozenset[str] = frozenset()
         self._clients = clients
@@ -74,7 +79,9 @@ class Router:
         self._fib = fib
         self._fib_moved = fib_moved
         self._outbound = Outbound(self.rib, self.sessions, transport)
+        self._limits = LimitWatch()
         self._slice = slice_routes
+        self._kernel_walk: Iterator[list[Change]] | None = None
         self._patient_until = monotonic() + patience
         self._pumping = asyncio.Lock()
         self._resends: dict[str, asyncio.Task[None]] = {}
@@ -82,15 +89,19 @@ class Router:
     # The plan
 
     def apply(self, plan: Plan, facts: RouterFacts) -> None:
-        """Sessions, import policies and own prefixes of `plan`. Denials first: revoked is not down (design)."""
+        """Sessions, import policies and own prefixes of `plan`. Denials first: revoked is not down (design).
+
+        Raises ValueError for a plan that `PlanState.accept` would refuse, and changes nothing.
+        """
+        intent = intent_of(plan)
         for session in self.sessions.set_plan(plan, time()):
             self._stop_resend(session)
             if session.source is not None:
                 self.rib.forget(session.source)
-        self._plan, self._facts = plan, facts
+        self._plan, self._facts, self._intent = plan, facts, intent
         self._outbound.views_changed()
-        if self.rib.router_changed(facts):
-            self._tell_kernel_all()
+        if self.rib.router_changed(facts, intent.own_view):
+            self._kernel_walk = chain.from_iterable(map(self.rib.everything, Family))
         self._judge_again()
         self.rib.originate(without(plan, self._withdrawn))
 
@@ -123,7 +134,10 @@ class Router:
     def _judge_again(self) -> None:
         for session in self.sessions:
             if session.source is not None:
-                self.rib.policy_changed(session.source, import_policy(session.plan, self._facts, *self._relayed))
+                self.rib.policy_changed(session.source, self._import_policy(session))
+
+    def _import_policy(self, session: Session) -> ImportPolicy:
+        return import_policy(session.plan, self._facts, *self._relayed, intent=self._intent)
 
     # What the peers say
 
@@ -134,7 +148,7 @@ class Router:
             log.warning("session with a peer that the plan does not name", peer=event.peer)
             return
         source = session.source_for(event.router_id)
-        self.rib.set_session(source, import_policy(session.plan, self._facts, *self._relayed))
+        self.rib.set_session(source, self._import_policy(session))
         resumed = event.resumed
         session.up, session.since, session.reason, session.moving = True, time(), "", False
         if session.stale_until is not None:  # Kept for longer than that with all hubs gone: now it may speak.
@@ -240,6 +254,8 @@ class Router:
                         self.rib.end_of_rib(session.source, family)
             if session.up and session.asked:
                 self._ask_due(session)
+        self._limits.look(self.sessions, self.rib)
+        self._ask_for_what_was_not_kept()
         self._say_owed_ends()
 
     @property
@@ -250,14 +266,16 @@ class Router:
     async def pump(self) -> None:
         """Takes changes out of the RIB until there are none: to the peers and to the FIB."""
         async with self._pumping:
-            while self.rib.pending or self.rib.changed or self._outbound.moving:
+            while self.rib.pending or self.rib.changed or self._outbound.moving or self._kernel_walk is not None:
                 self.rib.step()
                 changes = self.rib.take(self._slice)
-                for family, tiers, keys in self.rib.routes(changes):
-                    self._refuse(family, self._fib.want_many(family, keys, tiers))
+                # While the kernel is led from one decision to another, what it has is not what the new one had said.
+                routes = self.rib.routes if self._kernel_walk is None else self.rib.targets
+                self._tell_kernel(routes(changes))
                 self._outbound.tell(changes)
                 if not self.rib.changed:
                     self._outbound.move()
+                    self._walk_kernel()
                 self._fib_moved()
                 # Room on the way to ExaBGP is waited for, a peer is not: one that reads slowly must hold nobody up.
                 # What ExaBGP keeps for it is bounded there, and beyond that its session is ended.
@@ -265,12 +283,18 @@ class Router:
                 await asyncio.sleep(0)
         self._say_owed_ends()
 
-    def _tell_kernel_all(self) -> None:
-        """Every route's tiers may differ (another number of paths): rare, so not sliced."""
-        for family in Family:
-            for changes in self.rib.everything(family):
-                for _, tiers, keys in self.rib.routes(changes):
-                    self._refuse(family, self._fib.want_many(family, keys, tiers))
+    def _walk_kernel(self) -> None:
+        """One slice of all routes, as they are to be by now; every one may differ (another number of paths or view)."""
+        if self._kernel_walk is not None:
+            changes = next(self._kernel_walk, None)
+            if changes is None:
+                self._kernel_walk = None
+            else:
+                self._tell_kernel(self.rib.targets(changes))
+
+    def _tell_kernel(self, routes: Iterable[RouteChange]) -> None:
+        for family, tiers, keys in routes:
+            self._refuse(family, self._fib.want_many(family, keys, tiers))
 
     def _refuse(self, family: Family, refused: list[tuple[Key, str]]) -> None:
         """The FIB's last guard spoke: import policy has let something through that it should not have."""
@@ -284,6 +308,14 @@ class Router:
             if now >= due:
                 session.asked[family] = now + ASK_SECONDS
                 self._transport.send([session.address], [route_refresh(family, REFRESH_REQUEST)])
+
+    def _ask_for_what_was_not_kept(self) -> None:
+        """Refused paths that were only counted, and that might be accepted by now."""
+        sources = self.rib.to_ask()
+        for session in self.sessions:
+            if session.up and session.source in sources:
+                for family in session.families:
+                    self._transport.send([session.address], [route_refresh(family, REFRESH_REQUEST)])
 
     def _heard(self, session: Session, family: Family) -> None:
         session.heard.add(family)

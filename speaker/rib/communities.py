@@ -10,10 +10,12 @@ import struct
 from collections.abc import Iterable
 
 AS_TRANS = 23456
+BLACKHOLE = 65535 << 16 | 666
+"""RFC 7999 5."""
 LargeCommunity = tuple[int, int, int]
 
-REASON, MAX_PATHS = 9, 10
-"""Functions of large communities: `AS:9:N`, refused for reason number N; `AS:10:N`, at most N paths at once."""
+CIRCUIT_CLASS, UPLINK, REASON, MAX_PATHS = 3, 4, 9, 10
+"""Functions of large communities that speakers set or read (docs/communities.md)."""
 
 _LINK_BANDWIDTH = (b"\x40\x04", b"\x00\x04")  # Not transitive, and the transitive form that some send.
 _ROUTERS_MAC = b"\x06\x03"  # RFC 9135 8.1

@@ -22,6 +22,10 @@ class RouterFacts:
     connected: frozenset[Network] = frozenset()
     """Prefixes of our own interfaces, the segment left out. No received route for them or inside them makes a
     route here: it would take traffic away from a LAN that is directly attached."""
+    underlay: frozenset[Network] = frozenset()
+    """Addresses that ZeroTier runs over: never taken as routes, nor what covers them, but for a hub's default route."""
+    blackhole: bool = False
+    """BLACKHOLE (RFC 7999) is honoured."""
 
 
 def facts_of(plan: Plan, connected: frozenset[Network] = frozenset()) -> RouterFacts:
@@ -36,4 +40,6 @@ def facts_of(plan: Plan, connected: frozenset[Network] = frozenset()) -> RouterF
         own_next_hops=frozenset(ip_address(text).packed for text in addresses),
         segments=frozenset(ip_network(text) for text in plan.segments),
         connected=connected,
+        underlay=frozenset(ip_network(text) for text in plan.underlay),
+        blackhole=plan.blackhole,
     )

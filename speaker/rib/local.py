@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from zlib import crc32
 
 from speaker.plan import AnnouncementPlan, Plan, UplinkPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
-from speaker.rib.communities import link_bandwidth, parse_large
+from speaker.rib.communities import CIRCUIT_CLASS, UPLINK, LargeCommunity, link_bandwidth, parse_large
+from speaker.rib.intent import intent_of
 from speaker.rib.path import Path, Source, SourceKind
 from speaker.rib.prefix import Family, Key, key_of_text
+from speaker.rib.steps import Marks
 from speaker.rib.table import Table
 
 Own = dict[tuple[Family, int], dict[Key, Path]]
@@ -28,22 +31,24 @@ def own_paths(plan: Plan, source: Source, former: Mapping[Path, Path]) -> tuple[
     """
     paths: dict[Path, Path] = {}
     own: Own = {}
+    viewed = intent_of(plan).viewed
     for announcement in plan.announcements:
         keys: dict[Family, list[Key]] = {}
         for text in announcement.prefixes:
             family, key = key_of_text(text)
             keys.setdefault(family, []).append(key)
         for family, of_family in keys.items():
-            for uplink in plan.uplinks:
-                path = _path(plan, announcement, uplink, family, source)
-                if path is not None:
-                    path = paths.setdefault(path, former.get(path, path))
-                    own.setdefault((family, uplink.number), {}).update(dict.fromkeys(of_family, path))
+            for marks, marked in viewed.split(family, of_family):
+                for uplink in plan.uplinks:
+                    path = _path(plan, announcement, uplink, family, source, marks)
+                    if path is not None:
+                        path = paths.setdefault(path, former.get(path, path))
+                        own.setdefault((family, uplink.number), {}).update(dict.fromkeys(marked, path))
     return own, paths
 
 
 def _path(
-    plan: Plan, announcement: AnnouncementPlan, uplink: UplinkPlan, family: Family, source: Source
+    plan: Plan, announcement: AnnouncementPlan, uplink: UplinkPlan, family: Family, source: Source, marks: Marks
 ) -> Path | None:
     address = uplink.address if family is Family.IPV4 else uplink.address6
     if address is None:
@@ -52,10 +57,21 @@ def _path(
         next_hop=ip_address(address).packed,
         local_pref=0 if plan.drained else uplink.preference,
         communities=(GRACEFUL_SHUTDOWN,) if plan.drained else (),  # RFC 8326
-        large_communities=parse_large(announcement.large_communities),
+        large_communities=_large(plan, announcement, uplink),
         extended_communities=(link_bandwidth(plan.asn, uplink.bandwidth),) if uplink.bandwidth else (),
     )
-    return Path(source, uplink.number, uplink.number, attributes)
+    return Path(source, uplink.number, uplink.number, attributes, marks=marks)
+
+
+def _large(plan: Plan, announcement: AnnouncementPlan, uplink: UplinkPlan) -> tuple[LargeCommunity, ...]:
+    """Rules find a hub's own paths as they find its clients': by uplink and class too. A spoke's hubs say it."""
+    stated = parse_large(announcement.large_communities)
+    if plan.role != "hub":
+        return stated
+    of_uplink = {UPLINK: uplink.number, CIRCUIT_CLASS: crc32(uplink.circuit_class.encode())}
+    functions = {function for asn, function, _ in stated if asn == plan.asn}
+    missing = ((plan.asn, function, value) for function, value in of_uplink.items() if function not in functions)
+    return tuple(sorted((*stated, *missing)))
 
 
 @dataclass(slots=True)

@@ -7,108 +7,59 @@ be shown; it is never used or sent on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 from speaker.plan import ImportPlan, NextHopPlan, SessionPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
-from speaker.rib.communities import link_bandwidth, parse_large, without_hop_communities
+from speaker.rib.communities import BLACKHOLE, link_bandwidth, parse_large, without_hop_communities
+from speaker.rib.decision import neighbour_as
+from speaker.rib.denials import Denials, Portion, denials
 from speaker.rib.facts import RouterFacts
 from speaker.rib.hops import LABEL_RELAY, RELAY
+from speaker.rib.intent import NO_INTENT, Intent
+from speaker.rib.marks import NO_SETS, PrefixSets
 from speaker.rib.path import Path, Source
 from speaker.rib.pathset import MEMO_LIMIT
 from speaker.rib.prefix import Family, Key
-from speaker.rib.spans import Network, Spans
-
-NEXT_HOP_NOT_YOURS = "next-hop-not-yours"
-NEXT_HOP_IS_OURS = "next-hop-is-ours"
-NEXT_HOP_OFF_SEGMENT = "next-hop-off-segment"
-PREFIX_NOT_ALLOCATED = "prefix-not-allocated"
-MORE_SPECIFIC_THAN_ALLOWED = "more-specific-than-allowed"
-DEFAULT_ROUTE = "default-route"
-INSIDE_SEGMENT = "inside-segment"
-MARTIAN = "martian"
-CONNECTED = "connected"
-OWN_ORIGINATOR_ID = "own-originator-id"
-FORGED_ORIGINATOR_ID = "forged-originator-id"
-CLUSTER_LOOP = "cluster-loop"
-AS_LOOP = "as-loop"
-DENIED = "denied"
-
-REASONS = {
-    NEXT_HOP_NOT_YOURS: "the next hop is none of the uplinks that the plan gives this peer",
-    NEXT_HOP_IS_OURS: "the next hop is an address of this gateway",
-    NEXT_HOP_OFF_SEGMENT: "the next hop is not on the fabric's segment",
-    PREFIX_NOT_ALLOCATED: "no allocation of the peer's site contains the prefix",
-    MORE_SPECIFIC_THAN_ALLOWED: "the prefix is longer than its allocation allows",
-    DEFAULT_ROUTE: "a default route is not accepted from a client",
-    INSIDE_SEGMENT: "the prefix lies inside the fabric's segment",
-    MARTIAN: "the prefix lies in address space that is never routed",
-    CONNECTED: "the prefix lies inside one that this gateway is attached to",
-    OWN_ORIGINATOR_ID: "ORIGINATOR_ID is our own: our route came back (RFC 4456 8)",
-    FORGED_ORIGINATOR_ID: "a client reflects nothing, so it may not send ORIGINATOR_ID",
-    CLUSTER_LOOP: "CLUSTER_LIST contains our own CLUSTER_ID (RFC 4456 8)",
-    AS_LOOP: "AS_PATH contains our own AS (RFC 4271 9.1.2)",
-    DENIED: "nothing is accepted from this peer",
-}
-"""Every reason code, with what it says to people."""
-
-MARTIANS: tuple[Network, ...] = tuple(
-    ip_network(text)
-    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/16", "fe80::/10", "ff00::/8")
+from speaker.rib.reasons import (
+    AS_LOOP,
+    CLUSTER_LOOP,
+    CONNECTED,
+    DEFAULT_ROUTE,
+    DENIED,
+    DENIED_BY_RULE,
+    FIRST_AS,
+    FORGED_ORIGINATOR_ID,
+    MORE_SPECIFIC_THAN_ALLOWED,
+    NEXT_HOP_IS_OURS,
+    NEXT_HOP_NOT_YOURS,
+    NEXT_HOP_OFF_SEGMENT,
+    OWN_ORIGINATOR_ID,
+    PREFIX_NOT_ALLOCATED,
 )
-
-Verdicts = list[tuple[str, Sequence[Key]]]
-"""[(reason, keys)]: "" for the accepted ones."""
+from speaker.rib.spans import Network, Spans
+from speaker.rib.steps import CompiledPolicy, Marks, evaluate
 
 
 class ImportPolicy(Protocol):
     """Immutable; two of equal value judge alike."""
 
-    def path(self, source: Source, path_id: int, received: Attributes, verdict: str) -> Path:
-        """The path for prefixes with this verdict. Equal arguments may give the same object."""
+    @property
+    def limit(self) -> int:
+        """How many prefixes are accepted; 0: no limit. `Rib` enforces it: a policy does not count."""
 
-    def verdicts(self, family: Family, keys: Sequence[Key]) -> Verdicts:
+    def path(self, source: Source, path_id: int, received: Attributes, reason: str, marks: Marks = ()) -> Path:
+        """The path for the keys of a portion. Equal arguments may give the same object."""
+
+    def verdicts(self, family: Family, keys: Sequence[Key]) -> list[Portion]:
         """`keys`, sorted out by what their prefixes deserve."""
 
 
-@dataclass(frozen=True)
-class Denials:
-    """Address space that is refused, in order of precedence. The usual batch touches none of it and costs little."""
-
-    rules: tuple[tuple[str, frozenset[Network]], ...]
-    _spans: dict[Family, tuple[Spans, list[tuple[str, Spans]]]] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        spans = {}
-        for family, version in ((Family.IPV4, 4), (Family.IPV6, 6)):
-            rules = [(reason, [n for n in networks if n.version == version]) for reason, networks in self.rules]
-            everything = Spans.covering(network for _, networks in rules for network in networks)
-            spans[family] = everything, [(reason, Spans.covering(networks)) for reason, networks in rules]
-        object.__setattr__(self, "_spans", spans)
-
-    def verdicts(self, family: Family, keys: Sequence[Key]) -> Verdicts:
-        everything, rules = self._spans[family]
-        if not everything.touches(keys):
-            return [("", keys)]
-        verdicts: Verdicts = []
-        for reason, spans in rules:
-            inside, keys = spans.split(keys)
-            verdicts.append((reason, inside))
-        return [*verdicts, ("", keys)]
-
-
-@lru_cache(maxsize=16)
-def _denials(segments: frozenset[Network], connected: frozenset[Network]) -> Denials:
-    """The same for all peers of a router, and not cheap to make: 6 ms each add up over hundreds of peers."""
-    return Denials(((MARTIAN, frozenset(MARTIANS)), (INSIDE_SEGMENT, segments), (CONNECTED, connected)))
-
-
-def _with_verdict(path: Path, verdict: str) -> Path:
-    return path if path.rejected or not verdict else replace(path, rejected=verdict)
+def _with_reason(path: Path, reason: str) -> Path:
+    return path if path.rejected or not reason else replace(path, rejected=reason)
 
 
 @dataclass(frozen=True)
@@ -116,15 +67,19 @@ class _Judge:
     """What the policies share: the memo over attributes, and loops."""
 
     facts: RouterFacts
-    _memo: dict[tuple[int, int, int, str], tuple[Source, Attributes, Path]] = field(
+    _memo: dict[tuple[int, int, int, str, Marks], tuple[Source, Attributes, Path]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
-    def path(self, source: Source, path_id: int, received: Attributes, verdict: str) -> Path:
-        name = id(source), id(received), path_id, verdict
+    @property
+    def limit(self) -> int:
+        return 0
+
+    def path(self, source: Source, path_id: int, received: Attributes, reason: str, marks: Marks = ()) -> Path:
+        name = id(source), id(received), path_id, reason, marks
         memo = self._memo.get(name)
         if memo is None:
-            path = self._finish(self._judge(source, path_id, received), verdict)
+            path = self._finish(self._judge(source, path_id, received), reason, marks)
             if len(self._memo) >= MEMO_LIMIT:
                 self._memo.clear()
             self._memo[name] = memo = source, received, path
@@ -133,10 +88,8 @@ class _Judge:
     def _judge(self, source: Source, path_id: int, received: Attributes) -> Path:
         raise NotImplementedError
 
-    def _finish(self, path: Path, verdict: str) -> Path:
-        if verdict == CONNECTED:  # A hub sends on what it must not route itself.
-            return replace(path, withheld=verdict)
-        return _with_verdict(path, verdict)
+    def _finish(self, path: Path, reason: str, marks: Marks) -> Path:  # noqa: ARG002
+        return _with_reason(path, reason)
 
     def _loop(self, attributes: Attributes) -> str:
         if any(self.facts.asn in asns for _, asns in attributes.as_path):
@@ -148,11 +101,20 @@ class _Judge:
         return ""
 
 
+def _at_hub(path: Path, reason: str, marks: Marks) -> Path:
+    """A hub sends on what it must not route itself."""
+    path = replace(path, withheld=reason) if reason == CONNECTED else _with_reason(path, reason)
+    return path if path.rejected or not marks else replace(path, marks=marks)
+
+
 @dataclass(frozen=True)
 class HubImport(_Judge):
     """What a hub accepts from a client (default deny). The hub says how good the path is, not the client."""
 
     imports: ImportPlan = field(kw_only=True)
+    first_as: int = field(kw_only=True, default=0)
+    """Of a client by eBGP its AS, which must be the first in AS_PATH."""
+    intent: Intent = field(kw_only=True, default=NO_INTENT, compare=False)
     relayed: frozenset[int] = field(kw_only=True, default=frozenset())
     """Numbers of the client's uplinks that we say we relay to, ..."""
     relay: bytes = field(kw_only=True, default=b"")
@@ -160,6 +122,9 @@ class HubImport(_Judge):
     labelled: frozenset[int] = field(kw_only=True, default=frozenset())
     """Those of them that we relay to by label, too."""
     _next_hops: dict[bytes, NextHopPlan] = field(init=False, repr=False, compare=False)
+    _policies: dict[int, CompiledPolicy] = field(init=False, repr=False)
+    _sets: PrefixSets = field(init=False, repr=False)
+    _viewed: PrefixSets = field(init=False, repr=False)
     _allowed: dict[Family, tuple[Spans, Spans]] = field(init=False, repr=False, compare=False)
     _denials: Denials = field(init=False, repr=False, compare=False)
 
@@ -179,32 +144,58 @@ class HubImport(_Judge):
         for family, version in ((Family.IPV4, 4), (Family.IPV6, 6)):
             of_family = [(network, longest) for network, longest in spaces if network.version == version]
             allowed[family] = Spans(of_family), Spans.covering(network for network, _ in of_family)
+        used = {hop.policy for hop in self.imports.next_hops if hop.policy}
         object.__setattr__(self, "_next_hops", hops)
+        object.__setattr__(self, "_policies", {number: self.intent.policies[number] for number in used})
+        object.__setattr__(self, "_sets", self.intent.sets_for(self.imports))
+        object.__setattr__(self, "_viewed", self.intent.viewed)
         object.__setattr__(self, "_allowed", allowed)
-        object.__setattr__(self, "_denials", _denials(self.facts.segments, self.facts.connected))
+        object.__setattr__(self, "_denials", denials(self.facts))
 
-    def verdicts(self, family: Family, keys: Sequence[Key]) -> Verdicts:
+    @property
+    def limit(self) -> int:
+        return self.imports.max_prefixes
+
+    def verdicts(self, family: Family, keys: Sequence[Key]) -> list[Portion]:
         allowed, inside = self._allowed[family]
         good, others = allowed.split(keys)
-        verdicts = self._denials.verdicts(family, good)
+        portions = self._denials.portions(family, good)
         if others:
             default = [key for key in others if not key[0]]
             longer, strangers = inside.split([key for key in others if key[0]])
-            verdicts += [
-                (DEFAULT_ROUTE, default),
-                (MORE_SPECIFIC_THAN_ALLOWED, longer),
-                (PREFIX_NOT_ALLOCATED, strangers),
-            ]
-        return [(reason, keys) for reason, keys in verdicts if keys]
+            portions += [Portion(DEFAULT_ROUTE, default), Portion(PREFIX_NOT_ALLOCATED, strangers)]
+            if self.facts.blackhole:  # Then a longer prefix may still be good.
+                portions += self._denials.portions(family, longer, MORE_SPECIFIC_THAN_ALLOWED)
+            else:
+                portions.append(Portion(MORE_SPECIFIC_THAN_ALLOWED, longer))
+        return _marked(self._sets, family, portions)
 
     def _judge(self, source: Source, path_id: int, received: Attributes) -> Path:
         hop = self._next_hops.get(received.next_hop)
         if hop is None:
             return Path(source, path_id, 0, received, rejected=NEXT_HOP_NOT_YOURS, received=received)
         reason = self._loop(received)
-        if not reason and received.originator_id is not None:
+        if not reason and self.first_as and neighbour_as(received) != self.first_as:
+            reason = FIRST_AS
+        if not reason and not self.first_as and received.originator_id is not None:
             reason = FORGED_ORIGINATOR_ID
         return Path(source, path_id, hop.number, self._attributes(received, hop), rejected=reason, received=received)
+
+    def _finish(self, path: Path, reason: str, marks: Marks) -> Path:
+        """Rules see what all else lets in."""
+        if reason == MORE_SPECIFIC_THAN_ALLOWED and self._is_blackhole(path):
+            reason = ""
+        path = _at_hub(path, reason, self.intent.viewed_marks(marks))
+        hop = self._next_hops.get(path.attributes.next_hop)
+        if path.rejected or hop is None or not hop.policy:
+            return path
+        verdict = evaluate(self._policies[hop.policy], path.attributes, marks)
+        if verdict.attributes is None:
+            return replace(path, rejected=DENIED_BY_RULE, marks=(), rules=verdict.rules)
+        return replace(path, attributes=verdict.attributes, rules=verdict.rules, prepend=verdict.prepend)
+
+    def _is_blackhole(self, path: Path) -> bool:
+        return self.facts.blackhole and BLACKHOLE in path.attributes.communities
 
     def _attributes(self, received: Attributes, hop: NextHopPlan) -> Attributes:
         asn = self.facts.asn
@@ -225,12 +216,31 @@ class HubImport(_Judge):
             communities=communities,
             large_communities=tuple(sorted({*large, *parse_large(hop.large_communities)})),
             extended_communities=extended,
+            originator_id=None,
+            cluster_list=(),
         )
 
 
 def _without_default(network: Network) -> Iterator[Network]:
     """An allocation of everything still allows no default route."""
     return iter((network,)) if network.prefixlen else iter(network.subnets())
+
+
+def _marked(sets: PrefixSets, family: Family, portions: Iterable[Portion]) -> list[Portion]:
+    """`portions` without empty ones, those that may be used cut by the prefix sets that their keys are in."""
+    found = [portion for portion in portions if portion.keys]
+    if not sets.plans:
+        return found
+    marked: list[Portion] = []
+    for portion in found:
+        if portion.reason in _MAY_BE_USED:
+            marked += [Portion(portion.reason, keys, marks) for marks, keys in sets.split(family, portion.keys)]
+        else:
+            marked.append(portion)
+    return marked
+
+
+_MAY_BE_USED = ("", CONNECTED, MORE_SPECIFIC_THAN_ALLOWED)
 
 
 @dataclass(frozen=True)
@@ -247,10 +257,10 @@ class _Trusting(_Judge):
             if networks:
                 segments[octets] = Spans.covering(networks)
         object.__setattr__(self, "_segments", segments)
-        object.__setattr__(self, "_denials", _denials(self.facts.segments, self.facts.connected))
+        object.__setattr__(self, "_denials", denials(self.facts))
 
-    def verdicts(self, family: Family, keys: Sequence[Key]) -> Verdicts:
-        return [(reason, found) for reason, found in self._denials.verdicts(family, keys) if found]
+    def verdicts(self, family: Family, keys: Sequence[Key]) -> list[Portion]:
+        return [portion for portion in self._denials.portions(family, keys) if portion.keys]
 
     def _judge(self, source: Source, path_id: int, received: Attributes) -> Path:
         reason = self._loop(received) or self._next_hop(received.next_hop)
@@ -268,21 +278,26 @@ class _Trusting(_Judge):
 class SpokeImport(_Trusting):
     """What a spoke accepts from a hub."""
 
-    def _finish(self, path: Path, verdict: str) -> Path:
-        return _with_verdict(path, verdict)
-
 
 @dataclass(frozen=True)
 class PeerImport(_Trusting):
-    """What a hub accepts from another hub."""
+    """What a hub accepts from another hub, whose rules have judged it already: only marks do not travel."""
+
+    viewed: PrefixSets = field(kw_only=True, default=NO_SETS)
+
+    def verdicts(self, family: Family, keys: Sequence[Key]) -> list[Portion]:
+        return _marked(self.viewed, family, super().verdicts(family, keys))
+
+    def _finish(self, path: Path, reason: str, marks: Marks) -> Path:
+        return _at_hub(path, reason, marks)
 
 
 @dataclass(frozen=True)
 class DenyImport(_Judge):
     """Nothing is accepted: a revoked peer, whose session is still up."""
 
-    def verdicts(self, family: Family, keys: Sequence[Key]) -> Verdicts:  # noqa: ARG002
-        return [(DENIED, keys)]
+    def verdicts(self, family: Family, keys: Sequence[Key]) -> list[Portion]:  # noqa: ARG002
+        return [Portion(DENIED, keys)]
 
     def _judge(self, source: Source, path_id: int, received: Attributes) -> Path:
         return Path(source, path_id, 0, received, rejected=DENIED, received=received)
@@ -293,25 +308,29 @@ def import_policy(
     facts: RouterFacts,
     relayed: frozenset[int] = frozenset(),
     labelled: frozenset[int] = frozenset(),
+    intent: Intent = NO_INTENT,
 ) -> ImportPolicy:
     """What `session` says about its peer. A client without an import plan is denied everything.
 
     `relayed`: numbers of uplinks, of this client and of others, that have BFD up with us; `labelled`: those
-    whose relay label this kernel forwards.
+    whose relay label this kernel forwards. `intent`: of the plan that `session` is of.
     """
     if session.peer_role == "hub":
         return SpokeImport(facts)
     if session.peer_role == "peer":
-        return PeerImport(facts)
+        return PeerImport(facts, viewed=intent.viewed)
     if session.imports is None:
         return DenyImport(facts)
+    first_as = session.peer_asn if session.peer_asn != facts.asn else 0
     relay = ip_address(session.local_address).packed
     if not session.peer_is_ours or len(relay) != 4:  # A community has room for an IPv4 address.
-        return HubImport(facts, imports=session.imports)
+        return HubImport(facts, imports=session.imports, first_as=first_as, intent=intent)
     its_own = frozenset(hop.number for hop in session.imports.next_hops) & relayed
     return HubImport(
         facts,
         imports=session.imports,
+        first_as=first_as,
+        intent=intent,
         relayed=its_own,
         relay=relay if its_own else b"",
         labelled=its_own & labelled,

@@ -14,31 +14,42 @@ from speaker.rib.decision import Decider, Decision
 from speaker.rib.export import Batch, Exporter, ExportGroup
 from speaker.rib.facts import RouterFacts
 from speaker.rib.hops import Hops
+from speaker.rib.limits import MOST_FILTERED, Limits, LimitState
 from speaker.rib.local import Originator, local_source
-from speaker.rib.path import PathSet, Source, Tiers, Update
+from speaker.rib.path import PathSet, Source, SourceKind, Tiers, Update
 from speaker.rib.pathset import EMPTY, PathSets
 from speaker.rib.policy import ImportPolicy
 from speaker.rib.prefix import Family, Key
+from speaker.rib.steps import CompiledPolicy, evaluate
 from speaker.rib.table import Change, Counts, Table
 
 SLICE_ROWS = 10_000
 """Rows per call of `step`: about 5 ms."""
 
 RouteChange = tuple[Family, Tiers | None, list[Key]]
-"""These keys are now to be routed so; None: no route of ours. Equal tiers are one object."""
+"""These keys are now to be routed so; None: no route of ours; (): an unreachable one. Equal tiers are one object."""
+
+_UNKNOWN = object()
 
 
 class Rib:
     """Both families' tables, the peers' import policies, the decision and the export groups."""
 
-    def __init__(self, router: RouterFacts, hops: Hops | None = None) -> None:
-        """`hops` is filled with what is learnt of next hops; others may read it."""
+    def __init__(self, router: RouterFacts, hops: Hops | None = None, most_filtered: int = MOST_FILTERED) -> None:
+        """`hops` is filled with what is learnt of next hops; others may read it.
+
+        `most_filtered`: refused paths that are kept of one client.
+        """
         self.router = router
         self.hops = Hops(router.asn) if hops is None else hops
         sets = PathSets()
         self._tables = {family: Table(family, sets) for family in Family}
+        self._limits = Limits(self._tables, most_filtered)
+        for table in self._tables.values():
+            table.sweeps.on_judged = self._limits.judged
         self._sessions: dict[str, tuple[Source, ImportPolicy]] = {}
-        self._decider = Decider(router.max_paths)
+        self._own_view: CompiledPolicy | None = None
+        self._decider = self._new_decider()
         self._exporters: dict[ExportGroup, Exporter] = {}
         self._originator = Originator(local_source(router.router_id))
 
@@ -52,18 +63,29 @@ class Rib:
         former = self._sessions.get(source.name)
         if former is not None and former[0] != source:
             self._purge(former[0])
+            self._limits.drop(former[0])
         self._sessions[source.name] = source, policy
+        if source.kind is SourceKind.CLIENT:
+            self._limits.set_policy(source, policy, anew=False)
+            self._limits.refreshed(source)
 
     def receive(self, source: Source, update: Update) -> None:
         """Take in one UPDATE. Withdrawals first: a prefix in both parts is announced (RFC 4271 4.3)."""
         policy = self._policy(source)
+        limited = source.kind is SourceKind.CLIENT
         for family, path_id, keys in update.withdrawn:
-            self._tables[family].withdraw(keys, source, path_id)
+            if limited:
+                self._limits.withdraw(self._tables[family], source, keys, path_id)
+            else:
+                self._tables[family].withdraw(keys, source, path_id)
         for family, path_id, keys, attributes in update.announced:
-            announce = self._tables[family].announce
-            for verdict, judged in policy.verdicts(family, keys):
-                path = policy.path(source, path_id, attributes, verdict)
-                announce(judged, path)
+            table = self._tables[family]
+            for reason, judged, marks in policy.verdicts(family, keys):
+                path = policy.path(source, path_id, attributes, reason, marks)
+                if limited:
+                    self._limits.announce(table, source, judged, path)
+                else:
+                    table.announce(judged, path)
                 self.hops.note(family, path)
         if update.end_of_rib is not None:
             self.end_of_rib(source, update.end_of_rib)
@@ -86,6 +108,7 @@ class Rib:
         """BoRR (RFC 7313): all that `source` does not repeat until `refresh_ends` will go."""
         self._tables[family].sweeps.mark_stale(source)
         self.hops.mark_stale(source, family)
+        self._limits.refreshed(source)
 
     def refresh_ends(self, source: Source, family: Family) -> None:
         """EoRR (RFC 7313), or the time for it is over."""
@@ -101,25 +124,33 @@ class Rib:
         """The peer is no longer ours: all that it sent goes, and nothing more is taken from it."""
         self._sessions.pop(source.name, None)
         self._purge(source)
+        self._limits.drop(source)
 
     def originate(self, plan: Plan) -> None:
         """Announce what `plan` announces, and nothing else: whole values are compared, the difference is applied."""
         self._originator.originate(self._tables, plan)
 
-    def router_changed(self, router: RouterFacts) -> bool:
-        """New facts, same router. True: tiers may differ everywhere, so tell the kernel `routes(everything)`.
+    def router_changed(self, router: RouterFacts, own_view: CompiledPolicy | None = None) -> bool:
+        """New facts, same router; `own_view`: how it sees paths itself. True: routes may differ everywhere.
 
-        The import policies depend on the facts too: call `policy_changed` for each session.
+        Then tell the kernel `targets(everything)`. The import policies depend on the facts too: call
+        `policy_changed` for each session.
         Raises ValueError when router id, AS or CLUSTER_ID differ: that is another router, with a Rib of its own.
         """
-        former = self.router
+        former, former_view = self.router, self._own_view
         if (former.router_id, former.asn, former.cluster_id) != (router.router_id, router.asn, router.cluster_id):
             raise ValueError("router id, AS or CLUSTER_ID changed: make a new Rib")
-        self.router = router
-        if former.max_paths == router.max_paths:
+        self.router, self._own_view = router, own_view
+        as_before = (former.max_paths, former.blackhole) == (router.max_paths, router.blackhole)
+        if as_before and former_view == own_view:
             return False
-        self._decider = Decider(router.max_paths)
+        self._decider = self._new_decider()
         return True
+
+    def _new_decider(self) -> Decider:
+        policy = self._own_view
+        view = None if policy is None else lambda path: evaluate(policy, path.attributes, path.marks).attributes
+        return Decider(self.router.max_paths, asn=self.router.asn, blackhole=self.router.blackhole, view=view)
 
     def policy_changed(self, source: Source, policy: ImportPolicy) -> None:
         """From now on `policy` judges `source`; what it sent before is judged again, from the attributes as received.
@@ -131,23 +162,34 @@ class Rib:
         if former is not None and former == (source, policy):
             return
         self._sessions[source.name] = source, policy
+        if source.kind is SourceKind.CLIENT:
+            self._limits.set_policy(source, policy, anew=True)
         for table in self._tables.values():
             table.sweeps.reimport(source, policy)
+
+    def limit_state(self, source: Source) -> LimitState:
+        """How a client stands to the limit of its prefixes."""
+        return self._limits.state(source)
+
+    def to_ask(self) -> list[Source]:
+        """Clients to ask for everything again (ROUTE-REFRESH): what was not kept of theirs may be accepted now."""
+        return self._limits.to_ask()
 
     @property
     def pending(self) -> bool:
         """Whether `step` has work to do."""
-        return any(table.sweeps.pending for table in self._tables.values())
+        return any(table.sweeps.pending for table in self._tables.values()) or self._limits.pending
 
     def step(self, rows: int = SLICE_ROWS) -> bool:
-        """Carry on with stale marks, purges and new policies, for at most `rows` rows. True: call again.
+        """Carry on with stale marks, purges, new policies and limits, for at most `rows` rows. True: call again.
 
         Updates may be received between two steps.
         """
         for table in self._tables.values():
             if table.sweeps.pending:
                 table.sweeps.step(rows)
-                break
+                return self.pending
+        self._limits.step(rows)
         return self.pending
 
     # What goes out
@@ -176,11 +218,18 @@ class Rib:
 
     def routes(self, changes: Iterable[Change]) -> list[RouteChange]:
         """What `changes` mean for the kernel. Those that leave a route's tiers as they are do not appear."""
+        return self._grouped((change, self._decider(change.old).route) for change in changes)
+
+    def targets(self, changes: Iterable[Change]) -> list[RouteChange]:
+        """How the keys of `changes` are to be routed, whatever was said before."""
+        return self._grouped((change, _UNKNOWN) for change in changes)
+
+    def _grouped(self, changes: Iterable[tuple[Change, Tiers | object | None]]) -> list[RouteChange]:
         routes: dict[tuple[Family, int], RouteChange] = {}
-        for family, old, new, keys in changes:
-            tiers = self._decider(new).tiers
-            if tiers is not self._decider(old).tiers:
-                routes.setdefault((family, id(tiers)), (family, tiers or None, []))[2].extend(keys)
+        for (family, _, new, keys), before in changes:
+            tiers = self._decider(new).route
+            if tiers is not before:
+                routes.setdefault((family, id(tiers)), (family, tiers, []))[2].extend(keys)
         return list(routes.values())
 
     def batches(
@@ -219,7 +268,7 @@ class Rib:
 
     def desired(self, family: Family, key: Key) -> Tiers | None:
         """How the kernel shall route `key`; None: no route of ours (unknown, refused, our own, or connected)."""
-        return self._decider(self.lookup(family, key)).tiers or None
+        return self._decider(self.lookup(family, key)).route
 
     def lookup(self, family: Family, key: Key) -> PathSet:
         """All paths of `key`, the refused ones too; () when there are none."""
@@ -243,6 +292,7 @@ class Rib:
 
     def _purge(self, source: Source) -> None:
         self.hops.forget(source)
+        self._limits.forget(source)
         for table in self._tables.values():
             table.sweeps.purge(source)
 

@@ -29,15 +29,27 @@ class Spans:
     """Address space of one family. Each span allows prefixes from its own length to its `longest`."""
 
     def __init__(self, spans: Iterable[tuple[Network, int]]) -> None:
+        self._take((network, network.prefixlen, longest) for network, longest in spans)
+
+    def _take(self, ranges: Iterable[tuple[Network, int, int]]) -> None:
         tables: dict[int, dict[bytes, int]] = {}
-        for network, longest in spans:
-            lengths = (1 << (longest + 1)) - (1 << network.prefixlen)
+        for network, shortest, longest in ranges:
+            lengths = (1 << (longest + 1)) - (1 << max(shortest, network.prefixlen))
+            if lengths <= 0:
+                continue
             table = tables.setdefault((network.prefixlen + 7) // 8, {})
             for head in heads(network):
                 table[head] = table.get(head, 0) | lengths
         # Bit n of a value: prefixes of length n are inside. [octets + 1] is where the head ends in a key.
         self._tables = [(octets + 1, table) for octets, table in sorted(tables.items())]
         self._filters: list[tuple[itemgetter[Any], frozenset[bytes]]] | None = None  # Made when first asked for.
+
+    @classmethod
+    def between(cls, ranges: Iterable[tuple[Network, int, int]]) -> Spans:
+        """Prefixes inside each network that are from so long to so long."""
+        spans = cls(())
+        spans._take(ranges)
+        return spans
 
     @classmethod
     def covering(cls, networks: Iterable[Network]) -> Spans:

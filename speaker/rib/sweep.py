@@ -12,12 +12,15 @@ pass may come by its key later: each order remembers those (path id, key) until 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from speaker.rib.limits import accepts
 from speaker.rib.path import Path, PathSet, Source
 from speaker.rib.prefix import Key
+from speaker.rib.reasons import OVER_LIMIT
+from speaker.rib.steps import Marks
 
 if TYPE_CHECKING:
     from speaker.rib.policy import ImportPolicy
@@ -46,6 +49,7 @@ class Sweeps:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self.on_judged: Callable[[Table, Source, Collection[Key]], None] = _nobody
         self._waiting: Orders = {}
         self._running: Orders = {}
         self._waiting_policies: dict[Source, ImportPolicy] = {}
@@ -161,17 +165,34 @@ class Sweeps:
                 known = concerned[id(pathset)] = any(path.source == source for path in pathset)
             if known:
                 keys.append(key)
-        for verdict, judged in policy.verdicts(table.family, keys):
+        limited = policy.limit > 0
+        for reason, judged, marks in policy.verdicts(table.family, keys):
 
-            def again(path: Path, verdict: str = verdict) -> Path:
+            def again(path: Path, reason: str = reason, marks: Marks = marks) -> Path:
                 if path.source != source or path.received is None:
                     return path
-                new = policy.path(source, path.path_id, path.received, verdict)
+                new = policy.path(source, path.path_id, path.received, reason, marks)
                 return sets.stale(sets.path(new)) if path.stale else sets.path(new)
 
             def step(old: PathSet, again: Callable[[Path], Path] = again) -> PathSet:
                 new = [again(path) for path in old]
+                if limited and not accepts(old, source):  # It was not counted: there may be no room for it.
+                    new = [_beyond(before, path, source) for before, path in zip(old, new, strict=True)]
+                    new = list(map(sets.path, new))
                 unmoved = all(a is b or a == b for a, b in zip(old, new, strict=True))
                 return old if unmoved else sets.intern(new)
 
             table.move(judged, step)
+            if limited:
+                self.on_judged(table, source, judged)
+
+
+def _nobody(table: Table, source: Source, keys: Collection[Key]) -> None:
+    pass
+
+
+def _beyond(before: Path, path: Path, source: Source) -> Path:
+    """`path`, which was refused `before` and may be accepted now: it has to wait for room."""
+    if path.source != source or path.rejected or not before.rejected:
+        return path
+    return replace(path, rejected=OVER_LIMIT, marks=())

@@ -33,7 +33,7 @@ HOLD_SECONDS = 90
 def plan(name: str, address: str, sessions: tuple[p.SessionPlan, ...]) -> p.Plan:
     """The plan of a gateway with one uplink, `eth0`; a hub when it has clients."""
     return p.Plan(
-        version=2,
+        version=3,
         gateway=name,
         role="hub" if any(session.peer_role == "client" for session in sessions) else "spoke",
         asn=ASN,

@@ -46,7 +46,7 @@ SESSION = SessionPlan(
 
 def plan_of(*sessions: SessionPlan, role: str = "spoke", router_id: str = OURS) -> Plan:
     return Plan(
-        version=2,
+        version=3,
         gateway="g",
         role="hub" if role == "hub" else "spoke",
         asn=ASN,

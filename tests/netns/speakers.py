@@ -91,7 +91,7 @@ def plan_of(
 ) -> p.Plan:
     """A gateway with one uplink, eth0."""
     return p.Plan(
-        version=2,
+        version=3,
         gateway=name,
         role="hub" if hub else "spoke",
         asn=ASN,

@@ -18,7 +18,11 @@ from speaker.plan import (
     LivenessPlan,
     Plan,
     PlanUnreadable,
+    PolicyPlan,
+    PrefixRangePlan,
+    PrefixSetPlan,
     ProbePlan,
+    StepPlan,
     decode,
     digest,
     encode,
@@ -26,6 +30,8 @@ from speaker.plan import (
 
 V1 = (Path(__file__).parent / "golden" / "plan-v1.json").read_bytes()
 """As the first release's controller wrote it, kept as it is for ever."""
+V2 = (Path(__file__).parent / "golden" / "plan-v2.json").read_bytes()
+"""A hub's, as the last controller before rules wrote it, kept as it is for ever."""
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -47,14 +53,31 @@ def test_a_plan_of_version_1_is_read_with_the_defaults() -> None:
     assert [(session.peer_address6, session.peer_is_ours) for session in plan.sessions] == [(None, True)] * 2
 
 
+def test_a_plan_of_version_2_is_read_with_the_defaults() -> None:
+    plan = decode(V2)
+    assert (plan.version, plan.gateway, plan.role) == (2, "hub-eu", "hub")
+    assert (plan.prefix_sets, plan.policies, plan.own_view, plan.blackhole, plan.underlay) == ((), (), 0, False, ())
+    assert {(session.view, session.interface) for session in plan.sessions} == {(0, "")}
+    imports = [session.imports for session in plan.sessions if session.imports is not None]
+    assert imports
+    assert {(each.max_prefixes, hop.policy) for each in imports for hop in each.next_hops} == {(0, 0)}
+
+
 def test_a_plan_round_trips_and_has_one_digest() -> None:
     plan = msgspec.structs.replace(
         decode(V1),
-        version=2,
+        version=3,
         drained=True,
         liveness=LivenessPlan(up_delay_ms=0),
         probes=(ProbePlan("10.2.10.0/24", "tcp", "10.2.10.10", 80, 500, 2),),
         first_hops=(FirstHopPlan("10.2.10.0/24", "10.2.10.1", 52, 250, 1000),),
+        prefix_sets=(PrefixSetPlan(1, (PrefixRangePlan("10.0.0.0/8", 16, 24),)),),
+        policies=(
+            PolicyPlan(1, (StepPlan("eu", prefix_set=1, large=(("64512:2:7",),), preference_add=-5, deny=True),)),
+        ),
+        own_view=1,
+        blackhole=True,
+        underlay=("203.0.113.0/24",),
     )
     again = decode(encode(plan))
     assert again == plan
@@ -81,11 +104,13 @@ def test_a_field_that_is_not_known_is_refused_by_name(struct: str) -> None:
         decode(json.dumps(document).encode())
 
 
-@pytest.mark.parametrize("version", [0, 3, 99, -1])
+@pytest.mark.parametrize("version", [0, 4, 99, -1])
 def test_a_version_that_is_not_read_says_which_are(version: int) -> None:
-    with pytest.raises(PlanUnreadable, match=f"plan version {version}; this speaker reads 1, 2: upgrade the speaker"):
+    with pytest.raises(
+        PlanUnreadable, match=f"plan version {version}; this speaker reads 1, 2, 3: upgrade the speaker"
+    ):
         decode(changed(version=version))
-    assert READABLE_VERSIONS == (1, 2)
+    assert READABLE_VERSIONS == (1, 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -69,13 +69,24 @@ def test_without_a_stored_plan_there_is_none_and_no_error(state: StateDir) -> No
         (encode(a_plan())[:-20], "Input data was truncated"),
         (b"", "Input data was truncated"),
         (b"\xff\xfe", "invalid"),
-        (b'{"version": 3}', "plan version 3; this speaker reads 1, 2: upgrade the speaker first"),
+        (b'{"version": 4}', "plan version 4; this speaker reads 1, 2, 3: upgrade the speaker first"),
         (encode(a_plan()).replace(b'"asn":64512', b'"asn":0'), "$.asn"),
         (encode(a_plan()).replace(b'"asn":', b'"deny":1,"asn":'), "unknown field `deny`"),
         (encode(a_plan("paris-1")), "it is for gateway paris-1, not berlin-1"),
         (b"[" * 100_000, "plan refused"),
+        (encode(a_plan()).replace(b'"own_view":0', b'"own_view":7'), "plan refused: policy 7 is not in the plan"),
     ],
-    ids=["truncated", "empty", "no-text", "newer-version", "bad-value", "unknown-field", "somebody-elses", "deep"],
+    ids=[
+        "truncated",
+        "empty",
+        "no-text",
+        "newer-version",
+        "bad-value",
+        "unknown-field",
+        "somebody-elses",
+        "deep",
+        "no-such-policy",
+    ],
 )
 def test_an_unreadable_plan_changes_nothing_and_says_why(data: bytes, expected: str) -> None:
     before = PlanState().accept(encode(a_plan()), "berlin-1")

@@ -118,7 +118,7 @@ def session(peer: str, role: str, site: int = 0) -> SessionPlan:
 def plan(address: str, sessions: Sequence[SessionPlan], prefixes: Sequence[str] = ()) -> Plan:
     uplink = UplinkPlan(NUMBERS[address], "main", "zt0", address, None, "fiber", 200, 0)
     return Plan(
-        version=2,
+        version=3,
         gateway=f"gw-{address}",
         role="hub" if address == HUB else "spoke",
         asn=64512,

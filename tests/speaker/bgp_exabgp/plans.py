@@ -33,7 +33,7 @@ TO_SPOKE = replace(
 
 def plan_of(*sessions: SessionPlan, role: str = "spoke", router_id: str = "10.42.0.3") -> Plan:
     return Plan(
-        version=2,
+        version=3,
         gateway="berlin-1",
         role="hub" if role == "hub" else "spoke",
         asn=64512,

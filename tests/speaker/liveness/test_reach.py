@@ -59,7 +59,7 @@ def to_peer(own: int, peer: int, role: str, numbers: Sequence[int] = (), *, ours
 
 def plan(role: str, uplinks: Sequence[UplinkPlan], sessions: Sequence[SessionPlan], **other: Any) -> Plan:
     values: dict[str, Any] = {
-        "version": 2,
+        "version": 3,
         "gateway": "g",
         "role": role,
         "asn": 64512,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan, SessionPlan
-from speaker.rib import policy as p
+from speaker.rib import reasons as p
 from speaker.rib.attributes import AS_SEQUENCE, AS_SET, GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.path import Path
 from speaker.rib.policy import DenyImport, HubImport, ImportPolicy, PeerImport, SpokeImport, import_policy
@@ -44,8 +44,8 @@ HUB_IMPORT = HubImport(FACTS, imports=IMPORTS)
 
 def verdict(policy: ImportPolicy, text: str) -> str:
     network = ip_network(text)
-    ((reason, keys),) = policy.verdicts(family_of(network), [key_of(network)])
-    assert list(keys) == [key_of(network)]
+    ((reason, keys, marks),) = policy.verdicts(family_of(network), [key_of(network)])
+    assert (list(keys), marks) == ([key_of(network)], ())
     return reason
 
 
@@ -127,7 +127,7 @@ def test_what_a_hub_may_announce(policy: ImportPolicy, prefix: str, reason: str)
 @pytest.mark.parametrize("policy", [SpokeImport(FACTS), HUB_IMPORT], ids=["spoke", "hub"])
 def test_many_prefixes_are_sorted_out_as_each_alone_would_be(policy: ImportPolicy) -> None:
     keys = [key(text) for text, _ in TRUSTED if ":" not in text] + [key("10.1.1.0/24"), key("10.1.1.0/25")]
-    together = {k: reason for reason, found in policy.verdicts(Family.IPV4, keys) for k in found}
+    together = {k: reason for reason, found, _ in policy.verdicts(Family.IPV4, keys) for k in found}
     alone = {k: policy.verdicts(Family.IPV4, [k])[0][0] for k in keys}
     assert together == alone
 

@@ -18,8 +18,9 @@ from speaker.rib.decision import MAX_TIERS
 from speaker.rib.export import ExportGroup
 from speaker.rib.path import Path, PathSet, Source, SourceKind, Tiers, Update
 from speaker.rib.pathset import PathSets
-from speaker.rib.policy import PREFIX_NOT_ALLOCATED, DenyImport, HubImport, ImportPolicy, PeerImport, SpokeImport
+from speaker.rib.policy import DenyImport, HubImport, ImportPolicy, PeerImport, SpokeImport
 from speaker.rib.prefix import Family, Key
+from speaker.rib.reasons import PREFIX_NOT_ALLOCATED
 from speaker.rib.rib import Rib
 from speaker.rib.table import Counts, Table
 from tests.speaker.rib import oracle
@@ -105,7 +106,7 @@ def test_a_refused_path_replaces_the_accepted_one_and_is_not_used() -> None:
 def test_a_prefix_twice_in_one_update_counts_once() -> None:
     rib = rib_with(CLIENT)
     rib.receive(CLIENT, announced([KEYS[0], KEYS[0], KEYS[1]]))
-    assert rib.counts(CLIENT, V4) == Counts(received=2)
+    assert rib.counts(CLIENT, V4) == Counts(received=2, prefixes=2)
     assert sorted(k for _, k, _, _ in rib.changes(100)) == sorted(KEYS[:2])
 
 
@@ -122,7 +123,7 @@ def test_graceful_restart_keeps_what_is_announced_again_and_purges_the_rest_at_e
     finish(rib)
     assert held(rib) == {("client-a", 3): "", ("client-b", 3): ""}
     assert held(rib, KEYS[1]) == {("client-b", 3): ""}
-    assert rib.counts(CLIENT, V4) == Counts(received=1)
+    assert rib.counts(CLIENT, V4) == Counts(received=1, prefixes=1)
 
 
 def test_end_of_rib_of_one_family_leaves_the_other_stale() -> None:
@@ -252,7 +253,7 @@ def test_a_new_policy_judges_what_was_sent_before() -> None:
     rib.policy_changed(CLIENT, client_import())
     finish(rib)
     assert held(rib)["client-a", 3] == "stale"
-    assert rib.counts(CLIENT, V4) == Counts(received=4, rejected=0, stale=4)
+    assert rib.counts(CLIENT, V4) == Counts(received=4, rejected=0, stale=4, prefixes=4)
 
 
 def test_a_policy_that_was_replaced_judges_nothing_any_more() -> None:
@@ -433,14 +434,16 @@ def rows_of(model: oracle.Model) -> dict[Key, PathSet]:
     rows: dict[Key, list[Path]] = {}
     for (source, family, k, path_id), (attributes, stale) in model.held.items():
         policy = policy_of(source)
-        ((verdict, _),) = policy.verdicts(family, [k])
-        rows.setdefault(k, []).append(replace(policy.path(source, path_id, attributes, verdict), stale=stale))
+        ((reason, _, marks),) = policy.verdicts(family, [k])
+        rows.setdefault(k, []).append(replace(policy.path(source, path_id, attributes, reason, marks), stale=stale))
     return {k: tuple(sorted(paths, key=lambda p: (p.source.address, p.path_id))) for k, paths in rows.items()}
 
 
 def counts_of(rows: dict[Key, PathSet], source: Source) -> Counts:
     mine = [path for paths in rows.values() for path in paths if path.source == source]
-    return Counts(len(mine), sum(bool(p.rejected) for p in mine), sum(p.stale for p in mine))
+    accepted = [k for k, paths in rows.items() if any(p.source == source and not p.rejected for p in paths)]
+    prefixes = len(accepted) if source.kind is SourceKind.CLIENT else 0
+    return Counts(len(mine), sum(bool(p.rejected) for p in mine), sum(p.stale for p in mine), prefixes)
 
 
 GROUPS = [ExportGroup(kind, add_path) for kind in (SourceKind.CLIENT, SourceKind.PEER) for add_path in (True, False)]

@@ -1,0 +1,80 @@
+"""Address space from which nothing is taken, whoever announces it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_network
+from typing import NamedTuple
+
+from speaker.rib.facts import RouterFacts
+from speaker.rib.prefix import Family, Key, key_of
+from speaker.rib.reasons import CONNECTED, INSIDE_SEGMENT, MARTIAN, UNDERLAY
+from speaker.rib.spans import Network, Spans
+from speaker.rib.steps import Marks
+
+MARTIANS: tuple[Network, ...] = tuple(
+    ip_network(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/16", "fe80::/10", "ff00::/8")
+)
+
+
+class Portion(NamedTuple):
+    """Keys of one batch that deserve the same."""
+
+    reason: str  # "" for the accepted ones.
+    keys: Sequence[Key]
+    marks: Marks = ()
+
+
+@dataclass(frozen=True)
+class Denials:
+    """Address space that is refused, in order of precedence. The usual batch touches none of it and costs little."""
+
+    rules: tuple[tuple[str, frozenset[Network]], ...]
+    _spans: dict[Family, tuple[Spans, list[tuple[str, Spans]]]] = field(init=False, repr=False, compare=False)
+    _above_underlay: frozenset[Key] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        spans = {}
+        for family, version in ((Family.IPV4, 4), (Family.IPV6, 6)):
+            rules = [(reason, [n for n in networks if n.version == version]) for reason, networks in self.rules]
+            everything = Spans.covering(network for _, networks in rules for network in networks)
+            spans[family] = everything, [(reason, Spans.covering(networks)) for reason, networks in rules]
+        underlay = [network for reason, networks in self.rules if reason == UNDERLAY for network in networks]
+        # A default route contains everything. Whether it is taken is another question.
+        above = (network.supernet(new_prefix=n) for network in underlay for n in range(1, network.prefixlen))
+        object.__setattr__(self, "_spans", spans)
+        object.__setattr__(self, "_above_underlay", frozenset(map(key_of, above)))
+
+    def portions(self, family: Family, keys: Sequence[Key], otherwise: str = "") -> list[Portion]:
+        """`keys` by why they are refused; those that are not, `otherwise`. A portion may be empty."""
+        everything, rules = self._spans[family]
+        above = self._above_underlay
+        portions: list[Portion] = []
+        if everything.touches(keys):
+            for reason, spans in rules:
+                inside, keys = spans.split(keys)
+                portions.append(Portion(reason, inside))
+        if above and not above.isdisjoint(keys):
+            portions.append(Portion(UNDERLAY, [key for key in keys if key in above]))
+            keys = [key for key in keys if key not in above]
+        return [*portions, Portion(otherwise, keys)]
+
+
+def denials(facts: RouterFacts) -> Denials:
+    return _denials(facts.segments, facts.underlay, facts.connected)
+
+
+@lru_cache(maxsize=16)
+def _denials(segments: frozenset[Network], underlay: frozenset[Network], connected: frozenset[Network]) -> Denials:
+    """The same for all peers of a router, and not cheap to make: 6 ms each add up over hundreds of peers."""
+    return Denials(
+        (
+            (MARTIAN, frozenset(MARTIANS)),
+            (INSIDE_SEGMENT, segments),
+            (UNDERLAY, underlay),
+            (CONNECTED, connected),
+        )
+    )
