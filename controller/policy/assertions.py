@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from controller.inventory.model import GLOBAL, Assertion, Inventory, Network, network_order
+from controller.inventory.model import (
+    GLOBAL,
+    SECTIONS,
+    Assertion,
+    Fabric,
+    Inventory,
+    Network,
+    Object,
+    Rule,
+    network_order,
+)
 from controller.policy.failures import Thing
 from controller.policy.intended import NOTHING_FAILED
 from controller.policy.whatif import WhatIf
 
-MAX_SUSPECTS = 32
+MAX_SUSPECTS = 16
 """Changed objects that are taken back one by one to see which of them broke an assertion."""
 
 
@@ -47,33 +58,45 @@ class Verdict:
     old: tuple[Broken, ...] = ()
 
 
-def judge(before: Inventory, after: Inventory, changed: Iterable[str], without: Callable[[str], Inventory]) -> Verdict:
-    """`changed` are labels of objects; `without` is `after` with one of them as it was before.
+def judge(before: Inventory, after: Inventory, changed: Iterable[Object]) -> Verdict:
+    """`changed` are the objects that differ, those that went included.
 
     An assertion that was broken and now breaks in more places is broken anew.
     """
     found = broken(after)
     if not found:
         return Verdict()
-    former = _facts(before)
+    former = _facts(before, {each.assertion for each in found})
     old = tuple(each for each in found if each.facts <= former.get(each.assertion, frozenset()))
     new = [each for each in found if each not in old]
-    if not new:
-        return Verdict((), old)
-    return Verdict(tuple(_accused(new, list(changed), without)), old)
+    return Verdict(tuple(_accused(before, after, new, list(changed))), old)
 
 
-def _accused(found: Sequence[Broken], changed: Sequence[str], without: Callable[[str], Inventory]) -> Iterator[Broken]:
+def _accused(before: Inventory, after: Inventory, found: Sequence[Broken], changed: list[Object]) -> Iterator[Broken]:
     """Whoever makes the assertion hold again by not having been changed did it; if nobody alone, all of them."""
-    suspects = changed[:MAX_SUSPECTS] if len(changed) > 1 else []
-    left = {label: _facts(without(label)) for label in suspects}
+    changed.sort(key=lambda each: (each.kind not in (Rule.kind, Assertion.kind), each.label))
+    names = {each.assertion for each in found}
+    suspects = changed[:MAX_SUSPECTS] if found and len(changed) > 1 else []
+    left = {each.label: _facts(taken_back(before, after, each), names) for each in suspects}
     for each in found:
-        by = [label for label in suspects if not each.facts <= left[label].get(each.assertion, frozenset())]
-        yield replace(each, by=tuple(by or changed))
+        by = [label for label, facts in left.items() if not each.facts <= facts.get(each.assertion, frozenset())]
+        yield replace(each, by=tuple(by or (one.label for one in changed)))
 
 
-def _facts(inventory: Inventory) -> dict[str, frozenset[str]]:
-    return {each.assertion: each.facts for each in broken(inventory)}
+def taken_back(before: Inventory, after: Inventory, one: Object) -> Inventory:
+    """`after`, but with this object as it was before, or without it when it was not there."""
+    if isinstance(one, Fabric):
+        return replace(after, fabric=before.fabric)
+    section = next(section for section, kind in SECTIONS.items() if kind == one.kind)
+    former = tuple(each for each in getattr(before, section) if each.key == one.key)
+    others = tuple(each for each in getattr(after, section) if each.key != one.key)
+    parts: dict[str, Any] = {section: former + others}
+    return replace(after, **parts)
+
+
+def _facts(inventory: Inventory, names: set[str]) -> dict[str, frozenset[str]]:
+    meant = tuple(each for each in inventory.assertions if each.name in names)
+    return {each.assertion: each.facts for each in broken(replace(inventory, assertions=meant))}
 
 
 class _Check:

@@ -15,7 +15,7 @@ from controller.inventory.matching import (
     prefix_matches,
     viewer_matches,
 )
-from controller.inventory.model import Allocation, Inventory, Network, PrefixMatch, Rule, Site
+from controller.inventory.model import GLOBAL, Allocation, Inventory, Network, PrefixMatch, Rule, Site
 
 ANYCAST_ADD = 1_000_000
 """To LOCAL_PREF of an anycast prefix of the viewer's own region."""
@@ -59,7 +59,7 @@ class Rules:
     """The rules of one inventory, ready to judge. Does not depend on the order of rows."""
 
     def __init__(self, inventory: Inventory) -> None:
-        ordered = in_order(inventory.rules)
+        ordered = in_order(rule for rule in inventory.rules if rule.match.tenant == GLOBAL)
         self._imports = tuple(rule for rule in ordered if rule.viewer is None)
         self._views = tuple(rule for rule in ordered if rule.viewer is not None)
         self._closed = {region.name for region in inventory.regions if region.closed}

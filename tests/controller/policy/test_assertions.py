@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from controller.inventory.model import Action, Assertion, Inventory, Match, Prefix, Rule, Site, Viewer
+from controller.inventory.model import Action, Assertion, Inventory, Match, Rule, Site, Viewer, objects
 from controller.policy.assertions import Broken, Verdict, broken, judge
 from tests.controller.policy.intents import anycast, fabric, gateway
 
@@ -109,22 +109,8 @@ HARMLESS = Rule("harmless", Action(preference_add=1))
 
 
 def verdict(before: Inventory, after: Inventory) -> Verdict:
-    """The changed objects are the rules and prefixes that differ."""
-    old = {each.label: each for each in (*before.rules, *before.prefixes, *before.assertions)}
-    new = {each.label: each for each in (*after.rules, *after.prefixes, *after.assertions)}
-    changed = sorted(label for label in old.keys() | new.keys() if old.get(label) != new.get(label))
-
-    def without(label: str) -> Inventory:
-        kept = {**new, label: old.get(label)}
-        left = [each for each in kept.values() if each is not None]
-        return replace(
-            after,
-            rules=tuple(each for each in left if isinstance(each, Rule)),
-            prefixes=tuple(each for each in left if isinstance(each, Prefix)),
-            assertions=tuple(each for each in left if isinstance(each, Assertion)),
-        )
-
-    return judge(before, after, changed, without)
+    old, new = ({each.label: each for each in objects(inventory)} for inventory in (before, after))
+    return judge(before, after, [each for label, each in (old | new).items() if old.get(label) != new.get(label)])
 
 
 def test_the_change_that_broke_it_is_named_and_no_other() -> None:
