@@ -59,6 +59,9 @@ OPERATOR, SERVICE = "Commands for operators", "Commands that need an extra"
 
 BUILTINS: dict[str, Builtin] = {
     "apply": Builtin("controller.commands", "Merge inventory files into the fabric.", OPERATOR),
+    "client-config": Builtin(
+        "controller.commands", "Write the BGP configuration of a router that is not ours.", OPERATOR
+    ),
     "context": Builtin("controller.commands", "List, choose and forget stored controllers.", OPERATOR),
     "drain": Builtin("controller.commands", "Take a gateway out of traffic, and wait until it is.", OPERATOR),
     "export": Builtin("controller.commands", "Print the whole inventory as YAML or JSON.", OPERATOR),

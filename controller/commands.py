@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from controller.client.apply import apply, export, rename, validate
+from controller.client.client_config import client_config
 from controller.client.drain import drain, undrain
 from controller.client.login import context, login
 from controller.client.show import show
@@ -12,6 +13,7 @@ from controller.client.tokens import gateway, token
 
 COMMANDS: dict[str, click.Command] = {
     "apply": apply,
+    "client-config": client_config,
     "context": context,
     "drain": drain,
     "export": export,

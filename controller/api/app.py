@@ -11,7 +11,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from controller.api import drain, errors, fabric, gateways, nouns, tokens, uplinks
+from controller.api import client_config, drain, errors, fabric, gateways, nouns, tokens, uplinks
 from controller.api.access import Context, Ctx, Viewer
 from controller.api.answers import PREFIX, PROBLEM
 from controller.api.board import Board
@@ -49,7 +49,16 @@ def metrics(context: Ctx, _: Viewer) -> Response:
 
 
 # Uplinks and plans stand under /gateways/NAME/, so they come before what takes any key.
-ROUTERS = (own, fabric.router, tokens.router, gateways.router, drain.router, uplinks.router, *nouns.ROUTERS)
+ROUTERS = (
+    own,
+    fabric.router,
+    tokens.router,
+    gateways.router,
+    drain.router,
+    uplinks.router,
+    client_config.router,
+    *nouns.ROUTERS,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -52,6 +52,8 @@ def test_every_endpoint_is_described(api: Served) -> None:
         "/gateways/{name}/undrain",
         "/gateways/{name}/uplinks",
         "/gateways/{name}/uplinks/{uplink}",
+        "/clients/{name}/config",
+        "/whatif",
     } <= paths
     names = [each["operationId"] for methods in described["paths"].values() for each in methods.values()]
     assert len(names) == len(set(names))
