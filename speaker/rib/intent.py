@@ -40,13 +40,13 @@ NO_INTENT = Intent()
 
 def intent_of(plan: Plan) -> Intent:
     """Raises ValueError for what is no community or prefix, and for a policy or prefix set that is not there."""
-    if not plan.policies and not plan.own_view:
-        return NO_INTENT
     policies = compiled_policies(plan)
     views = {session.view for session in plan.sessions} | {plan.own_view}
     used = {hop.policy for session in plan.sessions if session.imports for hop in session.imports.next_hops}
     if missing := (views | used) - policies.keys() - {0}:
         raise ValueError(f"policy {min(missing)} is not in the plan")
+    if not policies:
+        return NO_INTENT
     named = frozenset[int]().union(*(policy.prefix_sets for policy in policies.values()))
     if absent := named - {each.number for each in plan.prefix_sets}:
         raise ValueError(f"prefix set {min(absent)} is not in the plan")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speaker.rib.attributes import AS_CONFED_SEQUENCE, AS_SEQUENCE, AS_SET
+from speaker.rib.attributes import AS_CONFED_SEQUENCE, AS_SEQUENCE, AS_SET, Attributes
+from speaker.rib.communities import BLACKHOLE
 from speaker.rib.decision import MAX_TIERS, Decider, decide
 from speaker.rib.path import Member, Path, SourceKind
 from tests.speaker.rib import oracle
-from tests.speaker.rib.given import HUBS, LOCAL, PEERS, bandwidth, hop, path, paths_of, peer
+from tests.speaker.rib.given import ASN, HUBS, LOCAL, PEERS, bandwidth, hop, path, paths_of, peer
 
 A, B = HUBS
 SEQUENCE = AS_SEQUENCE
@@ -175,6 +177,61 @@ def test_agrees_with_the_oracle_in_any_order(paths: list[Path], max_paths: int, 
     assert found == oracle.tiers(paths, max_paths, MAX_TIERS)
     assert all(list(tier) == sorted(tier, key=lambda member: member.next_hop) for tier in decision.tiers)
     assert {p.attributes.next_hop for p in decision.multipath if decision.tiers} == {*(found[0] if found else ())}
+
+
+WIDTHS = [
+    ("nobody says anything", ((), ()), 4),
+    ("the least that is said", (((ASN, 10, 3),), ((ASN, 10, 2),)), 2),
+    ("one says it for all", (((ASN, 10, 1),), ()), 1),
+    ("never more than the gateway can", (((ASN, 10, 9),), ()), 4),
+    ("another AS", (((ASN + 1, 10, 1),), ()), 4),
+    ("another function", (((ASN, 9, 1),), ()), 4),
+    ("0 says nothing", (((ASN, 10, 0),), ()), 4),
+]
+
+
+@pytest.mark.parametrize(("said", "width"), [case[1:] for case in WIDTHS], ids=[case[0] for case in WIDTHS])
+def test_communities_limit_how_many_paths_are_used_at_once(said: Any, width: int) -> None:
+    first, second = said
+    paths = path(A, 3, large_communities=first), path(A, 4, large_communities=second), *(path(A, n) for n in (5, 6, 7))
+    assert len(decide(paths, 4, ASN).tiers[0]) == width
+
+
+def test_only_those_of_the_best_set_limit_it() -> None:
+    worse = path(A, 5, local_pref=50, large_communities=((ASN, 10, 1),)), path(A, 6, local_pref=50)
+    found = decide((path(A, 3), path(A, 4), *worse), 8, ASN)
+    assert [len(tier) for tier in found.tiers] == [2, 1, 1]
+
+
+def test_a_blackhole_is_a_route_without_next_hop_where_it_is_honoured() -> None:
+    hole = path(A, 3, communities=(BLACKHOLE,))
+    found = decide((hole, path(A, 4)), 8, blackhole=True)
+    assert (found.best, found.tiers, found.discard, found.route) == (hole, (), True, ())
+    assert decide((hole, path(A, 4, local_pref=200)), 8, blackhole=True).route == (
+        (Member(hop(4), 1),),
+        (Member(hop(3), 1),),
+    )
+    assert decide((hole,), 8).route == ((Member(hop(3), 1),),)
+    withheld = replace(hole, withheld="connected")
+    assert decide((withheld,), 8, blackhole=True).route is None
+    assert decide((path(LOCAL, 3, communities=(BLACKHOLE,)),), 8, blackhole=True).route is None
+
+
+def test_with_a_view_paths_are_decided_as_they_look_and_named_as_they_are() -> None:
+    far, near, hidden, own = path(A, 3, local_pref=300), path(B, 4), path(A, 5, local_pref=900), path(LOCAL, 6)
+
+    def view(seen: Path) -> Attributes | None:
+        if seen is hidden:
+            return None
+        return replace(seen.attributes, local_pref=400) if seen is near else seen.attributes
+
+    decider = Decider(8, view=view)
+    decision = decider((far, near, hidden))
+    assert decision.best is near
+    assert decision.multipath == (near,)
+    assert decision.tiers == ((Member(hop(4), 1),), (Member(hop(3), 1),))
+    assert decider((hidden,)).best is None
+    assert Decider(8, view=lambda _: None)((own,)).best is own
 
 
 def test_equal_tiers_are_one_object() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
+from zlib import crc32
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speaker.plan import AnnouncementPlan, Plan, UplinkPlan
+from speaker.plan import AnnouncementPlan, Plan, PolicyPlan, PrefixRangePlan, PrefixSetPlan, StepPlan, UplinkPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.export import ExportGroup
 from speaker.rib.facts import facts_of
@@ -142,3 +143,24 @@ def test_after_any_plans_the_table_is_as_if_only_the_last_had_been(history: list
     for later in history[1:]:
         rib.originate(later)
     assert told(rib) == told(rib_of(history[-1]))
+
+
+def test_a_hubs_own_paths_carry_what_rules_ask_for() -> None:
+    """A spoke's do not: its hubs say it."""
+    views = PolicyPlan(1, (StepPlan("services", prefix_set=1),))
+    sets = (PrefixSetPlan(1, (PrefixRangePlan("10.1.0.0/16", 24, 24),)),)
+    announced = AnnouncementPlan(("10.1.1.0/24", "10.2.1.0/24"), LARGE)
+    for role, large, marks in (
+        ("hub", ((ASN, 1, 7), (ASN, 3, crc32(b"lte")), (ASN, 4, 4)), [(1,), ()]),
+        ("spoke", ((ASN, 1, 7),), [(1,), ()]),
+    ):
+        rib = rib_of(plan(announced, uplinks=(LTE,), role=role, prefix_sets=sets, policies=(views,), own_view=1))
+        found = [rib.lookup(Family.IPV4, key(text))[0] for text in announced.prefixes]
+        assert [path.attributes.large_communities for path in found] == [large, large]
+        assert [path.marks for path in found] == marks
+
+
+def test_what_the_plan_says_of_an_uplink_is_not_said_twice() -> None:
+    announced = AnnouncementPlan(("10.1.1.0/24",), (f"{ASN}:3:5", f"{ASN}:4:9"))
+    ((path,),) = (paths for _, paths in rib_of(plan(announced, uplinks=(LTE,), role="hub")).walk(Family.IPV4))
+    assert path.attributes.large_communities == ((ASN, 3, 5), (ASN, 4, 9))
