@@ -32,7 +32,7 @@ SMALL: Document = {
     ],
     "sites": [
         {"name": "berlin", "region": "eu", "provider": "acme", "tags": ["dc", "edge"]},
-        {"name": "paris", "region": "eu", "number": 7, "max_prefixes": 100},
+        {"name": "paris", "region": "eu", "number": 7, "tags": ["shop"], "max_prefixes": 100},
     ],
     "allocations": [
         {"site": "berlin", "prefix": "10.1.0.0/16"},
@@ -109,8 +109,8 @@ SMALL: Document = {
             "match": {
                 "sites": ["paris"],
                 "regions": ["eu"],
-                "tags": ["dc"],
-                "gateways": ["frr1", "paris-1"],
+                "tags": ["shop"],
+                "gateways": ["paris-1"],
                 "circuit_classes": ["lte"],
                 "prefixes": ["10.0.0.0/8 ge 16 le 24", "2001:db8::/32 le 64"],
                 "communities": ["65000:1", "4200000000:1:7"],
@@ -127,7 +127,7 @@ SMALL: Document = {
                 "last": True,
             },
         },
-        {"name": "first", "order": 1, "match": {"tags": ["edge"]}, "action": {"open": True}},
+        {"name": "first", "order": 1, "match": {"tags": ["shop"]}, "action": {"max_paths": 2}},
     ],
     "assertions": [
         {"name": "never-lte", "sites": ["paris"], "prefix": "10.1.1.0/24", "never_over": ["lte"]},
