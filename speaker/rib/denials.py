@@ -33,33 +33,45 @@ class Denials:
     """Address space that is refused, in order of precedence. The usual batch touches none of it and costs little."""
 
     rules: tuple[tuple[str, frozenset[Network]], ...]
-    _spans: dict[Family, tuple[Spans, list[tuple[str, Spans]]]] = field(init=False, repr=False, compare=False)
+    connected: frozenset[Network]  # Not refused everywhere: a hub sends on what lies in it.
+    _spans: dict[Family, tuple[Spans, list[tuple[str, Spans]], Spans]] = field(init=False, repr=False, compare=False)
     _above_underlay: frozenset[Key] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         spans = {}
         for family, version in ((Family.IPV4, 4), (Family.IPV6, 6)):
             rules = [(reason, [n for n in networks if n.version == version]) for reason, networks in self.rules]
-            everything = Spans.covering(network for _, networks in rules for network in networks)
-            spans[family] = everything, [(reason, Spans.covering(networks)) for reason, networks in rules]
+            lans = [network for network in self.connected if network.version == version]
+            everything = Spans.covering([*lans, *(network for _, networks in rules for network in networks)])
+            refused = [(reason, Spans.covering(networks)) for reason, networks in rules]
+            spans[family] = everything, refused, Spans.covering(lans)
         underlay = [network for reason, networks in self.rules if reason == UNDERLAY for network in networks]
         # A default route contains everything. Whether it is taken is another question.
         above = (network.supernet(new_prefix=n) for network in underlay for n in range(1, network.prefixlen))
         object.__setattr__(self, "_spans", spans)
         object.__setattr__(self, "_above_underlay", frozenset(map(key_of, above)))
 
-    def portions(self, family: Family, keys: Sequence[Key], otherwise: str = "") -> list[Portion]:
-        """`keys` by why they are refused; those that are not, `otherwise`. A portion may be empty."""
-        everything, rules = self._spans[family]
+    def portions(
+        self, family: Family, keys: Sequence[Key], otherwise: str = "", connected: str = CONNECTED
+    ) -> list[Portion]:
+        """`keys` by why they are refused; those that are not, `otherwise`. A portion may be empty.
+
+        What is connected comes last, as it may still be sent on: nothing else may be wrong with it.
+        """
+        everything, refused, lans = self._spans[family]
         above = self._above_underlay
         portions: list[Portion] = []
-        if everything.touches(keys):
-            for reason, spans in rules:
+        touched = everything.touches(keys)
+        if touched:
+            for reason, spans in refused:
                 inside, keys = spans.split(keys)
                 portions.append(Portion(reason, inside))
         if above and not above.isdisjoint(keys):
             portions.append(Portion(UNDERLAY, [key for key in keys if key in above]))
             keys = [key for key in keys if key not in above]
+        if touched:
+            inside, keys = lans.split(keys)
+            portions.append(Portion(connected, inside))
         return [*portions, Portion(otherwise, keys)]
 
 
@@ -75,6 +87,6 @@ def _denials(segments: frozenset[Network], underlay: frozenset[Network], connect
             (MARTIAN, frozenset(MARTIANS)),
             (INSIDE_SEGMENT, segments),
             (UNDERLAY, underlay),
-            (CONNECTED, connected),
-        )
+        ),
+        connected,
     )

@@ -165,7 +165,7 @@ class HubImport(_Judge):
             longer, strangers = inside.split([key for key in others if key[0]])
             portions += [Portion(DEFAULT_ROUTE, default), Portion(PREFIX_NOT_ALLOCATED, strangers)]
             if self.facts.blackhole:  # Then a longer prefix may still be good.
-                portions += self._denials.portions(family, longer, MORE_SPECIFIC_THAN_ALLOWED)
+                portions += self._denials.portions(family, longer, MORE_SPECIFIC_THAN_ALLOWED, _LONGER_AND_CONNECTED)
             else:
                 portions.append(Portion(MORE_SPECIFIC_THAN_ALLOWED, longer))
         return _marked(self._sets, family, portions)
@@ -183,8 +183,8 @@ class HubImport(_Judge):
 
     def _finish(self, path: Path, reason: str, marks: Marks) -> Path:
         """Rules see what all else lets in."""
-        if reason == MORE_SPECIFIC_THAN_ALLOWED and self._is_blackhole(path):
-            reason = ""
+        if reason in _OF_BLACKHOLE:
+            reason = _OF_BLACKHOLE[reason] if self._is_blackhole(path) else MORE_SPECIFIC_THAN_ALLOWED
         path = _at_hub(path, reason, self.intent.viewed_marks(marks))
         hop = self._next_hops.get(path.attributes.next_hop)
         if path.rejected or hop is None or not hop.policy:
@@ -240,7 +240,10 @@ def _marked(sets: PrefixSets, family: Family, portions: Iterable[Portion]) -> li
     return marked
 
 
-_MAY_BE_USED = ("", CONNECTED, MORE_SPECIFIC_THAN_ALLOWED)
+_LONGER_AND_CONNECTED = "longer and connected"
+_OF_BLACKHOLE = {MORE_SPECIFIC_THAN_ALLOWED: "", _LONGER_AND_CONNECTED: CONNECTED}
+"""What deserves this when the path is no BLACKHOLE -> what it deserves when it is one."""
+_MAY_BE_USED = ("", CONNECTED, *_OF_BLACKHOLE)
 
 
 @dataclass(frozen=True)

@@ -247,6 +247,19 @@ def test_a_blackhole_may_be_longer_than_its_allocation_where_it_is_honoured() ->
     assert judged(client_import(plan), "10.1.1.1/32", asked).rejected == r.MORE_SPECIFIC_THAN_ALLOWED
 
 
+def test_what_is_connected_is_sent_on_only_when_nothing_else_is_wrong_with_it() -> None:
+    lan = frozenset({ip_network("10.1.0.0/16"), ip_network("10.7.0.0/16")})
+    policy = client_import(plan_with(), replace(UNDERLAY, connected=lan, blackhole=True))
+    longer, asked = (
+        judged(policy, "10.1.1.0/25"),
+        judged(policy, "10.1.1.0/25", Attributes(hop(3), communities=(BLACKHOLE,))),
+    )
+    assert (longer.rejected, longer.withheld) == (r.MORE_SPECIFIC_THAN_ALLOWED, "")
+    assert (asked.rejected, asked.withheld) == ("", r.CONNECTED)
+    around = replace(UNDERLAY, connected=lan, underlay=frozenset({ip_network("10.1.9.0/25")}))
+    assert judged(client_import(plan_with(), around), "10.1.9.0/24").rejected == r.UNDERLAY
+
+
 def test_the_facts_of_a_plan_have_the_guard_rails() -> None:
     facts = facts_of(plan_with(underlay=("10.7.7.0/24",), blackhole=True))
     assert (facts.underlay, facts.blackhole) == (frozenset({ip_network("10.7.7.0/24")}), True)
