@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
-from typing import Any, Protocol
+from ipaddress import ip_network
+from typing import Any
 
+from speaker.agent.asks import BadAsk, path_fields
+from speaker.agent.explain import ForwardingView, explain
 from speaker.report import Answer, Ask
-from speaker.rib.attributes import Attributes
-from speaker.rib.communities import REASON, community_text, large_text
 from speaker.rib.path import Path, PathSet
 from speaker.rib.prefix import Family, Key, family_of, key_of, network_of
-from speaker.rib.reasons import REASON_NUMBERS, REASONS
 from speaker.rib.rib import Rib
 
 DEFAULT_ROUTES, MOST_ROUTES = 1000, 20_000
 
 
-class InstalledView(Protocol):
-    def installed(self, family: Family, key: Key) -> bool: ...
-
-
-class BadAsk(ValueError):
-    """The ask makes no sense; the text says what would."""
-
-
-def answer(ask: Ask, rib: Rib, fib: InstalledView) -> Answer:
+def answer(ask: Ask, rib: Rib, fib: ForwardingView) -> Answer:
     """The answer to `ask`; one with ok=False when it cannot be answered. Raises nothing."""
     try:
         if ask.kind == "routes":
             return Answer(ask.id, ok=True, body=routes(ask.arguments, rib, fib))
-        raise BadAsk(f"this speaker does not answer {ask.kind!r}; it answers: routes")
+        if ask.kind == "explain":
+            return Answer(ask.id, ok=True, body=explain(ask.arguments, rib, fib))
+        raise BadAsk(f"this speaker does not answer {ask.kind!r}; it answers: routes, explain")
     except BadAsk as error:
         return Answer(ask.id, ok=False, body={"error": str(error)})
 
 
-def routes(arguments: dict[str, str], rib: Rib, fib: InstalledView) -> dict[str, Any]:
+def routes(arguments: dict[str, str], rib: Rib, fib: ForwardingView) -> dict[str, Any]:
     """Every path of the prefixes asked for, at most `limit` paths. Raises BadAsk."""
     limit = _limit(arguments.get("limit", ""))
     found: list[dict[str, Any]] = []
@@ -74,7 +67,7 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _paths(family: Family, key: Key, pathset: PathSet, rib: Rib, fib: InstalledView) -> Iterator[dict[str, Any]]:
+def _paths(family: Family, key: Key, pathset: PathSet, rib: Rib, fib: ForwardingView) -> Iterator[dict[str, Any]]:
     decision = rib.decide(pathset)
     prefix = str(network_of(family, key))
     for path in pathset:
@@ -83,32 +76,10 @@ def _paths(family: Family, key: Key, pathset: PathSet, rib: Rib, fib: InstalledV
             "prefix": prefix,
             "family": family.value,
             "best": used,
-            "next_hop": str(ip_address(path.attributes.next_hop)),
-            "from": path.source.name,
-            "path_id": path.path_id,
-            "local_pref": path.attributes.local_pref,
-            "as_path": _as_path_text(path.attributes),
-            "med": path.attributes.med,
-            "communities": _communities(path, rib.router.asn),
-            "stale": path.stale,
-            "rejected": path.rejected or path.withheld,
-            "reason": REASONS.get(path.rejected or path.withheld, ""),
-            "rules": list(path.rules),
+            **path_fields(path, rib.router.asn),
             "installed": used and _from_others(path) and fib.installed(family, key),
         }
 
 
-def _communities(path: Path, asn: int) -> list[str]:
-    """Of both kinds. A path that is kept as filtered says why, as a looking glass does."""
-    large = path.attributes.large_communities
-    if path.rejected:
-        large += ((asn, REASON, REASON_NUMBERS[path.rejected]),)
-    return [*map(large_text, large), *map(community_text, path.attributes.communities)]
-
-
 def _from_others(path: Path) -> bool:
     return path.source.name != "local"
-
-
-def _as_path_text(attributes: Attributes) -> str:
-    return " ".join(str(asn) for _, asns in attributes.as_path for asn in asns)

@@ -21,6 +21,7 @@ from speaker.kernel.guard import Guard
 from speaker.kernel.nexthops import Objects
 from speaker.kernel.outcome import Outcome
 from speaker.kernel.port import METRIC_REJECT, METRIC_ROUTE, Kernel
+from speaker.kernel.standing import LinkState, Standing, link_states, standing
 from speaker.kernel.table import Table
 from speaker.kernel.targets import Target
 from speaker.rib.path import Tiers
@@ -159,6 +160,15 @@ class Fib:
     def installed(self, family: Family, key: Key) -> bool:
         table = self._routes[family]
         return key in table.actual and key not in table.puts and key not in table.refused
+
+    def standing(self, family: Family, key: Key, *, reject: bool = False) -> Standing:
+        """How the route of `key` stands in the kernel; with `reject` the one beneath all, of declared space."""
+        tables = self._rejects if reject else self._routes
+        return standing(tables[family], self._objects, key)
+
+    def link_states(self, next_hop: bytes) -> dict[str, LinkState]:
+        """How `next_hop` does behind each of our interfaces."""
+        return link_states(self._objects.reach, next_hop)
 
     def counts(self) -> dict[str, int]:
         """Our routes in the kernel by family name, rejects not counted."""

@@ -22,6 +22,7 @@ from speaker.rib.policy import ImportPolicy
 from speaker.rib.prefix import Family, Key
 from speaker.rib.steps import CompiledPolicy, evaluate
 from speaker.rib.table import Change, Counts, Table
+from speaker.rib.why import Why, why
 
 SLICE_ROWS = 10_000
 """Rows per call of `step`: about 5 ms."""
@@ -265,6 +266,12 @@ class Rib:
 
     def decide(self, pathset: PathSet) -> Decision:
         return self._decider(pathset)
+
+    def why(self, pathset: PathSet) -> list[Why]:
+        """Why each of these paths is used or not, as `decide` has it. For people: nothing is remembered."""
+        policy, facts = self._own_view, self.router
+        view = None if policy is None else lambda path: evaluate(policy, path.attributes, path.marks)
+        return why(pathset, facts.max_paths, facts.asn, blackhole=facts.blackhole, view=view)
 
     def desired(self, family: Family, key: Key) -> Tiers | None:
         """How the kernel shall route `key`; None: no route of ours (unknown, refused, our own, or connected)."""

@@ -176,9 +176,9 @@ def _losses(paths: Sequence[Path]) -> Iterator[tuple[int, _Loss]]:
             if rank(path) > rank(winner):
                 yield id(path), _Loss(step, words(path.attributes, winner.attributes), winner)
         left = [path for path in left if rank(path) == rank(winner)]
-    for path in left:
-        rivals = [each for each in left if neighbour_as(each.attributes) == neighbour_as(path.attributes)]
-        winner = min(rivals, key=lambda each: (each.attributes.med or 0, tie_break(each)))
+    lowest: dict[int, Path] = {}
+    for path in sorted(left, key=lambda each: (each.attributes.med or 0, tie_break(each))):
+        winner = lowest.setdefault(neighbour_as(path.attributes), path)
         mine, its = path.attributes.med or 0, winner.attributes.med or 0
         if mine > its:
             yield id(path), _Loss("MED", f"MED {mine} is higher than {its} of the same neighbour AS (step c)", winner)

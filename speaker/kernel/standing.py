@@ -1,0 +1,71 @@
+"""How one prefix stands in the kernel, as far as it has answered. For people: nothing is decided by it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from speaker.kernel.choice import Reach
+from speaker.kernel.nexthops import Objects
+from speaker.kernel.table import Table
+from speaker.kernel.targets import Group
+from speaker.rib.prefix import Key
+
+LinkState = Literal["usable", "held", "dead", "down"]
+"""Of a next hop behind an interface. held: it answers again, and is not trusted yet; down: the interface itself is."""
+
+
+class Way(NamedTuple):
+    """One member of a group. `label` is pushed, when there is one."""
+
+    device: str
+    address: bytes
+    label: int | None
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    state: Literal["absent", "group", "unreachable", "foreign"]  # foreign: another program has changed our route.
+    ways: tuple[Way, ...] = ()
+    moving: bool = False  # Something else is wanted by now, and on its way.
+    refused: str = ""  # The kernel's words, where it will not have what is wanted.
+
+
+def standing(table: Table, objects: Objects, key: Key) -> Standing:
+    target = table.actual.get(key)
+    refusal = table.refused.get(key)
+    moving = key in table.puts or key in table.removals
+    refused = refusal.text if refusal is not None else ""
+    if isinstance(target, Group):
+        ways = tuple(_ways(target, objects))
+        return Standing("group" if ways else "unreachable", ways, moving, refused or target.error)
+    state: Literal["absent", "unreachable", "foreign"] = "absent"
+    if target is not None:
+        state = "foreign" if target is table.stranger else "unreachable"
+    return Standing(state, (), moving, refused)
+
+
+def _ways(group: Group, objects: Objects) -> Iterator[Way]:
+    """A blackhole is no way."""
+    names = {index: name for name, index in objects.reach.links.items()}
+    for number, weight in group.content or ():
+        hop = objects.held.hops.by_id.get(number)
+        if hop is not None and not hop.blackhole:
+            index, address, label = hop.spec
+            yield Way(names.get(index, f"interface {index}"), address, label, weight)
+
+
+def link_states(reach: Reach, next_hop: bytes) -> dict[str, LinkState]:
+    """By interface, in the plan's order."""
+    found: dict[str, LinkState] = {}
+    for device in reach.devices:
+        pair = device, next_hop
+        if device not in reach.links:
+            found[device] = "down"
+        elif pair in reach.dead:
+            found[device] = "held" if pair in reach.held else "dead"
+        else:
+            found[device] = "usable"
+    return found
