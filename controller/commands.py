@@ -10,6 +10,7 @@ from controller.client.drain import drain, undrain
 from controller.client.login import context, login
 from controller.client.show import show
 from controller.client.tokens import gateway, token
+from controller.client.whatif import whatif
 
 COMMANDS: dict[str, click.Command] = {
     "apply": apply,
@@ -24,5 +25,6 @@ COMMANDS: dict[str, click.Command] = {
     "token": token,
     "undrain": undrain,
     "validate": validate,
+    "whatif": whatif,
 }
 """Top-level name -> command. The lazy group in controller/cli.py has these names in its table."""

@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controller.inventory.allocate import allocate, numbers_of
-from controller.inventory.checks import check
+from controller.inventory.allocate import allocate, is_complete, numbers_of
+from controller.inventory.checks import check, check_after
 from controller.inventory.findings import Finding, InventoryRefused
 from controller.inventory.merge import removal_guard, rename
 from controller.inventory.model import Gateway, Inventory
 from controller.policy.compile import compile_plans
+from controller.policy.touched import touched
 from controller.store import tokens
 from controller.store.state import State, described, difference, next_state
 from controller.store.store import Changing, Store, StoredPlan
@@ -84,6 +85,7 @@ class Controller:
         self.store = store
         self._announce = announce
         self._clock = clock
+        self._settled: Inventory | None = None  # Checked and compiled whole by this process, and stored.
 
     def change(
         self,
@@ -103,11 +105,11 @@ class Controller:
         """
         if dry_run:
             state = self.store.state()
-            draft = _draft(state, edit, allow_removals)
+            draft = _draft(state, edit, allow_removals, self._settled)
             before = self.store.digests()
             return _outcome(draft, before, dry_run=True)
         with self.store.changing() as change:
-            draft = _draft(change.state, edit, allow_removals)
+            draft = _draft(change.state, edit, allow_removals, self._settled)
             before = change.digests()
             outcome = _outcome(draft, before, dry_run=False)
             if not draft.changes:
@@ -115,6 +117,7 @@ class Controller:
             if renamed_gateway is not None:
                 change.rename_gateway(*renamed_gateway)
             self._store(change, draft, outcome, before, (actor, action, subject))
+        self._settled = draft.state.inventory
         self._announce(_moved(draft, before))
         return outcome
 
@@ -149,6 +152,7 @@ class Controller:
             draft = _Draft(change.state, None, plans)
             moved = _moved(draft, before)
             change.save_plans({name: plans[name] for name, digest in moved.digests.items() if digest is not None})
+        self._settled = change.state.inventory
         self._announce(moved)
         return sorted(moved.digests)
 
@@ -212,28 +216,33 @@ class Controller:
         change.log(actor, action, subject, now=now, revision=draft.state.revision, detail=outcome.changes)
 
 
-def _draft(state: State, edit: Edit, allow_removals: int | None) -> _Draft:
-    """The next state and its plans. Raises InventoryRefused, RemovalsGuarded, or what `edit` raises."""
+def _draft(state: State, edit: Edit, allow_removals: int | None, settled: Inventory | None) -> _Draft:
+    """The next state, and the plans that may have moved. Raises InventoryRefused, RemovalsGuarded, or what `edit` does.
+
+    `settled`: an inventory that is sound and whose plans are stored. A change of that costs what it changes.
+    """
     asked = edit(state)
-    wanted = allocate(asked.inventory, numbers_of(state.inventory))
+    wanted = asked.inventory
+    if not is_complete(wanted):
+        wanted = allocate(wanted, numbers_of(state.inventory))
     if asked.findings:  # Said together with what else is wrong, so that nobody has to come twice.
         raise InventoryRefused([*asked.findings, *check(wanted)])
     changes = difference(state.inventory, wanted)
     if not changes:
         return _Draft(state, changes, {})
-    findings = check(wanted)
+    is_settled = state.inventory is settled
+    findings = check_after(changes.objects, wanted) if is_settled else check(wanted)
     if findings:
         raise InventoryRefused(findings)
     guarded = removal_guard(state.inventory, wanted, allow_removals)
     if guarded is not None:
         raise RemovalsGuarded(guarded)
-    return _Draft(next_state(state, wanted), changes, _plans(wanted))
+    plans = _plans(wanted, touched(changes.objects, wanted) if is_settled else None)
+    return _Draft(next_state(state, wanted, changes), changes, plans)
 
 
-def _plans(inventory: Inventory) -> dict[str, StoredPlan]:
-    if inventory.fabric is None:
-        return {}
-    return {name: stored_plan(encode(plan)) for name, plan in compile_plans(inventory).items()}
+def _plans(inventory: Inventory, only: frozenset[str] | None = None) -> dict[str, StoredPlan]:
+    return {name: stored_plan(encode(plan)) for name, plan in compile_plans(inventory, only).items()}
 
 
 def stored_plan(body: bytes) -> StoredPlan:
@@ -245,7 +254,8 @@ def _moved(draft: _Draft, before: dict[str, str]) -> Moved:
     digests: dict[str, str | None] = {
         name: plan.digest for name, plan in draft.plans.items() if before.get(name) != plan.digest
     }
-    digests.update((name, None) for name in before if name not in draft.plans)
+    left = {gateway.name for gateway in draft.state.inventory.gateways}
+    digests.update((name, None) for name in before if name not in left)
     return Moved(draft.state.revision, digests)
 
 

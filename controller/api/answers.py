@@ -7,13 +7,15 @@ import binascii
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from controller.api.errors import BadRequest, PreconditionFailed
+from controller.policy.whatif import some
 from controller.service import Outcome
 
 T = TypeVar("T")
@@ -24,6 +26,7 @@ DryRun = Annotated[bool, Query(description="Say what would change, and change no
 AllowRemovals = Annotated[
     int | None, Query(ge=0, description="Allow so many sites or gateways to be removed; beyond 10 % it must be said.")
 ]
+Force = Annotated[bool, Query(description="Change it even if that breaks assertions; the audit log says so.")]
 IfMatch = Annotated[str | None, Header(description="Change only what still has this ETag; else 412.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Items per page.")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before.", max_length=1000)]
@@ -94,6 +97,14 @@ class ChangeAnswer(BaseModel):
     changes: list[dict[str, Any]]
     gateways: list[str]
     item: dict[str, Any] | None = None
+    assertions: Annotated[
+        list[dict[str, Any]] | None,
+        Field(description="Those that do not hold: what breaks each, and `by` which change (none: it was so before)."),
+    ] = None
+    paths: Annotated[
+        dict[str, Any] | None,
+        Field(description="Of a dry run: which sites would use other paths to which prefixes; the first 100 rows."),
+    ] = None
 
 
 class Page(BaseModel):
@@ -116,7 +127,15 @@ def change_answer(outcome: Outcome, item: dict[str, Any] | None = None) -> Chang
         changes=outcome.changes,
         gateways=outcome.gateways,
         item=item,
+        assertions=broken_assertions(outcome),
+        paths=None if outcome.paths is None else asdict(outcome.paths),
     )
+
+
+def broken_assertions(outcome: Outcome) -> list[dict[str, Any]] | None:
+    """None when all hold."""
+    found = [{"assertion": each.assertion, "what": some(each.what), "by": some(each.by)} for each in outcome.broken]
+    return found or None
 
 
 def page(

@@ -11,7 +11,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from controller.api import client_config, drain, errors, fabric, gateways, nouns, tokens, uplinks
+from controller.api import client_config, drain, errors, fabric, gateways, nouns, tokens, uplinks, whatif
 from controller.api.access import Context, Ctx, Viewer
 from controller.api.answers import PREFIX, PROBLEM
 from controller.api.board import Board
@@ -52,6 +52,7 @@ def metrics(context: Ctx, _: Viewer) -> Response:
 ROUTERS = (
     own,
     fabric.router,
+    whatif.router,
     tokens.router,
     gateways.router,
     drain.router,

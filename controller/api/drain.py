@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from controller.api import answers
 from controller.api.access import Caller, Context, Ctx, Operator
-from controller.api.answers import ChangeAnswer, DryRun
+from controller.api.answers import ChangeAnswer, DryRun, broken_assertions
 from controller.api.errors import NotFound
 from controller.inventory.drain import drained, left_behind
 from controller.inventory.fields import closest
@@ -73,6 +73,7 @@ def _change(context: Context, caller: Caller, name: str, *, drain: bool, dry_run
         dry_run=outcome.dry_run,
         changes=outcome.changes,
         gateways=outcome.gateways,
+        assertions=broken_assertions(outcome),
         gateway=name,
         drained=drain,
         plan_digest=None if dry_run else context.store.digests().get(name),

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from controller.inventory.findings import Finding, InventoryRefused
-from controller.service import RemovalsGuarded
+from controller.service import AssertionsBroken, RemovalsGuarded
 from controller.store.engine import StoreUnavailable
 from speaker.report import ReportUnreadable
 
@@ -104,6 +104,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     NotFound: Problem(404, "not-found", "There is no such thing"),
     AlreadyExists: Problem(409, "already-exists", "It exists already"),
     RemovalsGuarded: Problem(409, "removals-guarded", "More would be removed than is allowed"),
+    AssertionsBroken: Problem(409, "assertions-broken", "What must hold would not hold any more"),
     PreconditionFailed: Problem(412, "precondition-failed", "It has changed meanwhile"),
     NoCommonPlanVersion: Problem(406, "no-common-plan-version", "Speaker and controller share no plan version"),
     InventoryRefused: Problem(422, "inventory-refused", "The fabric would not be sound"),
@@ -151,6 +152,9 @@ def _detail(error: Exception) -> tuple[str, list[Finding]]:
         case InventoryRefused():
             count = len(error.findings)
             return f"{count} finding{'' if count == 1 else 's'}; nothing was changed", error.findings
+        case AssertionsBroken():
+            count = len(error.findings)
+            return f"it breaks {count} assertion{'' if count == 1 else 's'}; nothing was changed", error.findings
         case RemovalsGuarded():
             return error.finding.message, [error.finding]
         case RequestValidationError():

@@ -15,6 +15,7 @@ from controller.api.answers import (
     ChangeAnswer,
     Cursor,
     DryRun,
+    Force,
     IfMatch,
     Limit,
     Page,
@@ -77,6 +78,7 @@ def put_fabric(
     data: Json,
     dry_run: DryRun = False,
     allow_removals: AllowRemovals = None,
+    force: Force = False,
     if_match: IfMatch = None,
 ) -> ChangeAnswer:
     """What the document lacks is removed. Numbers and addresses that it leaves out stay as they are."""
@@ -87,7 +89,13 @@ def put_fabric(
         return Wanted(merge(state.inventory, part, prune=True), findings)
 
     outcome = context.controller.change(
-        edit, actor=caller.actor, action="put", subject="fabric", dry_run=dry_run, allow_removals=allow_removals
+        edit,
+        actor=caller.actor,
+        action="put",
+        subject="fabric",
+        dry_run=dry_run,
+        allow_removals=allow_removals,
+        force=force,
     )
     if not dry_run:
         with_etag(response, state_tag(outcome.state))
@@ -109,6 +117,7 @@ def apply(
     dry_run: DryRun = False,
     prune: Prune = False,
     allow_removals: AllowRemovals = None,
+    force: Force = False,
     if_match: IfMatch = None,
 ) -> ChangeAnswer:
     """Objects are put in whole, by their keys; all others stay, unless `prune` says otherwise."""
@@ -119,7 +128,13 @@ def apply(
         return Wanted(merge(state.inventory, part, prune=prune), findings)
 
     outcome = context.controller.change(
-        edit, actor=caller.actor, action="apply", subject="", dry_run=dry_run, allow_removals=allow_removals
+        edit,
+        actor=caller.actor,
+        action="apply",
+        subject="",
+        dry_run=dry_run,
+        allow_removals=allow_removals,
+        force=force,
     )
     if not dry_run:
         with_etag(response, state_tag(outcome.state))

@@ -14,6 +14,7 @@ from controller.api.answers import (
     ChangeAnswer,
     Cursor,
     DryRun,
+    Force,
     IfMatch,
     Limit,
     Page,
@@ -143,7 +144,13 @@ def router_of(noun: Noun) -> APIRouter:
         openapi_extra=body,
     )
     def create(
-        request: Request, response: Response, context: Ctx, caller: Operator, data: Json, dry_run: DryRun = False
+        request: Request,
+        response: Response,
+        context: Ctx,
+        caller: Operator,
+        data: Json,
+        dry_run: DryRun = False,
+        force: Force = False,
     ) -> ChangeAnswer:
         item = noun.parse(data)
 
@@ -153,7 +160,7 @@ def router_of(noun: Noun) -> APIRouter:
             return noun.put(state, item)
 
         outcome = context.controller.change(
-            edit, actor=caller.actor, action="create", subject=item.label, dry_run=dry_run
+            edit, actor=caller.actor, action="create", subject=item.label, dry_run=dry_run, force=force
         )
         response.headers["Location"] = f"{request.url.path}/{item.key}"
         return answer(noun, outcome, item.key, response)
@@ -179,6 +186,7 @@ def router_of(noun: Noun) -> APIRouter:
         key: str,
         data: Json,
         dry_run: DryRun = False,
+        force: Force = False,
         if_match: IfMatch = None,
     ) -> ChangeAnswer:
         item = noun.parse(keyed(noun.key_fields, key, data))
@@ -188,7 +196,9 @@ def router_of(noun: Noun) -> APIRouter:
             require_match(if_match, None if found is None else etag(found))
             return noun.put(state, item)
 
-        outcome = context.controller.change(edit, actor=caller.actor, action="put", subject=item.label, dry_run=dry_run)
+        outcome = context.controller.change(
+            edit, actor=caller.actor, action="put", subject=item.label, dry_run=dry_run, force=force
+        )
         return answer(noun, outcome, item.key, response)
 
     @router.patch(
@@ -206,6 +216,7 @@ def router_of(noun: Noun) -> APIRouter:
         key: str,
         data: Json,
         dry_run: DryRun = False,
+        force: Force = False,
         if_match: IfMatch = None,
     ) -> ChangeAnswer:
         def edit(state: State) -> Wanted:
@@ -214,7 +225,9 @@ def router_of(noun: Noun) -> APIRouter:
             return noun.put(state, noun.parse(keyed(noun.key_fields, key, patched(plain(found), data))))
 
         subject = f"{noun.kind} {key}"
-        outcome = context.controller.change(edit, actor=caller.actor, action="patch", subject=subject, dry_run=dry_run)
+        outcome = context.controller.change(
+            edit, actor=caller.actor, action="patch", subject=subject, dry_run=dry_run, force=force
+        )
         return answer(noun, outcome, key, response)
 
     @router.delete(
@@ -229,6 +242,7 @@ def router_of(noun: Noun) -> APIRouter:
         caller: Operator,
         key: str,
         dry_run: DryRun = False,
+        force: Force = False,
         if_match: IfMatch = None,
     ) -> ChangeAnswer:
         def edit(state: State) -> Wanted:
@@ -241,6 +255,7 @@ def router_of(noun: Noun) -> APIRouter:
             action="delete",
             subject=f"{noun.kind} {key}",
             dry_run=dry_run,
+            force=force,
             allow_removals=1,  # Who deletes one thing by its name means it; the guard is for what a file lacks.
         )
         return change_answer(outcome)

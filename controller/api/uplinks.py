@@ -14,6 +14,7 @@ from controller.api.answers import (
     ChangeAnswer,
     Cursor,
     DryRun,
+    Force,
     IfMatch,
     Limit,
     Page,
@@ -73,6 +74,7 @@ def _change(
     where: tuple[str, str],
     action: str,
     dry_run: bool,
+    force: bool,
     edit_uplinks: Callable[[Gateway], Uplinks],
 ) -> ChangeAnswer:
     name, uplink = where
@@ -83,7 +85,9 @@ def _change(
         return Wanted(merge(state.inventory, Inventory(gateways=(changed,))))
 
     subject = f"uplink {name}/{uplink}"
-    outcome = context.controller.change(edit, actor=caller.actor, action=action, subject=subject, dry_run=dry_run)
+    outcome = context.controller.change(
+        edit, actor=caller.actor, action=action, subject=subject, dry_run=dry_run, force=force
+    )
     item = next((each for each in _gateway(outcome.state, name).uplinks if each.name == uplink), None)
     if item is None:
         return change_answer(outcome)
@@ -115,6 +119,7 @@ def create_uplink(
     name: str,
     data: Json,
     dry_run: DryRun = False,
+    force: Force = False,
 ) -> ChangeAnswer:
     item = _parse(data)
 
@@ -124,7 +129,7 @@ def create_uplink(
         return (*gateway.uplinks, item)
 
     response.headers["Location"] = f"{request.url.path}/{item.name}"
-    return _change(context, caller, response, (name, item.name), "create", dry_run, edit)
+    return _change(context, caller, response, (name, item.name), "create", dry_run, force, edit)
 
 
 @router.get("/{uplink}", summary="Read: uplink")
@@ -149,6 +154,7 @@ def put_uplink(
     uplink: str,
     data: Json,
     dry_run: DryRun = False,
+    force: Force = False,
     if_match: IfMatch = None,
 ) -> ChangeAnswer:
     item = _parse(keyed(("name",), uplink, data))
@@ -158,7 +164,7 @@ def put_uplink(
         require_match(if_match, None if found is None else etag(found))
         return _put(gateway.uplinks, item)
 
-    return _change(context, caller, response, (name, uplink), "put", dry_run, edit)
+    return _change(context, caller, response, (name, uplink), "put", dry_run, force, edit)
 
 
 @router.patch(
@@ -176,6 +182,7 @@ def patch_uplink(
     uplink: str,
     data: Json,
     dry_run: DryRun = False,
+    force: Force = False,
     if_match: IfMatch = None,
 ) -> ChangeAnswer:
     def edit(gateway: Gateway) -> Uplinks:
@@ -183,7 +190,7 @@ def patch_uplink(
         require_match(if_match, etag(found))
         return _put(gateway.uplinks, _parse(keyed(("name",), uplink, patched(plain(found), data))))
 
-    return _change(context, caller, response, (name, uplink), "patch", dry_run, edit)
+    return _change(context, caller, response, (name, uplink), "patch", dry_run, force, edit)
 
 
 @router.delete("/{uplink}", response_model=ChangeAnswer, response_model_exclude_none=True, summary="Delete: uplink")
@@ -194,10 +201,11 @@ def delete_uplink(
     name: str,
     uplink: str,
     dry_run: DryRun = False,
+    force: Force = False,
     if_match: IfMatch = None,
 ) -> ChangeAnswer:
     def edit(gateway: Gateway) -> Uplinks:
         require_match(if_match, etag(_find(gateway, uplink)))
         return tuple(each for each in gateway.uplinks if each.name != uplink)
 
-    return _change(context, caller, response, (name, uplink), "delete", dry_run, edit)
+    return _change(context, caller, response, (name, uplink), "delete", dry_run, force, edit)

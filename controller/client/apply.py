@@ -57,6 +57,7 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> None:
     metavar="N",
     help="Allow that up to N sites or gateways go, where that is more than 10 % of them.",
 )
+@click.option("--force-assertions", is_flag=True, help="Even if it breaks assertions. The audit log says so.")
 @json_option
 @talks
 def apply(
@@ -66,12 +67,14 @@ def apply(
     prune: bool,
     yes: bool,
     allow_removals: int | None,
+    force_assertions: bool,
     as_json: bool,
 ) -> None:
     """Merge inventory files into the fabric.
 
     Objects in the files are added or changed; objects that the files lack stay, unless --prune. It is one
-    change: all of it becomes the next revision, or nothing does. The files are checked here first.
+    change: all of it becomes the next revision, or nothing does. The files are checked here first. --dry-run
+    also says which sites would use other paths to which prefixes. A change that breaks an assertion is refused.
 
     \b
     Examples:
@@ -80,7 +83,7 @@ def apply(
       leyline apply --prune --yes --allow-removals 2 inventory/
     """
     document = document_of(paths, as_json=as_json)
-    query = {"prune": prune, "allow_removals": allow_removals}
+    query = {"prune": prune, "allow_removals": allow_removals, "force": force_assertions}
     if_match = ""
     try:
         if prune and not dry_run:
@@ -113,7 +116,10 @@ def _agree_to_removals(
 
 
 def print_changes(answer: Mapping[str, Any]) -> None:
-    """The change table, and one line that sums it up."""
+    """The change table, what it does to paths, and one line that sums it up."""
+    for broken in answer.get("assertions") or ():
+        why = f"because of {', '.join(broken['by'])}" if broken["by"] else "as before this change"
+        click.echo(f"Warning: assertion {broken['assertion']} is broken, {why}: {'; '.join(broken['what'])}", err=True)
     changes = answer["changes"]
     colours = {"add": "green", "change": "yellow", "remove": "red"}
     rows = [(change["action"], change["object"], _fields(change.get("fields") or {})) for change in changes]
@@ -126,10 +132,32 @@ def print_changes(answer: Mapping[str, Any]) -> None:
         f"{done[action]} {action}{'d' if action.endswith('e') else 'ed'}" for action in colours if done[action]
     )
     plans = f"{counts(len(answer['gateways']), 'gateway')} with a new plan"
+    if answer.get("paths"):
+        _print_paths(answer["paths"])
     if answer["dry_run"]:
         click.echo(f"dry run, nothing was stored: {what}; {plans}")
     else:
         click.echo(f"revision {answer['revision']}: {what}; {plans}")
+
+
+def _print_paths(paths: Mapping[str, Any]) -> None:
+    """Which sites use other uplinks to which prefixes, and how many there are in all."""
+    if not paths["routes"]:
+        click.echo("no site uses another path")
+        return
+    rows = [
+        (
+            " ".join(each["sites"]) + (f" and {each['more_sites']} more" if each["more_sites"] else ""),
+            each["prefix"],
+            " ".join(each["targets"]),
+            " ".join(each["before"]) or "none",
+            " ".join(each["after"]) or "none",
+        )
+        for each in paths["first"]
+    ]
+    print_table(["from", "prefix", "of", "path before", "path after"], rows)
+    more = f"; {counts(paths['more'], 'row')} more" if paths["more"] else ""
+    click.echo(f"{counts(paths['routes'], 'route')} of {counts(paths['pairs'], 'pair')} of sites change path{more}")
 
 
 def _fields(fields: Mapping[str, Any]) -> str:

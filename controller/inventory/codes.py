@@ -104,6 +104,7 @@ CODES: dict[str, dict[str, str]] = {
     "Changes": {
         "kind-unknown": "`rename` knows no such kind.",
         "object-unknown": "`rename` finds no object of this name.",
+        "assertion-broken": "The change breaks an assertion; the message says how, and which changed object did it.",
         "removals-guarded": "More than 10 % of the sites or of the gateways would go; allow it by their number.",
     },
 }

@@ -184,7 +184,8 @@ class _Check:
                     yield f"without {thing} {site} does not reach {prefix}"
 
     def _fallen(self, thing: Thing, down: list[str]) -> Iterator[str]:
-        control = self._intent.control(self._failures.fallen([thing]))
+        # Reach survives the last hub for a day; only who asks about hubs asks about control.
+        control = self._intent.control(self._failures.fallen([thing])) if thing.kind == "hub" else ""
         if control:
             yield f"without {thing} {control}"
         yield from (f"without {thing} {site} has no gateway left" for site in down)

@@ -177,8 +177,9 @@ class Intent:
         if not self.hubs or any(self.members[name].alive(failed) for name in self.hubs if name in self.members):
             return ""
         fabric = self.inventory.fabric
-        hours = (fabric.hubless_seconds if fabric is not None else 0) / 3600
-        return f"no hub is left: routes stay as they are for {hours:g} h and nobody learns new ones"
+        seconds = fabric.hubless_seconds if fabric is not None else 0
+        lasts = f"{seconds / 3600:g} h" if seconds % 3600 == 0 else f"{seconds} s"
+        return f"no hub is left: routes stay as they are for {lasts} and nobody learns new ones"
 
 
 def _announcers(inventory: Inventory) -> Callable[[Prefix], tuple[str, ...]]:

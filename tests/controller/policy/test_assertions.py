@@ -95,6 +95,8 @@ def test_survives_to_a_prefix() -> None:
 def test_a_hub_that_is_the_last_one() -> None:
     inventory = small(Assertion("s", sites=("berlin", "dc"), survives="hub"))
     one = replace(inventory, gateways=tuple(each for each in inventory.gateways if each.name != "hub-2"))
+    by_gateway = replace(one, assertions=(Assertion("s", sites=("dc",), survives="gateway"),))
+    assert broken(by_gateway) == [], "control is lost, and no reach"
     assert broken(one)[0].what == (
         "without hub:hub-1 no hub is left: routes stay as they are for 24 h and nobody learns new ones",
     )

@@ -31,8 +31,8 @@ SMALL: Document = {
         {"name": "dark", "preference": 10, "bfd": "off"},
     ],
     "sites": [
-        {"name": "berlin", "region": "eu", "provider": "acme", "tags": ["dc", "edge"]},
-        {"name": "paris", "region": "eu", "number": 7, "tags": ["shop"], "max_prefixes": 100},
+        {"name": "berlin", "region": "eu", "tags": ["dc", "edge"]},
+        {"name": "paris", "region": "eu", "number": 7, "provider": "acme", "tags": ["shop"], "max_prefixes": 100},
     ],
     "allocations": [
         {"site": "berlin", "prefix": "10.1.0.0/16"},
@@ -131,7 +131,7 @@ SMALL: Document = {
     ],
     "assertions": [
         {"name": "never-lte", "sites": ["paris"], "prefix": "10.1.1.0/24", "never_over": ["lte"]},
-        {"name": "one-hub", "survives": "gateway"},
+        {"name": "by-provider", "sites": ["berlin"], "prefix": "10.1.1.0/24", "survives": "provider"},
         {"name": "reach", "prefix": "10.1.1.0/24", "reaches": True},
     ],
 }
