@@ -76,6 +76,20 @@ def allocate(inventory: Inventory, stored: Numbers | None = None) -> Inventory:
     )
 
 
+def is_complete(inventory: Inventory) -> bool:
+    """Nothing is left to be filled in: `allocate` would give back the same."""
+    six = inventory.fabric is not None and inventory.fabric.segment6 is not None
+    members: list[Uplink | Client] = [uplink for gateway in inventory.gateways for uplink in gateway.uplinks]
+    return (
+        all(site.number is not None for site in inventory.sites)
+        and all(gateway.drained is not None for gateway in inventory.gateways)
+        and all(
+            member.number is not None and member.address is not None and (member.address6 is not None or not six)
+            for member in (*members, *inventory.clients)
+        )
+    )
+
+
 def _name(each: Site | Gateway | Client) -> str:
     return each.name
 

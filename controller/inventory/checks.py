@@ -6,7 +6,8 @@ them never becomes an inventory. All codes are listed in docs/findings.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from controller.inventory import rules_effect as effect
 from controller.inventory import rules_liveness as liveness
@@ -16,7 +17,7 @@ from controller.inventory import rules_peers as peers
 from controller.inventory import rules_policy as policy
 from controller.inventory import rules_space as space
 from controller.inventory.findings import Finding
-from controller.inventory.model import Inventory
+from controller.inventory.model import Inventory, Object, Prefix
 
 Rule = Callable[[Inventory], Iterator[Finding]]
 
@@ -57,11 +58,43 @@ RULES: tuple[Rule, ...] = (
     effect.without_effect,
 )
 
+OF_PREFIXES: tuple[Rule, ...] = (
+    members.unknown_site,
+    space.other_tenant,
+    space.unroutable_space,
+    space.prefix_not_allocated,
+    space.prefix6_without_segment6,
+    space.wrong_gateway,
+    liveness.bad_first_hop,
+    liveness.shared_first_hop,
+    liveness.unused_first_hop,
+)
+"""Those that look at prefixes: at those of one site at a time, and at allocations of no other."""
+
 
 def check(inventory: Inventory) -> list[Finding]:
     """All that is wrong with an allocated inventory, by object; [] means that it can be compiled.
 
     Does not depend on the order of rows.
     """
-    findings = {finding for rule in RULES for finding in rule(inventory)}
+    return _said_by(RULES, inventory)
+
+
+def check_after(changed: Iterable[Object], inventory: Inventory) -> list[Finding]:
+    """As `check`, where all was sound before: what is still the same is not judged again.
+
+    `changed`: what came, what went, and what is another now, before and after.
+    """
+    sites = set()
+    for each in changed:
+        if not isinstance(each, Prefix):
+            return check(inventory)
+        sites.add(each.site)
+    prefixes = tuple(prefix for prefix in inventory.prefixes if prefix.site in sites)
+    allocations = tuple(allocation for allocation in inventory.allocations if allocation.site in sites)
+    return _said_by(OF_PREFIXES, replace(inventory, prefixes=prefixes, allocations=allocations))
+
+
+def _said_by(rules: Iterable[Rule], inventory: Inventory) -> list[Finding]:
+    findings = {finding for rule in rules for finding in rule(inventory)}
     return sorted(findings, key=lambda finding: (finding.object, finding.code, finding.message))

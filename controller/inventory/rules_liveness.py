@@ -75,7 +75,8 @@ def _derived(*prefixes: Prefix) -> str:
 
 def unused_first_hop(inventory: Inventory) -> Iterator[Finding]:
     """A first hop lives on the gateways that announce its prefix."""
-    of_site = residents(inventory)
+    with_first_hop = any(each.first_hop is not None for each in inventory.prefixes)
+    of_site = residents(inventory) if with_first_hop else {}
     lost = unreadable(inventory, "gateway")
     for each in inventory.prefixes:
         if each.first_hop is None:

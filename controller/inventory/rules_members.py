@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -22,6 +21,7 @@ from controller.inventory.model import (
     Uplink,
     circuit_classes,
     community_value,
+    network_order,
     uplink_key,
 )
 
@@ -32,10 +32,17 @@ MARTIANS: tuple[Network, ...] = (
 """Never routed: this host, loopback, link-local, multicast, reserved (RFC 6890). Documentation space may be used."""
 
 
-@lru_cache(maxsize=2**16)  # Every change asks again about every prefix of the fabric.
+_SPANS = [(each.version, int(each.network_address), int(each.broadcast_address), each) for each in MARTIANS]
+
+
 def martian(network: Network) -> Network | None:
     """The martian space that `network` touches."""
-    return next((each for each in MARTIANS if each.version == network.version and each.overlaps(network)), None)
+    version, first, length = network_order(network)
+    last = first | (1 << network.max_prefixlen - length) - 1
+    for other, start, end, space in _SPANS:
+        if other == version and start <= last and first <= end:
+            return space
+    return None
 
 
 def unreadable(inventory: Inventory, kind: str) -> set[str]:
@@ -131,8 +138,9 @@ def unknown_site(inventory: Inventory) -> Iterator[Finding]:
         *inventory.gateways,
         *inventory.clients,
     )
-    users = [(each.label, each.site) for each in residents]
-    yield from unknown(inventory, users, [site.name for site in inventory.sites], "site", "site")
+    sites = {site.name for site in inventory.sites}
+    users = [(each.label, each.site) for each in residents if each.site not in sites]  # Labels of all are not cheap.
+    yield from unknown(inventory, users, sites, "site", "site")
 
 
 def unknown(

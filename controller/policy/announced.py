@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from controller.inventory.model import (
     GLOBAL,
@@ -23,10 +24,11 @@ class Announced:
     """The prefixes of `gateways`, by gateway, in canonical order."""
 
     def __init__(self, inventory: Inventory, gateways: Iterable[Gateway]) -> None:
-        of_site = residents(inventory)
         self._by_gateway: dict[str, list[Prefix]] = defaultdict(list)
         self._priority: dict[str, dict[str, int]] = {}
         sites = {gateway.site for gateway in gateways}
+        neighbours = tuple(each for each in inventory.gateways if each.site in sites)
+        of_site = residents(replace(inventory, gateways=neighbours))
         theirs = [each for each in inventory.prefixes if each.site in sites and each.tenant == GLOBAL]
         for each in sorted(theirs, key=lambda each: network_order(each.prefix)):
             names = each.gateways or of_site.get(each.site, ())

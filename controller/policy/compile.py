@@ -63,7 +63,7 @@ class _Compiler:
         self.members.update((each.name, each) for each in inventory.clients)
         self.announced = Announced(inventory, gateways)
         self.sessions: dict[str, list[Session]] = defaultdict(list)
-        for session in compile_fabric(inventory).sessions:
+        for session in compile_fabric(inventory, {each.name for each in gateways}).sessions:
             self.sessions[session.dialer].append(session)
             self.sessions[session.listener].append(session)
         self.lan_peers: dict[str, list[LanPeer]] = defaultdict(list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
@@ -32,14 +33,22 @@ class Wiring:
     sessions: tuple[Session, ...]
 
 
-def compile_fabric(inventory: Inventory) -> Wiring:
-    """What the fabric should be. Same inventory, same wiring, whatever the order of its rows."""
+def compile_fabric(inventory: Inventory, among: Collection[str] | None = None) -> Wiring:
+    """What the fabric should be. Same inventory, same wiring, whatever the order of its rows.
+
+    `among`: only the sessions that one of these gateways takes part in.
+    """
     gateways = sorted(inventory.gateways, key=lambda gateway: gateway.name)
     hubs = tuple(gateway for gateway in gateways if gateway.role == "hub")
     spokes = tuple(gateway for gateway in gateways if gateway.role == "spoke")
     clients = tuple(sorted(inventory.clients, key=lambda client: client.name))
     dialers = sorted([*(spoke.name for spoke in spokes), *(client.name for client in clients)])
-    sessions = [Session("reflect", dialer, hub.name) for hub in hubs for dialer in dialers]
+    their_dialers = dialers if among is None else [dialer for dialer in dialers if dialer in among]
+    sessions = [
+        Session("reflect", dialer, hub.name)
+        for hub in hubs
+        for dialer in (dialers if among is not None and hub.name in among else their_dialers)
+    ]
     by_address = sorted(hubs, key=speaker_address)
     for n, lower in enumerate(by_address):
         sessions += [Session("mesh", lower.name, higher.name) for higher in by_address[n + 1 :]]

@@ -12,13 +12,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
-from controller.inventory.document import order, plain
+from controller.inventory.changed import apart
 from controller.inventory.merge import diff
-from controller.inventory.model import SECTIONS, Fabric, Inventory, Object, objects
+from controller.inventory.model import SECTIONS, Fabric, Inventory, Object
 from controller.store import tables
+from controller.store.listed import Listed, encoded
 from controller.store.rows import inventory_of, rows_of
-
-_encoder = msgspec.json.Encoder()  # Not sorted: `plain` has an order of fields that people like to read.
 
 
 @dataclass(frozen=True)
@@ -30,46 +29,46 @@ class State:
     inventory: Inventory
 
     @cached_property
-    def by_key(self) -> dict[str, dict[str, Object]]:
-        """Section -> key -> object, in canonical order."""
-        return {
-            section: {each.key: each for each in sorted(getattr(self.inventory, section), key=order)}
-            for section in SECTIONS
-        }
+    def listed(self) -> dict[str, Listed]:
+        """By section."""
+        return {section: Listed.of(getattr(self.inventory, section)) for section in SECTIONS}
 
     @cached_property
-    def parts(self) -> dict[int, bytes]:
-        """id of an object of this inventory -> its JSON. The objects live as long as this state does."""
-        return {id(each): _encoder.encode(plain(each)) for each in objects(self.inventory)}
+    def by_key(self) -> dict[str, dict[str, Object]]:
+        """Section -> key -> object, in canonical order."""
+        return {section: dict(zip(each.keys, each.objects, strict=True)) for section, each in self.listed.items()}
 
     @cached_property
     def encoded(self) -> bytes:
         """The document (controller.inventory.document.to_document) as JSON."""
-        sections = []
+        pieces = []  # Joined once: they may be megabytes.
         if self.inventory.fabric is not None:
-            sections.append(b'"fabric":' + self.parts[id(self.inventory.fabric)])
-        for section in SECTIONS:
-            found = sorted(getattr(self.inventory, section), key=order)
-            if found:
-                joined = b",".join(self.parts[id(each)] for each in found)
-                sections.append(b'"%s":[%s]' % (section.encode(), joined))
-        return b"{%s}" % b",".join(sections)
+            pieces += [b",", b'"fabric":', encoded(self.inventory.fabric)]
+        for section, each in self.listed.items():
+            if each.parts:
+                pieces += [b",", b'"%s":[' % section.encode(), b",".join(each.parts), b"]"]
+        return b"".join((b"{", *pieces[1:], b"}"))
 
 
-def next_state(former: State, inventory: Inventory) -> State:
-    """The state after `former`. Most objects are the very same ones, so their JSON is taken over and not made anew."""
-    known = former.parts
-    parts = {id(each): known.get(id(each)) or _encoder.encode(plain(each)) for each in objects(inventory)}
+def next_state(former: State, inventory: Inventory, changes: Difference) -> State:
+    """The state after `former`, which differs from it by `changes`."""
+    gone = [*changes.removed, *(old for old, _ in changes.changed)]
+    come = [*changes.added, *(new for _, new in changes.changed)]
+    listed = dict(former.listed)
+    for section, kind in SECTIONS.items():
+        parts = [[each for each in some if each.kind == kind] for some in (gone, come)]
+        if any(parts):
+            listed[section] = listed[section].after(*parts)
     bare = State(former.revision + 1, "", inventory)
-    vars(bare).update(parts=parts)
+    vars(bare).update(listed=listed)
     state = State(bare.revision, hashlib.sha256(bare.encoded).hexdigest()[:16], inventory)
-    vars(state).update(parts=parts, encoded=bare.encoded)
+    vars(state).update(listed=listed, encoded=bare.encoded)
     return state
 
 
 def etag(each: Object | Any) -> str:
     """Of one object: quoted, as HTTP wants it. Equal objects have equal tags."""
-    return f'"{hashlib.sha256(_encoder.encode(plain(each))).hexdigest()[:16]}"'
+    return f'"{hashlib.sha256(encoded(each)).hexdigest()[:16]}"'
 
 
 @dataclass(frozen=True)
@@ -83,13 +82,21 @@ class Difference:
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
 
+    @property
+    def objects(self) -> tuple[Object, ...]:
+        """All that it is about; what changed before and after."""
+        return (*self.removed, *(each for pair in self.changed for each in pair), *self.added)
+
 
 def difference(old: Inventory, new: Inventory) -> Difference:
     """What must be written. Order inside the sections means nothing."""
-    # Most objects are the very same ones: `is` spares comparing addresses five thousand times.
-    same = {id(each) for each in objects(old)} & {id(each) for each in objects(new)}
-    before = {_identity(each): each for each in objects(old) if id(each) not in same}
-    after = {_identity(each): each for each in objects(new) if id(each) not in same}
+    before: dict[str, Object] = {}
+    after: dict[str, Object] = {}
+    fabrics = [() if each.fabric is None else (each.fabric,) for each in (old, new)]
+    for former, latter in (fabrics, *((getattr(old, section), getattr(new, section)) for section in SECTIONS)):
+        gone, come = apart(former, latter)  # Most objects are the very same ones.
+        before.update((_identity(each), each) for each in gone)
+        after.update((_identity(each), each) for each in come)
     return Difference(
         added=tuple(each for key, each in after.items() if key not in before),
         changed=tuple((before[key], each) for key, each in after.items() if key in before and before[key] != each),

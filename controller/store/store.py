@@ -262,7 +262,7 @@ class Changing:
 
 def _digests(connection: Connection) -> dict[str, str]:
     rows = connection.execute(select(tables.plans.c.gateway, tables.plans.c.digest))
-    return {row.gateway: row.digest for row in rows}
+    return {row[0]: row[1] for row in rows.fetchall()}  # Names of columns would cost more than the query.
 
 
 def alive(store: Store) -> None:

@@ -18,6 +18,8 @@ BENCHES = {
     "memory_1m": "tests.bench.memory",
     "liveness_load_1m": "tests.bench.liveness_load",
     "whatif_500": "tests.bench.whatif",
+    "compile_2000": "tests.bench.compiling",
+    "republish_2000": "tests.bench.republish",
 }
 
 

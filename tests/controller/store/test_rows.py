@@ -156,11 +156,11 @@ def test_one_changed_prefix_writes_one_row(sqlite: Database) -> None:
 def test_the_stored_document_is_the_document() -> None:
     """It is put together from parts that earlier revisions have encoded already."""
     first = inventory_from(small())
-    state = next_state(State(0, "", EMPTY), first)
+    state = next_state(State(0, "", EMPTY), first, difference(EMPTY, first))
     assert msgspec.json.decode(state.encoded) == to_document(first)
     second = replace(first, prefixes=first.prefixes[1:], clients=())
-    after = next_state(state, second)
+    after = next_state(state, second, difference(first, second))
     assert msgspec.json.decode(after.encoded) == to_document(second)
     assert (after.revision, after.digest != state.digest) == (2, True)
-    assert next_state(after, first).digest == state.digest
-    assert next_state(State(0, "", EMPTY), EMPTY).encoded == b"{}"
+    assert next_state(after, first, difference(second, first)).digest == state.digest
+    assert next_state(State(0, "", EMPTY), EMPTY, difference(EMPTY, EMPTY)).encoded == b"{}"
