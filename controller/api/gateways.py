@@ -46,7 +46,7 @@ T = TypeVar("T")
 Name = Annotated[str, Path(max_length=63)]
 Wait = Annotated[float, Query(ge=0, le=3600, description="Seconds to wait for news; the controller may cap it.")]
 PlanVersions = Annotated[
-    str | None, Header(alias="Leyline-Plan-Versions", description='What the speaker reads: "1, 2".')
+    str | None, Header(alias="Leyline-Plan-Versions", description='What the speaker reads: "1, 2, 3".')
 ]
 IfNoneMatch = Annotated[str | None, Header(description="The digest of the plan that the speaker has.")]
 

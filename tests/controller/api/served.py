@@ -52,7 +52,7 @@ class Caller:
         return self.http.delete(path, **options)
 
     def poll(self, gateway: str, known: str = "", wait: float = 0, **headers: str) -> httpx2.Response:
-        given = {"If-None-Match": f'"{known}"', "Leyline-Plan-Versions": "1, 2", **headers}
+        given = {"If-None-Match": f'"{known}"', "Leyline-Plan-Versions": "1, 2, 3", **headers}
         return self.get(f"/gateways/{gateway}/plan", params={"wait": wait}, headers=given)
 
     def in_background(self, call: Callable[[], httpx2.Response]) -> Background:
@@ -136,7 +136,7 @@ def report(gateway: str, digest: str = "") -> Report:
         version=1,
         gateway=gateway,
         speaker_version="0.1.0",
-        plan_versions=(1, 2),
+        plan_versions=(1, 2, 3),
         plan_digest=digest,
         plan_error="",
         started_at=1.0,

@@ -53,7 +53,9 @@ def test_a_poll_ends_after_its_wait(api: Served) -> None:
     assert 0.25 < time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize(("versions", "status"), [("2", 200), ("1, 2", 200), ("1", 406), ("", 406), ("junk", 406)])
+@pytest.mark.parametrize(
+    ("versions", "status"), [("3", 200), ("1, 2, 3", 200), ("1, 2", 406), ("", 406), ("junk", 406)]
+)
 def test_plan_versions(api: Served, versions: str, status: int) -> None:
     gateway = api.with_small().as_gateway("paris-1")
     answer = gateway.poll("paris-1", **{"Leyline-Plan-Versions": versions})

@@ -8,7 +8,7 @@ from tests.controller.api.served import Served, problem
 from tests.controller.store.fabrics import sized, small
 
 ITEMS = [
-    ("regions", "us", {"name": "us"}, {}),
+    ("regions", "asia", {"name": "asia"}, {"closed": True}),
     ("circuit-classes", "slow", {"name": "slow", "preference": 10}, {"preference": 11}),
     ("sites", "rome", {"name": "rome", "region": "eu"}, {"provider": "other", "tags": ["x"]}),
     ("allocations", "berlin/global/10.7.0.0/16", {"site": "berlin", "prefix": "10.7.0.0/16"}, {"longest": 30}),
@@ -25,6 +25,26 @@ ITEMS = [
         {"role": "hub"},
     ),
     ("clients", "bird1", {"name": "bird1", "site": "paris", "circuit_class": "lte"}, {"preference": 7}),
+    (
+        "lan-peers",
+        "edge",
+        {
+            "name": "edge",
+            "gateway": "paris-1",
+            "asn": 65002,
+            "interface": "lan1",
+            "address": "10.2.1.2",
+            "local_address": "10.2.1.1",
+        },
+        {"asn": 65003},
+    ),
+    (
+        "rules",
+        "lte-last",
+        {"name": "lte-last", "match": {"circuit_classes": ["lte"]}, "action": {"preference": 20}},
+        {"action": {"preference": 20, "preference_add": 5}},
+    ),
+    ("assertions", "hubs", {"name": "hubs", "sites": ["paris"], "survives": "uplink"}, {"survives": "provider"}),
 ]
 
 
@@ -157,7 +177,7 @@ def test_lists_come_in_pages_that_survive_changes(api: Served) -> None:
 
 def test_the_audit_log_tells_who_did_what(api: Served) -> None:
     operator = api.with_small().as_role("operator")
-    operator.post("/regions", {"name": "us"})
+    operator.post("/regions", {"name": "asia"})
     entry = operator.get("/audit").json()["items"][0]
-    assert (entry["action"], entry["object"], entry["revision"]) == ("create", "region us", 2)
+    assert (entry["action"], entry["object"], entry["revision"]) == ("create", "region asia", 2)
     assert entry["actor"].startswith("operator (")

@@ -17,7 +17,7 @@ from tests.controller.api.served import Served, problem, serve, wait_until
 from tests.controller.store.fabrics import small
 from tests.postgres import Cluster
 
-REGION = {"name": "us"}
+REGION = {"name": "asia"}
 
 HOLDER = """
 import sqlite3, sys
@@ -47,7 +47,7 @@ def test_sqlite_locked_by_another_process(api: Served) -> None:
         assert "locked" in problem(answer, 503, "store-unavailable")["detail"]
         assert int(answer.headers["retry-after"]) > 0
         assert api.admin.get("/fabric").status_code == 200, "WAL: readers go on"
-    assert api.admin.get("/regions/us").status_code == 404
+    assert api.admin.get("/regions/asia").status_code == 404
     assert api.admin.post("/regions", REGION).json()["revision"] == 2
 
 
@@ -64,7 +64,7 @@ def test_sqlite_full_stores_nothing_of_a_change(sqlite: Database) -> None:
         assert "full" in problem(api.admin.post("/apply", regions), 503, "store-unavailable")["detail"]
         event.remove(engine, *listener)
         assert api.context.store.revisions(None, 9) == before
-        assert len(api.admin.get("/regions").json()["items"]) == 1
+        assert len(api.admin.get("/regions").json()["items"]) == 2
         with api.context.store.database.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
 

@@ -19,6 +19,7 @@ from controller.inventory.merge import merge
 from controller.inventory.model import SECTIONS, Inventory, Site
 from controller.inventory.specs import SPECS
 from controller.inventory.yaml_reader import read_yaml
+from controller.policy.assertions import broken
 from tests.controller.inventories import inventories, shuffled
 
 junk = st.recursive(
@@ -146,6 +147,7 @@ def test_the_documented_examples_add_up_to_a_sound_fabric() -> None:
         assert findings == []
         fabric = merge(fabric, part)
         assert check(allocate(fabric)) == [], text
+        assert broken(allocate(fabric)) == [], text
     assert [section for section in SECTIONS if not getattr(fabric, section)] == []
 
 
