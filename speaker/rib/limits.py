@@ -274,7 +274,7 @@ class Limits:
 
 def accepts(pathset: PathSet, source: Source) -> bool:
     """Whether something of `source` is accepted in it."""
-    return any(not path.rejected and path.source == source for path in pathset)
+    return any(not path.rejected and (path.source is source or path.source == source) for path in pathset)
 
 
 def _over(pathset: PathSet, source: Source) -> bool:

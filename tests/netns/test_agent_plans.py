@@ -42,9 +42,9 @@ def test_plans_that_are_refused_change_nothing(world: Fabric) -> None:
     encoded = p.encode(spoke_plan(OWN[:1]))
     bad = {
         "truncated": encoded[: len(encoded) // 2],
-        "version 3; this speaker reads 1, 2": encoded.replace(b'"version":2', b'"version":3'),
+        "version 4; this speaker reads 1, 2, 3": encoded.replace(b'"version":3', b'"version":4'),
         "for gateway elsewhere, not spoke": p.encode(replace(spoke_plan(OWN[:1]), gateway="elsewhere")),
-        "unknown field `deny`": encoded.replace(b'"version":2', b'"deny":[],"version":2'),
+        "unknown field `deny`": encoded.replace(b'"version":3', b'"deny":[],"version":3'),
     }
     for words, plan in bad.items():
         spoke.give(plan)
