@@ -1,6 +1,6 @@
 """One change of the fabric, from what was asked for to what gateways must hear.
 
-    edit -> allocate -> check -> compile -> store (rows, plans, revision, audit) | commit | tell
+    edit -> allocate -> check -> assertions -> compile -> store (rows, plans, revision, audit) | commit | tell
 
 All in one transaction, or nothing. The parts are pure or live in controller.store; this module
 only puts them in order.
@@ -11,18 +11,21 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controller.inventory.allocate import allocate, is_complete, numbers_of
 from controller.inventory.checks import check, check_after
 from controller.inventory.findings import Finding, InventoryRefused
 from controller.inventory.merge import removal_guard, rename
-from controller.inventory.model import Gateway, Inventory
+from controller.inventory.model import Gateway, Inventory, Object
+from controller.policy.assertions import Broken, Verdict, judge
 from controller.policy.compile import compile_plans
+from controller.policy.effects import PathChanges, path_changes
 from controller.policy.touched import touched
+from controller.policy.whatif import some
 from controller.store import tokens
-from controller.store.state import State, described, difference, next_state
+from controller.store.state import Difference, State, described, difference, next_state
 from controller.store.store import Changing, Store, StoredPlan
 from speaker.plan import encode
 
@@ -40,6 +43,8 @@ Edit = Callable[[State], Wanted]
 
 Clock = Callable[[], float]
 
+NONE_BROKEN = Verdict()
+
 
 class RemovalsGuarded(Exception):
     """More would be removed than was allowed."""
@@ -47,6 +52,14 @@ class RemovalsGuarded(Exception):
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.message)
         self.finding = finding
+
+
+class AssertionsBroken(Exception):
+    """The change would break what the operator says must hold."""
+
+    def __init__(self, broken: Sequence[Broken]) -> None:
+        self.findings = [_finding(each) for each in broken]
+        super().__init__("; ".join(map(str, self.findings)))
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,8 @@ class Outcome:
     dry_run: bool
     changes: list[dict[str, Any]]
     gateways: list[str]
+    broken: Sequence[Broken] = ()  # Assertions that do not hold now: by force, or as before.
+    paths: PathChanges | None = None  # Of a dry run.
 
     @property
     def revision(self) -> int:
@@ -72,10 +87,20 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Renamed:
+    """The object that a change renames. Traffic stays where it is, under other names."""
+
+    kind: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
 class _Draft:
     state: State
     changes: Any
     plans: dict[str, StoredPlan]
+    verdict: Verdict = NONE_BROKEN
 
 
 class Controller:
@@ -96,26 +121,29 @@ class Controller:
         subject: str,
         dry_run: bool = False,
         allow_removals: int | None = None,
-        renamed_gateway: tuple[str, str] | None = None,
+        force: bool = False,
+        renamed: Renamed | None = None,
     ) -> Outcome:
-        """Carries `edit` out.
+        """Carries `edit` out. `force`: even when it breaks assertions.
 
-        Raises InventoryRefused with all findings, RemovalsGuarded, StoreUnavailable, or what `edit` raises;
-        nothing is stored then, and nobody is told.
+        Raises InventoryRefused with all findings, RemovalsGuarded, AssertionsBroken, StoreUnavailable, or what
+        `edit` raises; nothing is stored then, and nobody is told.
         """
+        held = renamed is None
         if dry_run:
             state = self.store.state()
-            draft = _draft(state, edit, allow_removals, self._settled)
-            before = self.store.digests()
-            return _outcome(draft, before, dry_run=True)
+            draft = _draft(state, edit, allow_removals, self._settled, force=force, held=held)
+            outcome = _outcome(draft, self.store.digests(), dry_run=True)
+            moved = held and draft.changes
+            return replace(outcome, paths=path_changes(state.inventory, draft.state.inventory)) if moved else outcome
         with self.store.changing() as change:
-            draft = _draft(change.state, edit, allow_removals, self._settled)
+            draft = _draft(change.state, edit, allow_removals, self._settled, force=force, held=held)
             before = change.digests()
             outcome = _outcome(draft, before, dry_run=False)
             if not draft.changes:
                 return outcome  # Nothing to write: no revision, and the lock goes.
-            if renamed_gateway is not None:
-                change.rename_gateway(*renamed_gateway)
+            if renamed is not None and renamed.kind == Gateway.kind:
+                change.rename_gateway(renamed.old, renamed.new)
             self._store(change, draft, outcome, before, (actor, action, subject))
         self._settled = draft.state.inventory
         self._announce(_moved(draft, before))
@@ -135,7 +163,7 @@ class Controller:
             dry_run=dry_run,
             # A rename is no removal, though by their names one object goes and another comes.
             allow_removals=1,
-            renamed_gateway=(old, new) if kind == Gateway.kind else None,
+            renamed=Renamed(kind, old, new),
         )
 
     def refresh_plans(self) -> list[str]:
@@ -214,10 +242,16 @@ class Controller:
         change.save(draft.state, draft.changes, actor=actor, summary=summary, now=now)
         change.save_plans({name: plan for name, plan in draft.plans.items() if before.get(name) != plan.digest})
         change.log(actor, action, subject, now=now, revision=draft.state.revision, detail=outcome.changes)
+        if draft.verdict.new:
+            names = ", ".join(each.assertion for each in draft.verdict.new)
+            detail = {"findings": [str(_finding(each)) for each in draft.verdict.new]}
+            change.log(actor, "force-assertions", names, now=now, revision=draft.state.revision, detail=detail)
 
 
-def _draft(state: State, edit: Edit, allow_removals: int | None, settled: Inventory | None) -> _Draft:
-    """The next state, and the plans that may have moved. Raises InventoryRefused, RemovalsGuarded, or what `edit` does.
+def _draft(
+    state: State, edit: Edit, allow_removals: int | None, settled: Inventory | None, *, force: bool, held: bool
+) -> _Draft:
+    """The next state, and the plans that may have moved; `held`: assertions are asked. Raises as Controller.change.
 
     `settled`: an inventory that is sound and whose plans are stored. A change of that costs what it changes.
     """
@@ -237,8 +271,25 @@ def _draft(state: State, edit: Edit, allow_removals: int | None, settled: Invent
     guarded = removal_guard(state.inventory, wanted, allow_removals)
     if guarded is not None:
         raise RemovalsGuarded(guarded)
+    verdict = judge(state.inventory, wanted, _objects(changes)) if held else NONE_BROKEN
+    if verdict.new and not force:
+        raise AssertionsBroken(verdict.new)
     plans = _plans(wanted, touched(changes.objects, wanted) if is_settled else None)
-    return _Draft(next_state(state, wanted, changes), changes, plans)
+    return _Draft(next_state(state, wanted, changes), changes, plans, verdict)
+
+
+def _objects(changes: Difference) -> list[Object]:
+    return [*changes.added, *(new for _, new in changes.changed), *changes.removed]
+
+
+def _finding(broken: Broken) -> Finding:
+    by = f"because of {', '.join(some(broken.by))}" if broken.by else "as before this change"
+    return Finding(
+        f"assertion {broken.assertion}",
+        "assertion-broken",
+        f"{'; '.join(some(broken.what))}; {by}: correct that or the assertion, or force it"
+        " (--force-assertions, ?force=true)",
+    )
 
 
 def _plans(inventory: Inventory, only: frozenset[str] | None = None) -> dict[str, StoredPlan]:
@@ -262,4 +313,6 @@ def _moved(draft: _Draft, before: dict[str, str]) -> Moved:
 def _outcome(draft: _Draft, before: dict[str, str], *, dry_run: bool) -> Outcome:
     if not draft.changes:
         return Outcome(draft.state, dry_run, [], [])
-    return Outcome(draft.state, dry_run, described(draft.changes), sorted(_moved(draft, before).digests))
+    broken = (*draft.verdict.new, *draft.verdict.old)
+    gateways = sorted(_moved(draft, before).digests)
+    return Outcome(draft.state, dry_run, described(draft.changes), gateways, broken)
