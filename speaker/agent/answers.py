@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Protocol
 
 from speaker.agent.asks import BadAsk, path_fields
 from speaker.agent.explain import ForwardingView, explain
@@ -14,6 +14,12 @@ from speaker.rib.prefix import Family, Key, family_of, key_of, network_of
 from speaker.rib.rib import Rib
 
 DEFAULT_ROUTES, MOST_ROUTES = 1000, 20_000
+
+
+class InstalledView(Protocol):
+    """The part of the FIB that says whether a route stands in the kernel."""
+
+    def installed(self, family: Family, key: Key) -> bool: ...
 
 
 def answer(ask: Ask, rib: Rib, fib: ForwardingView) -> Answer:
@@ -28,7 +34,7 @@ def answer(ask: Ask, rib: Rib, fib: ForwardingView) -> Answer:
         return Answer(ask.id, ok=False, body={"error": str(error)})
 
 
-def routes(arguments: dict[str, str], rib: Rib, fib: ForwardingView) -> dict[str, Any]:
+def routes(arguments: dict[str, str], rib: Rib, fib: InstalledView) -> dict[str, Any]:
     """Every path of the prefixes asked for, at most `limit` paths. Raises BadAsk."""
     limit = _limit(arguments.get("limit", ""))
     found: list[dict[str, Any]] = []
@@ -67,7 +73,7 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _paths(family: Family, key: Key, pathset: PathSet, rib: Rib, fib: ForwardingView) -> Iterator[dict[str, Any]]:
+def _paths(family: Family, key: Key, pathset: PathSet, rib: Rib, fib: InstalledView) -> Iterator[dict[str, Any]]:
     decision = rib.decide(pathset)
     prefix = str(network_of(family, key))
     for path in pathset:

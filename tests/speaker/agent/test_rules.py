@@ -8,10 +8,9 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from speaker.agent.answers import answer
+from speaker.agent import answers
 from speaker.agent.limits import warning_of
 from speaker.plan import Plan, PolicyPlan, PrefixRangePlan, PrefixSetPlan, StepPlan
-from speaker.report import Ask
 from speaker.rib.facts import facts_of
 from speaker.rib.limits import LimitState
 from speaker.rib.prefix import Family, Key
@@ -43,13 +42,14 @@ def a_hub(**fields: int) -> Bench:
     return hub
 
 
-class Nothing:
+class NothingInstalled:
     def installed(self, family: Family, key: Key) -> bool:  # noqa: ARG002
         return False
 
 
 def routes(hub: Bench, prefix: str) -> list[dict[str, Any]]:
-    return list(answer(Ask("1", "routes", {"prefix": prefix}, 0.0), hub.router.rib, Nothing()).body["routes"])
+    found: list[dict[str, Any]] = answers.routes({"prefix": prefix}, hub.router.rib, NothingInstalled())["routes"]
+    return found
 
 
 def test_a_changed_rule_judges_again_what_was_announced_before() -> None:
