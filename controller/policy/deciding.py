@@ -122,7 +122,12 @@ def _lowest(
 def _by_preference(loser: _Path, winner: _Path) -> str:
     (source, judged), (better, its) = loser, winner
     if judged.drained and not its.drained:
-        return f"{source.origin.member} is drained: LOCAL_PREF 0, whatever rules say"
+        why = (
+            f"rule {judged.drained_by} gives it GRACEFUL_SHUTDOWN"
+            if judged.drained_by
+            else f"{source.origin.member} is drained"
+        )
+        return f"{why}: LOCAL_PREF 0, whatever rules say"
     said = f"LOCAL_PREF {judged.preference} is lower than {its.preference} of {better.key}"
     moved = [
         f"{key} by {' and '.join(rules)}"

@@ -28,7 +28,7 @@ from controller.inventory.model import (
     uplink_key,
 )
 from controller.policy.deciding import Decision, Source, decide
-from controller.policy.judging import Judged, Marks, Rules, View
+from controller.policy.judging import GRACEFUL_SHUTDOWN, Judged, Marks, Rules, View
 
 NOTHING_FAILED: frozenset[str] = frozenset()
 MEMO_LIMIT = 200_000
@@ -138,7 +138,9 @@ class Intent:
     def _judged(self, source: Source, view: View, marks: Marks) -> Judged:
         viewed = self._viewed.get((source.key, view, marks))
         if viewed is None:
-            fresh = Judged(0 if source.drained else source.preference, source.drained)
+            fresh = Judged(source.preference)
+            if source.drained:
+                fresh = Judged(0, drained=True, communities=frozenset({GRACEFUL_SHUTDOWN}))
             # Rules without a viewer act on what clients announce; a hub's own prefixes no import sees.
             imported = fresh if source.is_hub else self.rules.imported(source.origin, fresh, marks)
             viewed = self.rules.viewed(source.origin, imported, view, marks)

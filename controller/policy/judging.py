@@ -20,6 +20,8 @@ from controller.inventory.model import GLOBAL, Allocation, Inventory, Network, P
 ANYCAST_ADD = 1_000_000
 """To LOCAL_PREF of an anycast prefix of the viewer's own region."""
 MAX_PREFERENCE = 2**32 - 1
+GRACEFUL_SHUTDOWN = "65535:0"
+"""Whoever has it is the last choice (RFC 8326): a drained gateway's paths, and those that a rule gives it. It stays."""
 
 Marks = tuple[int, ...]
 """Which of the lists of prefixes that rules name have a prefix in them. Prefixes with equal marks are judged alike."""
@@ -31,6 +33,7 @@ class Judged:
 
     preference: int  # LOCAL_PREF
     drained: bool = False
+    drained_by: str = ""  # The rule that said so; "" when it is the gateway that is drained.
     communities: frozenset[str] = frozenset()  # The operators' own.
     med: int | None = None
     prepend: int = 0
@@ -128,12 +131,15 @@ class Rules:
 def acted(judged: Judged, rule: Rule) -> Judged:
     """After all actions of a rule that matches and does not deny."""
     action = rule.action
+    if GRACEFUL_SHUTDOWN in action.add_communities and not judged.drained:
+        judged = replace(judged, preference=0, drained=True, drained_by=rule.name)
     if action.preference is not None or action.preference_add:
         judged = _preferring(judged, action.preference, action.preference_add, rule.name)
     narrower = 0 < action.max_paths < (judged.max_paths or action.max_paths + 1)
+    removed = set(action.remove_communities) - {GRACEFUL_SHUTDOWN}
     return replace(
         judged,
-        communities=(judged.communities - set(action.remove_communities)) | set(action.add_communities),
+        communities=(judged.communities - removed) | set(action.add_communities),
         med=judged.med if action.med is None else action.med,
         prepend=judged.prepend + action.prepend,
         max_paths=action.max_paths if narrower else judged.max_paths,

@@ -122,6 +122,15 @@ def test_what_is_drained_stays_last_whatever_rules_say() -> None:
     }
 
 
+def test_a_rule_can_drain_and_no_rule_undrains() -> None:
+    down = Rule("down", Action(add_communities=("65535:0",)), Match(circuit_classes=("fiber",)), order=1)
+    up = Rule("up", Action(preference=900, remove_communities=("65535:0",)), order=2)
+    assert tiers(two(down, up), "paris-1", BERLIN) == [["berlin-1/lte"], ["berlin-1/fiber"]]
+    assert beaten(two(down), "paris-1", BERLIN) == {
+        "berlin-1/fiber": "rule down gives it GRACEFUL_SHUTDOWN: LOCAL_PREF 0, whatever rules say"
+    }
+
+
 def test_a_denied_path_is_out_and_the_rule_is_named() -> None:
     denied = two(Rule("no-lte", Action(deny=True), Match(circuit_classes=("lte",))))
     assert tiers(denied, "paris-1", BERLIN) == [["berlin-1/fiber"]]
