@@ -43,7 +43,7 @@ def kernel(paths: list[Path], asn: int, max_paths: int, blackhole: bool) -> Tier
 
     A later tier is what the decision would be without the next hops of those before.
     """
-    if blackhole and BLACKHOLE in best(paths).communities:
+    if blackhole and any(BLACKHOLE in path.communities for path in tied(paths)):
         return ()
     tiers: list[frozenset[str]] = []
     while paths and len(tiers) < MOST_TIERS:

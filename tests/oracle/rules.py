@@ -126,9 +126,10 @@ def in_range(prefix: str, text: str) -> bool:
 
 
 def acted(asn: int, action: dict[str, Any], path: Path) -> Path:
-    """`path` after one rule's actions."""
+    """`path` after one rule's actions. One that shall not be used does not come back by losing its mark."""
+    removed = set(action.get("remove_communities", ())) - {GRACEFUL_SHUTDOWN}
     path = path._replace(
-        communities=(path.communities | set(added(asn, action))) - set(action.get("remove_communities", ())),
+        communities=(path.communities - removed) | set(added(asn, action)),
         prepend=path.prepend + action.get("prepend", 0),
     )
     if action.get("med") is not None:
