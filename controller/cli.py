@@ -64,6 +64,7 @@ BUILTINS: dict[str, Builtin] = {
     ),
     "context": Builtin("controller.commands", "List, choose and forget stored controllers.", OPERATOR),
     "drain": Builtin("controller.commands", "Take a gateway out of traffic, and wait until it is.", OPERATOR),
+    "explain": Builtin("controller.commands", "Say where packets to an address go, and why there.", OPERATOR),
     "export": Builtin("controller.commands", "Print the whole inventory as YAML or JSON.", OPERATOR),
     "gateway": Builtin("controller.commands", "Prepare gateways: issue their tokens.", OPERATOR),
     "login": Builtin("controller.commands", "Store a controller's URL and your token.", OPERATOR),

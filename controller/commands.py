@@ -7,6 +7,7 @@ import click
 from controller.client.apply import apply, export, rename, validate
 from controller.client.client_config import client_config
 from controller.client.drain import drain, undrain
+from controller.client.explain import explain
 from controller.client.login import context, login
 from controller.client.show import show
 from controller.client.tokens import gateway, token
@@ -17,6 +18,7 @@ COMMANDS: dict[str, click.Command] = {
     "client-config": client_config,
     "context": context,
     "drain": drain,
+    "explain": explain,
     "export": export,
     "gateway": gateway,
     "login": login,

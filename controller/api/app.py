@@ -11,7 +11,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from controller.api import client_config, drain, errors, fabric, gateways, nouns, tokens, uplinks, whatif
+from controller.api import client_config, drain, errors, explain, fabric, gateways, nouns, tokens, uplinks, whatif
 from controller.api.access import Context, Ctx, Viewer
 from controller.api.answers import PREFIX, PROBLEM
 from controller.api.board import Board
@@ -58,6 +58,7 @@ ROUTERS = (
     drain.router,
     uplinks.router,
     client_config.router,
+    explain.router,
     *nouns.ROUTERS,
 )
 

@@ -30,7 +30,7 @@ def print_table(
 
     `empty` is said on stderr when there are no rows.
     """
-    texts = [[_text(value) for value in row] for row in rows]
+    texts = [[plain(value) for value in row] for row in rows]
     if not texts:
         if empty:
             click.echo(empty, err=True)
@@ -119,7 +119,8 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(Text(text))
 
 
-def _text(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value as one line of text."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -53,6 +53,7 @@ def test_every_endpoint_is_described(api: Served) -> None:
         "/gateways/{name}/uplinks",
         "/gateways/{name}/uplinks/{uplink}",
         "/clients/{name}/config",
+        "/explain",
         "/whatif",
     } <= paths
     names = [each["operationId"] for methods in described["paths"].values() for each in methods.values()]
