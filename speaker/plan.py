@@ -89,7 +89,7 @@ class StepPlan(PlanStruct, frozen=True):
     communities: tuple[str, ...] = ()  # "AS:value" or "AS:function:value"; one is enough.
     large: tuple[tuple[str, ...], ...] = ()
     large_none: tuple[str, ...] = ()
-    preference: U32 | None = None  # LOCAL_PREF from now on; then `preference_add`. Never below 1, never of what is drained.
+    preference: U32 | None = None  # LOCAL_PREF from now on; then `preference_add`. At least 1; 0 is for the drained.
     preference_add: Annotated[int, Meta(ge=-(2**32 - 1), le=2**32 - 1)] = 0
     add: tuple[str, ...] = ()  # Communities of both kinds.
     remove: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ class SessionPlan(PlanStruct, frozen=True):
     peer    hub to hub: non-client of each other (RFC 4456)
     lan     a router in our LAN, by eBGP: what it announces inside `imports` is announced as our own
 
-    With a `peer_asn` other than the plan's the session is eBGP; a client is then served as by a route server (RFC 7947).
+    With a `peer_asn` other than the plan's the session is eBGP; a client is then served by a route server (RFC 7947).
     """
 
     peer: str

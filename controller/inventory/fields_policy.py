@@ -164,7 +164,8 @@ def assertion(**values: Any) -> Assertion:
 
 def survivable(value: Any) -> str:
     if value not in SURVIVABLE:
-        raise Unreadable("survives-unknown", f"{shown(value)} is nothing to survive: use {', '.join(SURVIVABLE[:-1])} or {SURVIVABLE[-1]}")
+        known = f"{', '.join(SURVIVABLE[:-1])} or {SURVIVABLE[-1]}"
+        raise Unreadable("survives-unknown", f"{shown(value)} is nothing to survive: use {known}")
     return str(value)
 
 
