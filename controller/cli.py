@@ -74,7 +74,7 @@ BUILTINS: dict[str, Builtin] = {
     "undrain": Builtin("controller.commands", "Bring a drained gateway back into traffic.", OPERATOR),
     "validate": Builtin("controller.commands", "Check inventory files offline.", OPERATOR),
     "whatif": Builtin(
-        "controller.commands", "Say what failures would cost: reachability, redundancy, capacity.", OPERATOR
+        "controller.commands", "Say what failures would cost.", OPERATOR
     ),
     "controller": Builtin(
         "controller.commands_server",

@@ -37,7 +37,7 @@ SORTS = {
 @json_option
 @talks
 def whatif(controller: Controller, fail: tuple[str, ...], each: bool, floor: str, limit: int, as_json: bool) -> None:
-    """Say what failures would cost: reachability, redundancy, capacity.
+    """Say what failures would cost.
 
     The answer comes from the inventory and its rules; nothing is disturbed. Pairs go one way, from the site that
     sends. With all hubs gone routes stay (24 h by default) while nobody learns new ones: that is said apart.

@@ -56,7 +56,7 @@ def test_all_findings_come_at_once_and_nothing_is_stored(served: Served) -> None
 
 def test_a_referenced_object_cannot_be_deleted(api: Served) -> None:
     body = problem(api.with_small().admin.delete("/regions/eu"), 422, "inventory-refused")
-    assert {each["object"] for each in body["findings"]} == {"site berlin", "site paris"}
+    assert {each["object"] for each in body["findings"]} == {"site berlin", "site paris", "rule all-of-it"}
 
 
 def test_a_key_that_contradicts_the_url(api: Served) -> None:
