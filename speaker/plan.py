@@ -155,7 +155,7 @@ class SessionPlan(PlanStruct, frozen=True):
     hold_time: Annotated[int, Meta(ge=3, le=65535)]
     restart_time: Annotated[int, Meta(ge=0, le=4095)]  # RFC 4724; 0 = no graceful restart.
     password: str  # TCP MD5 (RFC 2385); empty = none.
-    imports: ImportPlan | None  # Only for peer_role == "client".
+    imports: ImportPlan | None  # Only of clients and lan peers.
     peer_address6: str | None = None  # The peer's IPv6 overlay address: what a detour of IPv6 goes through.
     peer_is_ours: bool = True  # A speaker of ours: BFD always, relays for us or is relayed to.
     local_fallbacks: tuple[str, ...] = ()  # Other uplinks' addresses to dial from while the one in use is dead.

@@ -56,6 +56,7 @@ REASONS = {
     16: ("over-limit", "the peer announces more prefixes than it may"),
     17: ("underlay", "the prefix contains addresses that ZeroTier itself runs over, or lies among them"),
     18: ("first-as", "AS_PATH does not begin with the peer's own AS (RFC 4271 6.3)"),
+    19: ("lan-down", "the interface to the LAN of this router is down, or without carrier"),
 }
 """Number -> code and meaning. A number is never given another meaning. The speaker has the same table."""
 

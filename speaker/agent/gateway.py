@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from ipaddress import ip_address
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -61,9 +62,9 @@ class Gateway:
     async def __aenter__(self) -> Self:
         self._kernel = LinuxKernel()
         self._stack.callback(self._kernel.close)
-        self.fib = Fib(self._kernel, self._devices, segments=self.plan.segments)
+        self.fib = Fib(self._kernel, self._devices, segments=self.plan.segments, lans=self._lans)
         self._stack.callback(self.fib.close)
-        self._links = LinkWatch(self._interfaces, self._link_changed, self._links_lost)
+        self._links = LinkWatch(self._watched, self._link_changed, self._links_lost)
         self._stack.callback(self._links.close)
         self._links.start()
         await self.fib.adopt_async()
@@ -137,9 +138,9 @@ class Gateway:
     async def apply(self, plan: Plan) -> None:
         """Carry out `plan`: denials first, then routes, then ExaBGP's configuration."""
         self.plan = plan
-        self._links.watch(self._interfaces)
+        self._links.watch(self._watched)
         self._set_sysctls()
-        self.fib.configure(self._devices, plan.segments)
+        self.fib.configure(self._devices, plan.segments, lans=self._lans)
         self.fib.want_rejects(plan.rejects)
         self.liveness.configure(plan)
         self.lan.configure(plan)
@@ -155,6 +156,16 @@ class Gateway:
     @property
     def _interfaces(self) -> list[str]:
         return sorted({uplink.interface for uplink in self.plan.uplinks})
+
+    @property
+    def _lans(self) -> dict[bytes, str]:
+        """Routers in our LANs: address -> interface."""
+        lan = (session for session in self.plan.sessions if session.peer_role == "lan")
+        return {ip_address(session.peer_address).packed: session.interface for session in lan}
+
+    @property
+    def _watched(self) -> list[str]:
+        return sorted({*self._interfaces, *self._lans.values()})
 
     @property
     def _devices(self) -> list[str]:
@@ -287,9 +298,10 @@ class Gateway:
         self._fib_wake.set()
         self.lan.wake()
 
-    def _withdraw(self, prefixes: frozenset[str]) -> None:
-        """Own prefixes whose LAN is dead, or lives again: told to the hubs now, not at the next tick."""
+    def _withdraw(self, prefixes: frozenset[str], cut_off: frozenset[str]) -> None:
+        """What has a dead LAN, or one that lives again: told to the hubs now, not at the next tick."""
         self.router.withdraw(prefixes)
+        self.router.cut_off(cut_off)
         self._pump_due.set()
         self._moved()
 

@@ -25,11 +25,14 @@ AGAIN_SECONDS = 1.0
 
 
 class LanSide:
-    """`withdraw` is called with the prefixes that are not to be announced. `forwards` says whether traffic that
-    hosts give us can leave; None while that is not known yet."""
+    """`withdraw` is called with the prefixes that are not to be announced, and the addresses of routers cut off.
+    `forwards` says whether traffic that hosts give us can leave; None while that is not known yet."""
 
     def __init__(
-        self, state: StateDir, withdraw: Callable[[frozenset[str]], None], forwards: Callable[[], bool | None]
+        self,
+        state: StateDir,
+        withdraw: Callable[[frozenset[str], frozenset[str]], None],
+        forwards: Callable[[], bool | None],
     ) -> None:
         self._links = LanLinks(self._ports_moved)
         self._watch = LanWatch(self._withdrawn_moved)
@@ -115,8 +118,9 @@ class LanSide:
         self._watch.probes(self._prober.failing)
 
     def _withdrawn_moved(self) -> None:
-        log.info("LANs", withdrawn=sorted(self._watch.withdrawn)[:20])
-        self._withdraw(self._watch.withdrawn)
+        withdrawn, cut_off = self._watch.withdrawn, self._watch.cut_off
+        log.info("LANs", withdrawn=sorted(withdrawn)[:20], routers_cut_off=sorted(cut_off))
+        self._withdraw(withdrawn, cut_off)
 
     def _placed(self) -> None:
         if self._plan is not None:

@@ -43,6 +43,13 @@ log = structlog.get_logger()
 ADMINISTRATIVE_RESET = 4  # Cease subcode, RFC 4486
 MAX_NAMED_FAULTS = 5
 MANY_PATHS = 10_000
+WAITED_FOR = {
+    "hub": ("lan",),
+    "peer": ("client", "lan"),
+    "client": ("client", "peer", "lan"),
+    "lan": ("client", "peer", "hub"),
+}
+"""Role of a peer -> the roles of those whose ends come before what ours to that peer says."""
 ASK_SECONDS = 5.0  # Between two requests for the same routes, until the peer begins.
 
 
@@ -74,6 +81,7 @@ class Router:
         self._intent = NO_INTENT
         self._relayed: tuple[frozenset[int], frozenset[int]] = frozenset(), frozenset()
         self._withdrawn: frozenset[str] = frozenset()
+        self._cut_off: frozenset[str] = frozenset()
         self._clients = clients
         self._transport = transport
         self._fib = fib
@@ -120,7 +128,7 @@ class Router:
         return frozenset(
             hop.number
             for session in self.sessions
-            if session.source is not None and session.plan.imports is not None
+            if session.source is not None and session.plan.peer_role == "client" and session.plan.imports is not None
             if sum(self.rib.counts(session.source, family).received for family in Family) > MANY_PATHS
             for hop in session.plan.imports.next_hops
         )
@@ -131,13 +139,20 @@ class Router:
             self._withdrawn = prefixes
             self.rib.originate(without(self._plan, prefixes))
 
+    def cut_off(self, routers: frozenset[str]) -> None:
+        """Addresses of routers in LANs that are dead: what they announce is not used."""
+        if routers != self._cut_off:
+            self._cut_off = routers
+            self._judge_again()
+
     def _judge_again(self) -> None:
         for session in self.sessions:
             if session.source is not None:
                 self.rib.policy_changed(session.source, self._import_policy(session))
 
     def _import_policy(self, session: Session) -> ImportPolicy:
-        return import_policy(session.plan, self._facts, *self._relayed, intent=self._intent)
+        down = session.address in self._cut_off
+        return import_policy(session.plan, self._facts, *self._relayed, intent=self._intent, lan_down=down)
 
     # What the peers say
 
@@ -261,7 +276,7 @@ class Router:
     @property
     def heard_everybody(self) -> bool:
         """Every peer of the plan has said End-of-RIB in each family: what is absent now is really absent."""
-        return self.sessions.all_heard(("hub", "client", "peer"))
+        return self.sessions.all_heard(("hub", "client", "peer", "lan"))
 
     async def pump(self) -> None:
         """Takes changes out of the RIB until there are none: to the peers and to the FIB."""
@@ -341,7 +356,8 @@ class Router:
         """The end of a resend is said only when we ourselves have heard what belongs into it.
 
         A hub that has just started would else tell its clients that all it has not heard yet is gone. No two
-        wait for each other: a client's end depends on nobody, a hub's end to another hub on clients only.
+        wait for each other: a client's end depends on nobody but routers in its LAN, a hub's end to another hub on
+        clients and such routers only.
         """
         if self.rib.pending or self.rib.changed:
             return
@@ -352,6 +368,4 @@ class Router:
                     self._resend(session, (), Closing.REFRESH_END)  # The next family waited for the end of this one.
 
     def _may_end(self, session: Session) -> bool:
-        if monotonic() >= self._patient_until or session.plan.peer_role == "hub":
-            return True
-        return self.sessions.all_heard(("client",) if session.plan.peer_role == "peer" else ("client", "peer"))
+        return monotonic() >= self._patient_until or self.sessions.all_heard(WAITED_FOR[session.plan.peer_role])

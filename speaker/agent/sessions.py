@@ -10,7 +10,9 @@ from ipaddress import ip_address
 from speaker.bgp.decode import Decoder
 from speaker.bgp.negotiated import Negotiated
 from speaker.plan import Plan, SessionPlan
-from speaker.rib.export import ExportGroup, View
+from speaker.rib.export import ExportGroup, LanRouter, View
+from speaker.rib.lan import Adoption, adoption_of
+from speaker.rib.local import local_source
 from speaker.rib.path import Source, SourceKind
 from speaker.rib.prefix import Family
 from speaker.rib.steps import CompiledPolicy
@@ -23,7 +25,12 @@ class Closing(Enum):
     REFRESH_END = "EoRR"  # RFC 7313: in a session that was up before.
 
 
-KINDS = {"hub": SourceKind.HUB, "client": SourceKind.CLIENT, "peer": SourceKind.PEER}
+KINDS = {
+    "hub": SourceKind.HUB,
+    "client": SourceKind.CLIENT,
+    "peer": SourceKind.PEER,
+    "lan": SourceKind.LAN,
+}
 
 
 @dataclass(slots=True)
@@ -44,6 +51,8 @@ class Session:
     lost_at: float | None = None  # Since when its paths are stale.
     ebgp: bool = False
     view: View | None = None
+    outside: frozenset[int] = frozenset()  # Of an eBGP client: numbers of the uplinks of all eBGP clients.
+    adoption: Adoption | None = None  # How paths of routers in our LANs are told.
     # It gets what changes: its resend has begun, or is done. By the last of these groups; while there are several,
     # what it knows of a prefix may still be what one of the former ones said.
     told: dict[Family, tuple[ExportGroup, ...]] = field(default_factory=dict)
@@ -70,9 +79,12 @@ class Session:
 
     def export_group(self, *, add_path: bool) -> ExportGroup:
         """Whose rules decide what it is told."""
-        imports = self.plan.imports
-        own = frozenset(hop.number for hop in imports.next_hops) if self.ebgp and imports is not None else frozenset()
-        return ExportGroup(KINDS[self.plan.peer_role], add_path, self.view, self.ebgp, own)
+        if self.plan.peer_role == "lan":
+            router = LanRouter(self.plan.peer, ip_address(self.plan.local_address).packed)
+            return ExportGroup(SourceKind.LAN, add_path, self.view, self.ebgp, lan=router)
+        own = _uplinks(self.plan) if self.ebgp else frozenset()
+        kind = KINDS[self.plan.peer_role]
+        return ExportGroup(kind, add_path, self.view, self.ebgp, own, self.outside, self.adoption)
 
     def source_for(self, router_id: bytes) -> Source:
         return Source(
@@ -89,6 +101,7 @@ class Sessions:
     def __init__(self) -> None:
         self._by_address: dict[str, Session] = {}
         self._views: dict[CompiledPolicy, View] = {}
+        self._adoption: Adoption | None = None
 
     def __iter__(self) -> Iterator[Session]:
         return iter(self._by_address.values())
@@ -102,6 +115,9 @@ class Sessions:
         Raises ValueError when a view has what is no community.
         """
         views = self._compile_views(plan)
+        self._adoption = self._adopt(plan)
+        foreign = [each for each in plan.sessions if each.peer_role == "client" and each.peer_asn != plan.asn]
+        outside = frozenset(number for each in foreign for number in _uplinks(each))
         wanted = {session.peer_address: session for session in plan.sessions}
         gone = [self._by_address.pop(address) for address in list(self._by_address) if address not in wanted]
         for address, session_plan in wanted.items():
@@ -109,12 +125,22 @@ class Sessions:
             known = self._by_address.setdefault(address, Session(session_plan, since=now, reason=reason))
             known.plan = session_plan
             known.ebgp = session_plan.peer_asn != plan.asn
-            known.view = views.get(session_plan.view)
+            # Who sends packets to us for what we use must see it as we do.
+            known.view = views.get(plan.own_view if session_plan.peer_role == "lan" else session_plan.view)
+            known.outside = outside if known.ebgp else frozenset()
+            known.adoption = self._adoption
         return gone
+
+    def _adopt(self, plan: Plan) -> Adoption | None:
+        """The one object that it was in the plan before, if it is the same."""
+        adoption, former = adoption_of(plan, local_source(ip_address(plan.router_id).packed)), self._adoption
+        if adoption is None or former is None:
+            return adoption
+        return former if former.uplinks == adoption.uplinks else adoption
 
     def _compile_views(self, plan: Plan) -> dict[int, View]:
         """By number. A view of equal steps is the one object that it was in the plan before, whatever its number."""
-        numbers = {session.view for session in plan.sessions}
+        numbers = {plan.own_view if session.peer_role == "lan" else session.view for session in plan.sessions}
         policies = {
             policy.number: CompiledPolicy.of(policy, plan.asn)
             for policy in plan.policies
@@ -131,3 +157,8 @@ class Sessions:
             if session.plan.peer_role in wanted:
                 heard[session.gateway] = heard.get(session.gateway, False) or set(session.families) <= session.heard
         return all(heard.values())
+
+
+def _uplinks(session: SessionPlan) -> frozenset[int]:
+    """Numbers of the peer's uplinks."""
+    return frozenset(hop.number for hop in session.imports.next_hops) if session.imports is not None else frozenset()

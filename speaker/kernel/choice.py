@@ -36,6 +36,8 @@ class Reach:
 
     def __init__(self, devices: tuple[str, ...]) -> None:
         self.devices = devices
+        self.lans: Mapping[bytes, str] = {}
+        """Next hops in LANs -> interface. Only that one leads there, and liveness does not know them."""
         self.links: dict[str, int] = {}  # Usable interfaces: name -> index.
         self.dead: frozenset[Pair] = frozenset()
         self.held: frozenset[Pair] = frozenset()  # Of the dead, those that answer again and are not trusted yet.
@@ -67,9 +69,14 @@ class Reach:
         """No interface of ours is up: the kernel has dropped all, and nothing can be said about anybody."""
         return not any(device in self.links for device in self.devices)
 
+    def towards(self, next_hop: bytes) -> tuple[str, ...]:
+        """The interfaces that it may be behind."""
+        lan = self.lans.get(next_hop)
+        return self.devices if lan is None else (lan,)
+
     def direct(self, next_hop: bytes) -> Relay | None:
         """Through the first usable interface behind which it is not dead."""
-        for device in self.devices:
+        for device in self.towards(next_hop):
             if device in self.links and (device, next_hop) not in self.dead:
                 return Relay(device, next_hop)
         return None

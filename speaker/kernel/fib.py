@@ -29,20 +29,29 @@ from speaker.rib.prefix import Family, Key, family_of, key_of
 
 __all__ = ["Fib", "Outcome", "Relay"]
 
+NO_LANS: Mapping[bytes, str] = {}
+
 
 class Fib:
     """Desired routes of one network namespace's main table, protocol 76."""
 
     def __init__(
-        self, kernel: Kernel, devices: Sequence[str], *, segments: Sequence[str] = (), allow_default: bool = False
+        self,
+        kernel: Kernel,
+        devices: Sequence[str],
+        *,
+        segments: Sequence[str] = (),
+        allow_default: bool = False,
+        lans: Mapping[bytes, str] = NO_LANS,
     ) -> None:
-        """`devices`: the local uplinks' interfaces, in the plan's order.
+        """`devices`: the local uplinks' interfaces, in the plan's order. `lans`: next hops in LANs -> interface.
 
         Call `set_link` for them, `adopt`, and `set_liveness` before the first `want`: so a restart moves no route.
         Raises ValueError for a segment that is no prefix.
         """
         self._guard = Guard(segments, allow_default)
         self._objects = Objects(devices)
+        self._objects.configure(devices, lans)
         self._routes = {family: Table(family, METRIC_ROUTE) for family in Family}
         self._rejects = {family: Table(family, METRIC_REJECT) for family in Family}
         self._tables = [*self._rejects.values(), *self._routes.values()]
@@ -126,10 +135,16 @@ class Fib:
         self._objects.set_liveness(dead, relays, held, silent)
         self._flusher.urge()
 
-    def configure(self, devices: Sequence[str], segments: Sequence[str], allow_default: bool = False) -> None:
+    def configure(
+        self,
+        devices: Sequence[str],
+        segments: Sequence[str],
+        allow_default: bool = False,
+        lans: Mapping[bytes, str] = NO_LANS,
+    ) -> None:
         """A new plan. What is installed already is not judged again: send the wishes anew. Raises ValueError."""
         self._guard = Guard(segments, allow_default)
-        self._objects.configure(devices)
+        self._objects.configure(devices, lans)
 
     def set_may_remove(self, may_remove: bool) -> None:
         """Whether a route that nobody wants may go. False until everything has been heard."""
@@ -184,7 +199,7 @@ class Fib:
         return self._objects.held.resilient is not False
 
     def next_hops(self) -> frozenset[bytes]:
-        """Members of all tiers of the groups that routes want."""
+        """Members of all tiers of the groups that routes want, those in LANs left out."""
         return self._objects.next_hops()
 
     def beside(self, next_hops: Iterable[bytes]) -> frozenset[bytes]:

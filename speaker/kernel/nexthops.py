@@ -100,8 +100,10 @@ class Objects:
             self.held.dirty.update(dict.fromkeys(self._by_next_hop.get(next_hop, ())))
             self._deaths = True
 
-    def configure(self, devices: Iterable[str]) -> None:
-        self.reach.devices = tuple(devices)
+    def configure(self, devices: Iterable[str], lans: Mapping[bytes, str]) -> None:
+        """What routes still lead to in a LAN that is no longer named stays there until they are gone."""
+        former = {hop: device for hop, device in self.reach.lans.items() if self._by_next_hop.get(hop)}
+        self.reach.devices, self.reach.lans = tuple(devices), former | dict(lans)
         self.retry()
 
     def retry(self) -> None:
@@ -138,10 +140,11 @@ class Objects:
         return dropped
 
     def next_hops(self) -> frozenset[bytes]:
-        """Members of all tiers of the groups in use."""
+        """Members of all tiers of the groups in use, those in LANs left out."""
         return frozenset(
             next_hop
             for next_hop, groups in self._by_next_hop.items()
+            if next_hop not in self.reach.lans
             if any(group.users or group not in self._unused for group in groups)
         )
 

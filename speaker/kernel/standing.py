@@ -60,7 +60,7 @@ def _ways(group: Group, objects: Objects) -> Iterator[Way]:
 def link_states(reach: Reach, next_hop: bytes) -> dict[str, LinkState]:
     """By interface, in the plan's order."""
     found: dict[str, LinkState] = {}
-    for device in reach.devices:
+    for device in reach.towards(next_hop):
         pair = device, next_hop
         if device not in reach.links:
             found[device] = "down"

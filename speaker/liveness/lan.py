@@ -28,6 +28,7 @@ MAX_ROUTED = 1000
 MAX_REPORTS = 500
 
 LOOPBACK = "lo"
+NO_ROUTERS: Mapping[str, str] = {}
 
 
 class Placed(NamedTuple):
@@ -58,7 +59,7 @@ class _GroupKey(NamedTuple):
 class _Group:
     """Prefixes that live and die together."""
 
-    prefixes: list[str] = field(default_factory=list)
+    prefixes: list[str] = field(default_factory=list)  # And addresses of routers.
     reason: str = ""  # Why they are withdrawn; "" when they are announced.
     well_since: float | None = None  # While they are well again, and still withdrawn.
 
@@ -68,6 +69,7 @@ class Lan:
 
     def __init__(self, up_delay: float = UP_DELAY_SECONDS) -> None:
         self.withdrawn: frozenset[str] = frozenset()
+        self.cut_off: frozenset[str] = frozenset()  # Addresses of routers whose LAN is dead.
         self.due: float | None = None  # When to judge again though nothing happens.
         self.interfaces: dict[str, str] = {}  # prefix -> the one interface that it is behind; not for several.
         self.watched: frozenset[str] = frozenset()  # Every interface that some prefix is behind.
@@ -75,6 +77,7 @@ class Lan:
         self._uplinks: frozenset[str] = frozenset()
         self._announced: dict[str, _Span] = {}
         self._others: dict[str, _Span] = {}
+        self._routers: Mapping[str, str] = {}
         self._probed: frozenset[str] = frozenset()
         self._ports: Mapping[str, Port] | None = None  # None: not told yet, and nothing is judged.
         self._lans: list[tuple[_Span, str]] = []
@@ -84,12 +87,21 @@ class Lan:
         self._groups: dict[_GroupKey, _Group] = {}
 
     def configure(
-        self, announced: Iterable[str], others: Iterable[str], uplinks: Iterable[str], probed: Iterable[str]
+        self,
+        announced: Iterable[str],
+        others: Iterable[str],
+        uplinks: Iterable[str],
+        probed: Iterable[str],
+        routers: Mapping[str, str] = NO_ROUTERS,
     ) -> None:
-        """Whole values: what is announced, what is only placed (first hops), and which prefixes have a probe."""
+        """Whole values: what is announced, what is only placed (first hops), and which prefixes have a probe.
+
+        `routers`: address of a router in a LAN -> the interface that it is behind, whatever networks that has.
+        """
         self._uplinks = frozenset((*uplinks, LOOPBACK))
         self._announced = {prefix: _span_of_text(prefix) for prefix in announced}
         self._others = {prefix: _span_of_text(prefix) for prefix in others}
+        self._routers = dict(routers)
         self._probed = frozenset(probed)
         self._find_lans()
         self._place(regroup=True)
@@ -122,7 +134,7 @@ class Lan:
         return tuple(found)
 
     def judge(self, now: float) -> bool:
-        """Brings `withdrawn` up to the facts. True when it changed."""
+        """Brings `withdrawn` and `cut_off` up to the facts. True when one changed."""
         if self._ports is None:
             return False
         dues = []
@@ -131,11 +143,10 @@ class Lan:
             if group.well_since is not None:
                 dues.append(group.well_since + self._up_delay)
         self.due = min(dues, default=None)
-        before = self.withdrawn
-        self.withdrawn = frozenset(
-            prefix for group in self._groups.values() if group.reason for prefix in group.prefixes
-        )
-        return self.withdrawn != before
+        before = self.withdrawn, self.cut_off
+        dead = frozenset(each for group in self._groups.values() if group.reason for each in group.prefixes)
+        self.withdrawn, self.cut_off = dead - self._routers.keys(), dead & self._routers.keys()
+        return (self.withdrawn, self.cut_off) != before
 
     def _judge(self, key: _GroupKey, group: _Group, now: float) -> None:
         reason = self._why_dead(key)
@@ -169,6 +180,7 @@ class Lan:
             for key, group in sorted(self._groups.items(), key=lambda item: not item[1].reason)
             if key.placed or key.probed
             for prefix in group.prefixes[:MAX_REPORTS]
+            if prefix not in self._routers
         ]
         return tuple(found[:MAX_REPORTS])
 
@@ -212,12 +224,14 @@ class Lan:
                 yield prefix, Placed((routed,), routed=True)
             elif before is not None:
                 yield prefix, before._replace(lost=not before.routed)
+        for address, interface in self._routers.items():
+            yield address, Placed((interface,))
 
     def _regroup(self) -> None:
         before = {prefix: group for group in self._groups.values() for prefix in group.prefixes}
         never = _Group()
         self._groups = {}
-        for prefix in self._announced:
+        for prefix in (*self._announced, *self._routers):
             old = before.get(prefix, never)
             key = _GroupKey(self._placed.get(prefix), prefix if prefix in self._probed else "", old.reason)
             group = self._groups.setdefault(key, _Group(reason=old.reason, well_since=old.well_since))
@@ -237,7 +251,7 @@ def _span_of_key(family: Family, key: Key) -> _Span:
 
 
 class LanWatch:
-    """`Lan` with a clock. `changed` is called on the event loop whenever `withdrawn` moved."""
+    """`Lan` with a clock. `changed` is called on the event loop whenever `withdrawn` or `cut_off` moved."""
 
     def __init__(self, changed: Callable[[], None], up_delay: float = UP_DELAY_SECONDS) -> None:
         self._lan = Lan(up_delay)
@@ -249,6 +263,11 @@ class LanWatch:
         """Announced prefixes to withdraw now. Empty until the interfaces were told."""
         return self._lan.withdrawn
 
+    @property
+    def cut_off(self) -> frozenset[str]:
+        """Addresses of routers in LANs that are dead."""
+        return self._lan.cut_off
+
     def configure(self, plan: Plan) -> None:
         """The plan in force. Call it before `ports`, and for each new plan."""
         self._lan.configure(
@@ -256,6 +275,7 @@ class LanWatch:
             (first_hop.prefix for first_hop in plan.first_hops),
             (uplink.interface for uplink in plan.uplinks),
             (probe.prefix for probe in plan.probes),
+            {session.peer_address: session.interface for session in plan.sessions if session.peer_role == "lan"},
         )
         self._judge()
 

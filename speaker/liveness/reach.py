@@ -254,6 +254,8 @@ def _local(plan: Plan) -> dict[str, LocalUplink]:
 def _planned(plan: Plan) -> Iterator[list[bytes]]:
     """Next hops of one far uplink, as the plan knows them: of peers, and of a hub's clients."""
     for session in plan.sessions:
+        if session.peer_role == "lan":  # Not on the segment.
+            continue
         yield _packed(session.peer_address, session.peer_address6)
         for hop in session.imports.next_hops if session.imports is not None else ():
             yield _packed(hop.address, hop.address6)

@@ -12,7 +12,7 @@ from functools import partial
 
 from speaker.rib.attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SEQUENCE, Attributes, as_path_length
 from speaker.rib.communities import BLACKHOLE, MAX_PATHS, bandwidth_of
-from speaker.rib.path import Member, Path, PathSet, SourceKind, Tier, Tiers
+from speaker.rib.path import OWN, Member, Path, PathSet, SourceKind, Tier, Tiers
 from speaker.rib.pathset import MEMO_LIMIT
 
 MAX_TIERS = 4
@@ -71,7 +71,7 @@ class Decider:
         real: dict[int, Path] = {}
         seen: list[Path] = []
         for path in pathset:
-            own = path.source.kind is SourceKind.LOCAL
+            own = path.source.kind in OWN
             attributes = path.attributes if own or path.rejected else view(path)
             if attributes is not None:
                 looks = path if attributes is path.attributes else replace(path, attributes=attributes)
@@ -87,8 +87,8 @@ def decide(paths: Iterable[Path], max_paths: int, asn: int = 0, *, blackhole: bo
 
     `asn`: whose large communities say how many paths may be used at once; `blackhole`: BLACKHOLE is honoured.
 
-    Our own prefix beats all and has no tiers. A later tier is what the decision would be
-    if the next hops of the tiers before it did not exist; at most MAX_TIERS.
+    Our own prefix beats all and has no tiers, one of a router in our LAN beats what is left. A later tier is what the
+    decision would be if the next hops of the tiers before it did not exist; at most MAX_TIERS.
     """
     candidates = [path for path in paths if not path.rejected]
     if not candidates:
@@ -97,6 +97,7 @@ def decide(paths: Iterable[Path], max_paths: int, asn: int = 0, *, blackhole: bo
     if own:
         tied = equally_good(own)
         return Decision(tied[0], tuple(tied), ())
+    candidates = [path for path in candidates if path.source.kind is SourceKind.LAN] or candidates
     best = equally_good(candidates)[0]
     tiers: list[Tier] = []
     multipath: tuple[Path, ...] = ()

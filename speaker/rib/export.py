@@ -2,22 +2,23 @@
 
 Neighbours to whom the same is told form a group; an UPDATE is encoded once per group. So an
 iBGP client gets its own routes back, and drops them by ORIGINATOR_ID (RFC 4456 8), as any
-client of a route reflector has to. An eBGP client is a group of its own, for it does not.
+client of a route reflector has to. An eBGP client is a group of its own, for it does not; so is a router in our LAN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from speaker.rib.attributes import NO_ADVERTISE, Attributes
-from speaker.rib.decision import decide, equally_good, local_pref
+from speaker.rib.decision import Decider, decide, equally_good, local_pref
 from speaker.rib.facts import RouterFacts
+from speaker.rib.lan import Adoption
 from speaker.rib.path import Path, PathSet, SourceKind
 from speaker.rib.pathset import MEMO_LIMIT
 from speaker.rib.prefix import Family, Key
-from speaker.rib.served import may_leave, served
+from speaker.rib.served import given, may_leave, served
 from speaker.rib.steps import MOST_PREPENDED, CompiledPolicy, evaluate
 from speaker.rib.table import Change
 
@@ -43,6 +44,14 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class LanRouter:
+    """A neighbour in our LAN."""
+
+    name: str  # As `Source.name`.
+    next_hop: bytes  # Our address there.
+
+
+@dataclass(frozen=True, slots=True)
 class ExportGroup:
     """Neighbours that are told the same. `kind` is what such a neighbour is to us."""
 
@@ -51,6 +60,9 @@ class ExportGroup:
     view: View | None = None
     ebgp: bool = False
     own: frozenset[int] = frozenset()  # Over eBGP: numbers of its uplinks, whose paths it is not told.
+    outside: frozenset[int] = frozenset()  # Over eBGP: numbers of all eBGP clients' uplinks.
+    adoption: Adoption | None = None  # How paths of routers in our LANs become ours.
+    lan: LanRouter | None = None  # Of the kind LAN: who it is.
 
 
 @dataclass(slots=True)
@@ -76,6 +88,7 @@ class Exporter:
     def __init__(self, group: ExportGroup, facts: RouterFacts) -> None:
         self.group = group
         self._facts = facts
+        self._used = Decider(1, view=None if group.view is None else _looks(group.view.policy))
         self._seen: dict[int, tuple[Path, _Seen | None]] = {}
         self._attributes: dict[int, tuple[_Seen, Attributes]] = {}
         self._interned: dict[Attributes, Attributes] = {}
@@ -86,7 +99,7 @@ class Exporter:
         """All that the group is told about a prefix with these paths."""
         memo = self._exports.get(id(pathset))
         if memo is None:
-            told = self._told_each(pathset) if self.group.add_path else self._told_best(pathset)
+            told = self._told(pathset)
             exports = tuple((path_id, self._sent(seen)) for path_id, seen in sorted(told.items()))
             if len(self._exports) >= MEMO_LIMIT:
                 self._exports.clear()
@@ -125,6 +138,29 @@ class Exporter:
         for (family, path_id, _), (attributes, keys) in announced.items():
             batches.setdefault(family, Batch(family, [], [])).announced.append((path_id, attributes, keys))
         return list(batches.values())
+
+    def _told(self, pathset: PathSet) -> dict[int, _Seen]:
+        if self.group.lan is not None:
+            return self._told_in_lan(pathset, self.group.lan)
+        paths = self._with_adopted(pathset)
+        return self._told_each(paths) if self.group.add_path else self._told_best(paths)
+
+    def _told_in_lan(self, pathset: PathSet, router: LanRouter) -> dict[int, _Seen]:
+        """What we use ourselves, by our own view (RFC 4271 9.1.3): packets for it come to us. Never its own."""
+        best = self._used(pathset).best
+        if best is None or (best.source.kind is SourceKind.LAN and best.source.name == router.name):
+            return {}
+        seen = self._see(best)
+        return {} if seen is None else {0: seen}
+
+    def _with_adopted(self, pathset: PathSet) -> PathSet:
+        """`pathset` with what a LAN's router announces as our own, unless we announce the prefix anyhow."""
+        if self.group.adoption is None:
+            return pathset
+        learnt = [path for path in pathset if path.source.kind is SourceKind.LAN and not path.rejected]
+        if not learnt or any(path.source.kind is SourceKind.LOCAL for path in pathset):
+            return pathset
+        return *pathset, *self.group.adoption.adopted(equally_good(learnt)[0])
 
     def _told_each(self, pathset: PathSet) -> dict[int, _Seen]:
         """One path per uplink: our own or a client's before another hub's copy, the better one of two alike."""
@@ -188,7 +224,10 @@ class Exporter:
         return memo[1]
 
     def _served(self, seen: _Seen) -> Attributes:
-        return served(seen.path.attributes, self._facts.asn, seen.med, seen.prepend)
+        path, asn = seen.path, self._facts.asn
+        if self.group.lan is not None:
+            return given(path.attributes, asn, seen.med, self.group.lan.next_hop)
+        return served(path.attributes, asn, seen.med, seen.prepend, outside=path.uplink in self.group.outside)
 
     def _reflected(self, path: Path) -> Attributes:
         """The attributes on the wire. The next hop is never touched."""
@@ -217,6 +256,10 @@ def _delta(known: Iterable[Exports], told: Exports) -> Delta:
 def _best(candidates: list[_Seen]) -> _Seen:
     best = equally_good([seen.path for seen in candidates])[0]
     return next(seen for seen in candidates if seen.path is best)
+
+
+def _looks(policy: CompiledPolicy) -> Callable[[Path], Attributes | None]:
+    return lambda path: evaluate(policy, path.attributes, path.marks).attributes
 
 
 def _through(policy: CompiledPolicy, path: Path) -> _Seen | None:

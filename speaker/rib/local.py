@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from zlib import crc32
@@ -50,22 +50,29 @@ def own_paths(plan: Plan, source: Source, former: Mapping[Path, Path]) -> tuple[
 def _path(
     plan: Plan, announcement: AnnouncementPlan, uplink: UplinkPlan, family: Family, source: Source, marks: Marks
 ) -> Path | None:
-    address = uplink.address if family is Family.IPV4 else uplink.address6
-    if address is None:
+    attributes = own_attributes(plan, announcement.large_communities, uplink, family)
+    if attributes is None:
         return None
-    attributes = Attributes(
-        next_hop=ip_address(address).packed,
-        local_pref=0 if plan.drained else uplink.preference,
-        communities=(GRACEFUL_SHUTDOWN,) if plan.drained else (),  # RFC 8326
-        large_communities=_large(plan, announcement, uplink),
-        extended_communities=(link_bandwidth(plan.asn, uplink.bandwidth),) if uplink.bandwidth else (),
-    )
     return Path(source, uplink.number, uplink.number, attributes, marks=marks)
 
 
-def _large(plan: Plan, announcement: AnnouncementPlan, uplink: UplinkPlan) -> tuple[LargeCommunity, ...]:
+def own_attributes(plan: Plan, communities: Iterable[str], uplink: UplinkPlan, family: Family) -> Attributes | None:
+    """Of what is announced over `uplink`, with these large communities; None when it has no address of the family."""
+    address = uplink.address if family is Family.IPV4 else uplink.address6
+    if address is None:
+        return None
+    return Attributes(
+        next_hop=ip_address(address).packed,
+        local_pref=0 if plan.drained else uplink.preference,
+        communities=(GRACEFUL_SHUTDOWN,) if plan.drained else (),  # RFC 8326
+        large_communities=_large(plan, communities, uplink),
+        extended_communities=(link_bandwidth(plan.asn, uplink.bandwidth),) if uplink.bandwidth else (),
+    )
+
+
+def _large(plan: Plan, communities: Iterable[str], uplink: UplinkPlan) -> tuple[LargeCommunity, ...]:
     """Rules find a hub's own paths as they find its clients': by uplink and class too. A spoke's hubs say it."""
-    stated = parse_large(announcement.large_communities)
+    stated = parse_large(communities)
     if plan.role != "hub":
         return stated
     of_uplink = {UPLINK: uplink.number, CIRCUIT_CLASS: crc32(uplink.circuit_class.encode())}

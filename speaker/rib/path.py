@@ -14,8 +14,16 @@ class SourceKind(Enum):
     HUB = "hub"  # We are a spoke, the peer reflects to us.
     CLIENT = "client"  # We are a hub, the peer is our client (RFC 4456).
     PEER = "peer"  # We are a hub, the peer is another hub: a non-client.
+    LAN = "lan"  # A router in our LAN, by eBGP: what it announces is ours.
 
     __hash__ = object.__hash__
+
+
+LIMITED = frozenset({SourceKind.CLIENT, SourceKind.LAN})
+"""Sources of which only so many prefixes are accepted."""
+OWN = frozenset({SourceKind.LOCAL, SourceKind.LAN})
+"""What we announce as ours. It comes before what others announce, however good that is: no two gateways of a site
+can send each other what is behind both."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from speaker.rib.reasons import (
     DENIED_BY_RULE,
     FIRST_AS,
     FORGED_ORIGINATOR_ID,
+    LAN_DOWN,
     MORE_SPECIFIC_THAN_ALLOWED,
     NEXT_HOP_IS_OURS,
     NEXT_HOP_NOT_YOURS,
@@ -221,6 +222,20 @@ class HubImport(_Judge):
         )
 
 
+@dataclass(frozen=True)
+class LanImport(HubImport):
+    """What a gateway takes from a router in its LAN, to announce it as its own: what a hub would take from it."""
+
+    down: bool = field(kw_only=True, default=False)
+    """Nothing can be sent to it now."""
+
+    def _finish(self, path: Path, reason: str, marks: Marks) -> Path:
+        path = super()._finish(path, reason, marks)
+        if path.withheld or (self.down and not path.rejected):
+            return replace(path, rejected=path.withheld or LAN_DOWN, withheld="", marks=())
+        return path
+
+
 def _without_default(network: Network) -> Iterator[Network]:
     """An allocation of everything still allows no default route."""
     return iter((network,)) if network.prefixlen else iter(network.subnets())
@@ -312,11 +327,14 @@ def import_policy(
     relayed: frozenset[int] = frozenset(),
     labelled: frozenset[int] = frozenset(),
     intent: Intent = NO_INTENT,
+    *,
+    lan_down: bool = False,
 ) -> ImportPolicy:
     """What `session` says about its peer. A client without an import plan is denied everything.
 
     `relayed`: numbers of uplinks, of this client and of others, that have BFD up with us; `labelled`: those
-    whose relay label this kernel forwards. `intent`: of the plan that `session` is of.
+    whose relay label this kernel forwards. `intent`: of the plan that `session` is of. `lan_down`: the LAN of a router
+    in it is dead.
     """
     if session.peer_role == "hub":
         return SpokeImport(facts)
@@ -325,6 +343,8 @@ def import_policy(
     if session.imports is None:
         return DenyImport(facts)
     first_as = session.peer_asn if session.peer_asn != facts.asn else 0
+    if session.peer_role == "lan":
+        return LanImport(facts, imports=session.imports, first_as=first_as, intent=intent, down=lan_down)
     relay = ip_address(session.local_address).packed
     if not session.peer_is_ours or len(relay) != 4:  # A community has room for an IPv4 address.
         return HubImport(facts, imports=session.imports, first_as=first_as, intent=intent)

@@ -20,6 +20,7 @@ DENIED_BY_RULE = "denied-by-rule"
 OVER_LIMIT = "over-limit"
 UNDERLAY = "underlay"
 FIRST_AS = "first-as"
+LAN_DOWN = "lan-down"
 
 REASONS = {
     NEXT_HOP_NOT_YOURS: "the next hop is none of the uplinks that the plan gives this peer",
@@ -40,6 +41,7 @@ REASONS = {
     OVER_LIMIT: "the peer announces more prefixes than it may",
     UNDERLAY: "the prefix contains addresses that ZeroTier itself runs over, or lies among them",
     FIRST_AS: "AS_PATH does not begin with the peer's own AS (RFC 4271 6.3)",
+    LAN_DOWN: "the interface to the LAN of this router is down, or without carrier",
 }
 """Every reason code, with what it says to people."""
 

@@ -16,7 +16,7 @@ from speaker.rib.facts import RouterFacts
 from speaker.rib.hops import Hops
 from speaker.rib.limits import MOST_FILTERED, Limits, LimitState
 from speaker.rib.local import Originator, local_source
-from speaker.rib.path import PathSet, Source, SourceKind, Tiers, Update
+from speaker.rib.path import LIMITED, PathSet, Source, SourceKind, Tiers, Update
 from speaker.rib.pathset import EMPTY, PathSets
 from speaker.rib.policy import ImportPolicy
 from speaker.rib.prefix import Family, Key
@@ -66,14 +66,14 @@ class Rib:
             self._purge(former[0])
             self._limits.drop(former[0])
         self._sessions[source.name] = source, policy
-        if source.kind is SourceKind.CLIENT:
+        if source.kind in LIMITED:
             self._limits.set_policy(source, policy, anew=False)
             self._limits.refreshed(source)
 
     def receive(self, source: Source, update: Update) -> None:
         """Take in one UPDATE. Withdrawals first: a prefix in both parts is announced (RFC 4271 4.3)."""
         policy = self._policy(source)
-        limited = source.kind is SourceKind.CLIENT
+        limited = source.kind in LIMITED
         for family, path_id, keys in update.withdrawn:
             if limited:
                 self._limits.withdraw(self._tables[family], source, keys, path_id)
@@ -87,7 +87,8 @@ class Rib:
                     self._limits.announce(table, source, judged, path)
                 else:
                     table.announce(judged, path)
-                self.hops.note(family, path)
+                if source.kind is not SourceKind.LAN:  # Its next hop is no uplink.
+                    self.hops.note(family, path)
         if update.end_of_rib is not None:
             self.end_of_rib(source, update.end_of_rib)
 
@@ -163,7 +164,7 @@ class Rib:
         if former is not None and former == (source, policy):
             return
         self._sessions[source.name] = source, policy
-        if source.kind is SourceKind.CLIENT:
+        if source.kind in LIMITED:
             self._limits.set_policy(source, policy, anew=True)
         for table in self._tables.values():
             table.sweeps.reimport(source, policy)

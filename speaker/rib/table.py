@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from speaker.rib.limits import accepts
-from speaker.rib.path import Path, PathSet, Source, SourceKind
+from speaker.rib.path import LIMITED, Path, PathSet, Source
 from speaker.rib.pathset import EMPTY, PathSets
 from speaker.rib.prefix import Family, Key
 from speaker.rib.sweep import Sweeps
@@ -35,7 +35,7 @@ class Counts:
     received: int = 0  # All that it announced and did not withdraw: rejected and stale ones are in.
     rejected: int = 0
     stale: int = 0
-    prefixes: int = 0  # With at least one path of it that is accepted. Counted of clients only.
+    prefixes: int = 0  # With at least one path of it that is accepted. Counted of those in LIMITED only.
 
 
 class Table:
@@ -126,7 +126,7 @@ class Table:
                 counts.rejected += change
             if path.stale:
                 counts.stale += change
-        for source in {path.source for path, _ in changes if path.source.kind is SourceKind.CLIENT}:
+        for source in {path.source for path, _ in changes if path.source.kind in LIMITED}:
             self.counts[source].prefixes += (accepts(new, source) - accepts(old, source)) * number
 
     def take(self, limit: int) -> list[Change]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from speaker.rib.attributes import Attributes, as_path_length
 from speaker.rib.communities import BLACKHOLE, MAX_PATHS
 from speaker.rib.decision import MAX_TIERS, equally_good, local_pref, neighbour_as, tie_break, widest
+from speaker.rib.path import OWN as OURS
 from speaker.rib.path import Path, SourceKind
 from speaker.rib.reasons import REASONS
 from speaker.rib.steps import Verdict
@@ -65,8 +66,10 @@ def why(
     """
     seen, hidden = _seen(paths, view)
     candidates = [each.looks for each in seen if not each.looks.rejected]
-    if any(_is_own(path) for path in candidates):
+    if any(path.source.kind is SourceKind.LOCAL for path in candidates):
         lost, tiers = _own_first(candidates)
+    elif any(path.source.kind is SourceKind.LAN for path in candidates):
+        lost, tiers = _lan_first(candidates, max_paths, asn, blackhole)
     else:
         lost, tiers = _tiers(candidates, max_paths, asn, blackhole)
     lost.update((id(each.looks), _refused(each.looks)) for each in seen if each.looks.rejected)
@@ -119,11 +122,21 @@ def _seen(paths: Iterable[Path], view: View | None) -> tuple[list[_Seen], list[W
 
 
 def _own_first(candidates: Sequence[Path]) -> tuple[dict[int, _Loss], list[list[Path]]]:
-    own = [path for path in candidates if _is_own(path)]
+    own = [path for path in candidates if path.source.kind is SourceKind.LOCAL]
     lost = dict(_losses(own))
     words = "this gateway announces the prefix itself, and its own comes first"
-    lost.update((id(path), _Loss(OWN, words)) for path in candidates if not _is_own(path))
+    lost.update((id(path), _Loss(OWN, words)) for path in candidates if path.source.kind is not SourceKind.LOCAL)
     return lost, []
+
+
+def _lan_first(
+    candidates: Sequence[Path], max_paths: int, asn: int, blackhole: bool
+) -> tuple[dict[int, _Loss], list[list[Path]]]:
+    lan = [path for path in candidates if path.source.kind is SourceKind.LAN]
+    lost, tiers = _tiers(lan, max_paths, asn, blackhole)
+    words = "a router in this gateway's own LAN announces the prefix, and that comes first"
+    lost.update((id(path), _Loss(OWN, words)) for path in candidates if path.source.kind is not SourceKind.LAN)
+    return lost, tiers
 
 
 def _tiers(
@@ -223,4 +236,4 @@ def _refused(path: Path) -> _Loss:
 
 
 def _is_own(path: Path) -> bool:
-    return path.source.kind is SourceKind.LOCAL
+    return path.source.kind in OURS

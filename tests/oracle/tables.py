@@ -224,7 +224,9 @@ def table(world: World, client: Member, paths: list[Path]) -> Iterator[Told]:
         else:
             local_pref = None
             med = path.med if path.med_by_rule else LARGEST - path.local_pref
-            as_path = path.as_path or (asn,) * (1 + path.prepend)
+            as_path = path.as_path
+            if path.member.role != "client" or path.member.asn == asn:  # It leaves the AS here (RFC 4271 5.1.2).
+                as_path = (asn,) * (1 + path.prepend) + as_path
             if client.asn in as_path:
                 continue
         yield Told(path.prefix, path.path_id, path.next_hop, local_pref, med, as_path, path.origin, path.communities)

@@ -14,6 +14,7 @@ from controller.inventory.allocate import allocate
 from controller.inventory.model import Inventory
 from controller.inventory.yaml import check_yaml
 from controller.policy.client_config import FORMATS, Format, client_config, render
+from controller.policy.compile import compile_plans
 from tests.controller.golden import compare
 from tests.controller.inventories import shuffled
 
@@ -84,7 +85,7 @@ DOCS = (Path(__file__).parents[3] / "docs" / "clients.md").read_text()
 
 
 def test_the_inventory_in_the_docs_makes_the_configuration_that_they_promise(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+    example, _ = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
     fabric = "fabric: {name: demo, asn: 64512, segment: 10.42.0.0/16}\nregions: [{name: eu}]\n"
     hub = (
         "gateways: [{name: hub-1, site: partner, role: hub, uplinks: "
@@ -96,6 +97,23 @@ def test_the_inventory_in_the_docs_makes_the_configuration_that_they_promise(tmp
     written = render(client_config(allocate(found), "partner"), "frr")
     assert "\nrouter bgp 65021\n" in written
     assert "permit 10.21.0.0/16 le 24\n" in written
+
+
+def test_the_lan_peer_in_the_docs_has_a_session_that_fits_the_configuration_beside_it(tmp_path: Path) -> None:
+    _, example = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+    world = (
+        "fabric: {name: demo, asn: 64512, segment: 10.42.0.0/16}\nregions: [{name: eu}]\n"
+        "sites: [{name: dallas, region: eu}]\nallocations: [{site: dallas, prefix: 10.3.0.0/16}]\n"
+        "gateways: [{name: dallas-1, site: dallas, role: hub, uplinks: "
+        '[{name: zt0, node_id: "aa00000001", interface: zt0, circuit_class: fiber}]}]\n'
+    )
+    (tmp_path / "inventory.yml").write_text(world + example)
+    found, findings = check_yaml([tmp_path / "inventory.yml"])
+    assert found is not None, "\n".join(map(str, findings))
+    (session,) = compile_plans(allocate(found))["dallas-1"].sessions
+    assert (session.peer_role, session.interface, session.passive) == ("lan", "lan0", False)
+    assert f"router bgp {session.peer_asn}\n" in DOCS
+    assert f" neighbor {session.local_address} remote-as 64512\n" in DOCS
 
 
 def test_the_docs_name_every_software() -> None:

@@ -59,5 +59,19 @@ PLANS = {
     "password": plan_of(replace(TO_HUB, password="not a secret; {#}")),
     "no-restart": plan_of(replace(TO_HUB, restart_time=0, hold_time=3, families=("ipv6",))),
     "ebgp": plan_of(replace(TO_SPOKE, peer_asn=4200000001), role="hub", router_id="10.42.0.1"),
+    "lan": plan_of(
+        TO_HUB,
+        replace(
+            TO_HUB,
+            peer="berlin-core",
+            peer_role="lan",
+            peer_asn=65001,
+            peer_address="10.1.9.2",
+            local_address="10.1.9.1",
+            families=("ipv4",),
+            add_path=False,
+            interface="lan0",
+        ),
+    ),
     "alone": plan_of(),
 }

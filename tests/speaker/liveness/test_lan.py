@@ -271,3 +271,35 @@ def test_a_closed_watch_is_silent() -> None:
         return said
 
     assert asyncio.run(scene()) == ["changed"]
+
+
+def test_a_router_is_cut_off_with_its_interface_and_is_no_prefix() -> None:
+    found = Lan(up_delay=1.0)
+    found.configure([LAN], (), ("zt0",), (), {"192.0.2.9": "eth9", "10.1.0.9": "eth1"})
+    found.ports(BOX | {"eth9": port("192.0.2.0/24")})
+    found.judge(0.0)
+    assert (found.withdrawn, found.cut_off) == (frozenset(), frozenset())
+    assert found.watched == {"eth1", "eth9"}
+    found.ports(BOX)
+    assert found.judge(1.0)
+    assert (found.withdrawn, found.cut_off) == (frozenset(), frozenset({"192.0.2.9"}))
+    found.ports(with_port("eth1", port(LAN, LAN6, up=False)))
+    assert found.judge(2.0)
+    assert found.withdrawn == {LAN}
+    assert found.cut_off == {"192.0.2.9", "10.1.0.9"}
+    found.ports(BOX | {"eth9": port("192.0.2.0/24")})
+    assert not found.judge(3.0)
+    assert found.judge(4.0)
+    assert found.cut_off == frozenset()
+    assert [report.prefix for report in found.reports()] == [LAN]
+
+
+def test_a_router_that_left_the_plan_is_not_cut_off() -> None:
+    found = Lan()
+    found.configure([], (), ("zt0",), (), {"192.0.2.9": "eth9"})
+    found.ports(BOX)
+    found.judge(0.0)
+    assert found.cut_off == {"192.0.2.9"}
+    found.configure([], (), ("zt0",), ())
+    found.judge(1.0)
+    assert found.cut_off == frozenset()

@@ -9,21 +9,25 @@ import pytest
 from speaker.rib.attributes import (
     AS_CONFED_SEQUENCE,
     AS_SEQUENCE,
+    AS_SET,
     NO_ADVERTISE,
     NO_EXPORT,
     NO_EXPORT_SUBCONFED,
+    AsSegment,
     Attributes,
 )
 from speaker.rib.export import Exporter, ExportGroup
-from speaker.rib.path import Path, SourceKind
+from speaker.rib.path import Path, Source, SourceKind
 from tests.speaker.rib.given import ASN, FACTS, HUBS, LOCAL, PEERS, bandwidth, hop, path
 
 CLIENT, OTHER_CLIENT, PEER, _ = PEERS
 THEIRS = ((AS_SEQUENCE, (65001, 65003)),)
 
 
-def told(*paths: Path, add_path: bool = True, own: frozenset[int] = frozenset()) -> dict[int, Attributes]:
-    return dict(Exporter(ExportGroup(SourceKind.CLIENT, add_path, None, True, own), FACTS).exports(paths))
+def told(
+    *paths: Path, add_path: bool = True, own: frozenset[int] = frozenset(), outside: frozenset[int] = frozenset()
+) -> dict[int, Attributes]:
+    return dict(Exporter(ExportGroup(SourceKind.CLIENT, add_path, None, True, own, outside), FACTS).exports(paths))
 
 
 def test_a_path_of_the_fabric_gets_its_as_once_and_a_med_instead_of_preference() -> None:
@@ -46,13 +50,28 @@ def test_nothing_of_a_hub_that_reflects_to_us() -> None:
     assert told(path(HUBS[0], 3)) == {}
 
 
-def test_the_as_path_of_another_client_is_not_touched() -> None:
-    assert told(path(CLIENT, 3, as_path=THEIRS))[3].as_path == THEIRS
+@pytest.mark.parametrize("source", [CLIENT, PEER], ids=lambda source: source.name)
+def test_the_as_path_of_another_ebgp_client_is_not_touched(source: Source) -> None:
+    assert told(path(source, 3, as_path=THEIRS), outside=frozenset({3}))[3].as_path == THEIRS
+
+
+def test_what_came_in_behind_a_gateway_leaves_with_the_fabrics_as_in_front() -> None:
+    """A gateway's LAN peer, or an eBGP neighbour of an iBGP client: loops through the fabric must be seen."""
+    inside = path(CLIENT, 3, as_path=THEIRS)
+    assert told(inside, outside=frozenset({4}))[3].as_path == ((AS_SEQUENCE, (ASN, 65001, 65003)),)
+    assert told(replace(inside, prepend=2))[3].as_path == ((AS_SEQUENCE, (ASN, ASN, ASN, 65001, 65003)),)
+
+
+@pytest.mark.parametrize(
+    "theirs", [((AS_SET, (65001, 65003)),), ((AS_SEQUENCE, (65001,) * 255),)], ids=["set", "full segment"]
+)
+def test_where_it_does_not_fit_into_the_first_segment_it_has_one_of_its_own(theirs: tuple[AsSegment, ...]) -> None:
+    assert told(path(CLIENT, 3, as_path=theirs))[3].as_path == ((AS_SEQUENCE, (ASN,)), *theirs)
 
 
 def test_confederations_end_at_the_border() -> None:
     inside = ((AS_CONFED_SEQUENCE, (65100,)),)
-    assert told(path(CLIENT, 3, as_path=(*inside, *THEIRS)))[3].as_path == THEIRS
+    assert told(path(CLIENT, 3, as_path=(*inside, *THEIRS)), outside=frozenset({3}))[3].as_path == THEIRS
     assert told(path(CLIENT, 3, as_path=inside))[3].as_path == ((AS_SEQUENCE, (ASN,)),)
 
 
