@@ -1,7 +1,7 @@
 """Relay labels: a hub pops 16000 + uplink number and sends the packet to that uplink, without an IP look-up.
 
 So a detour works for every tenant, and for prefixes that the hub does not have. Whether the kernel has
-MPLS is the operator's business (`modprobe mpls_router mpls_iptunnel`): nothing here loads a module.
+MPLS is the operator's business (`modprobe -a mpls_router mpls_iptunnel`): nothing here loads a module.
 """
 
 from __future__ import annotations
