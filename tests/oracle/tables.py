@@ -65,7 +65,10 @@ def of_clients(world: World, hub: Member, accepted: dict[str, list[Path]]) -> li
 
 
 def own_paths(world: World, gateway: Member) -> list[Path]:
-    """What it announces itself: each prefix over each uplink that has an address of the family."""
+    """What it announces itself: each prefix over each uplink that has an address of the family.
+
+    Of what it learnt from routers in its LAN, the attributes stay as they are.
+    """
     asn = world.document["fabric"]["asn"]
     found = []
     for each in world.announced.get(gateway.name, ()):
@@ -73,7 +76,7 @@ def own_paths(world: World, gateway: Member) -> list[Path]:
             next_hop = uplink.addresses.get(version(each.prefix))
             if next_hop is None or not carried(world, each.prefix):
                 continue
-            communities = origin_communities(asn, gateway.site, uplink)
+            communities = of_others(asn, each.communities) | origin_communities(asn, gateway.site, uplink)
             if gateway.drained:
                 communities |= {GRACEFUL_SHUTDOWN}
             found.append(
@@ -82,10 +85,10 @@ def own_paths(world: World, gateway: Member) -> list[Path]:
                     member=gateway,
                     uplink=uplink,
                     next_hop=next_hop,
-                    local_pref=0 if gateway.drained else uplink.preference,
-                    as_path=(),
-                    origin=0,
-                    med=None,
+                    local_pref=0 if GRACEFUL_SHUTDOWN in communities else uplink.preference,
+                    as_path=each.as_path,
+                    origin=each.origin,
+                    med=each.med,
                     communities=communities,
                     kind="local",
                     path_id=uplink.number,
@@ -118,7 +121,7 @@ def from_stranger(world: World, client: Member) -> Iterator[Path]:
             continue
         if client.asn != asn and each.as_path[:1] != (client.asn,):  # RFC 4271 6.3
             continue
-        communities = {text for text in each.communities if text.count(":") == 1 or not text.startswith(f"{asn}:")}
+        communities = of_others(asn, each.communities)
         shuts_down = GRACEFUL_SHUTDOWN in communities
         yield Path(
             prefix=each.prefix,
@@ -129,10 +132,15 @@ def from_stranger(world: World, client: Member) -> Iterator[Path]:
             as_path=each.as_path,
             origin=each.origin,
             med=each.med,
-            communities=frozenset(communities) | origin_communities(asn, client.site, uplink),
+            communities=communities | origin_communities(asn, client.site, uplink),
             teller=client.router_id,
             path_id=each.path_id,
         )
+
+
+def of_others(asn: int, communities: frozenset[str]) -> frozenset[str]:
+    """Without the fabric's own large ones, which hubs alone set."""
+    return frozenset(text for text in communities if text.count(":") == 1 or not text.startswith(f"{asn}:"))
 
 
 def allowed(world: World, client: Member, path: Path) -> bool:

@@ -12,7 +12,10 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Announced:
-    """One route as its announcer sends it. Of a gateway of ours only `prefix` counts: it goes out over every uplink."""
+    """One route as its announcer sends it. A gateway of ours sends it over every uplink: the last three do not count.
+
+    What it announces by itself has a prefix and no more; what a router in its LAN told it has that router's attributes.
+    """
 
     prefix: str
     as_path: tuple[int, ...] = ()  # One AS_SEQUENCE.
