@@ -73,9 +73,7 @@ BUILTINS: dict[str, Builtin] = {
     "token": Builtin("controller.commands", "Create, list and revoke tokens.", OPERATOR),
     "undrain": Builtin("controller.commands", "Bring a drained gateway back into traffic.", OPERATOR),
     "validate": Builtin("controller.commands", "Check inventory files offline.", OPERATOR),
-    "whatif": Builtin(
-        "controller.commands", "Say what failures would cost.", OPERATOR
-    ),
+    "whatif": Builtin("controller.commands", "Say what failures would cost.", OPERATOR),
     "controller": Builtin(
         "controller.commands_server",
         "Run the controller; migrate its database.",

@@ -86,7 +86,7 @@ class Reach:
 
         `fallback`: something better than this next hop did. What stands first may be silent: who has no BFD is.
         """
-        for device in self.devices:
+        for device in self.towards(next_hop):
             pair = (device, next_hop)
             if pair in self.dead:
                 fallback = True
