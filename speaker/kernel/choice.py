@@ -94,9 +94,18 @@ class Reach:
                 return Relay(device, next_hop)
         return None
 
+    def unheard(self, next_hop: bytes) -> Relay | None:
+        """The first usable way to who was never heard, and may have no BFD at all.
+
+        None where it died behind another interface of ours: it has BFD then, and its silence here is no better.
+        """
+        if any((device, next_hop) in self.dead for device in self.towards(next_hop)):
+            return None
+        return self.direct(next_hop)
+
     def last_resort(self, next_hop: bytes) -> Relay | None:
         """Where it is dead everywhere: through the first usable interface behind which it answers again."""
-        if self.direct(next_hop) is not None:
+        if self.trusted(next_hop) is not None:
             return None
         devices = (device for device in self.devices if device in self.links and (device, next_hop) in self.held)
         return next((Relay(device, next_hop) for device in devices), None)
@@ -113,7 +122,7 @@ class Reach:
         trusted = self.trusted(next_hop)
         if trusted is not None:
             return (trusted,)
-        last = self.direct(next_hop) or self.last_resort(next_hop)
+        last = self.unheard(next_hop) or self.last_resort(next_hop)
         return self.detours(next_hop) or ((last,) if last is not None else ())
 
     def all_direct(self, tiers: Tiers) -> set[Relay]:
@@ -156,7 +165,7 @@ def _in_order(tiers: Tiers, reach: Reach) -> Iterator[Ways]:
         yield _one_each(tier, partial(reach.trusted, fallback=place > 0))
     for tier in tiers:
         yield _detours(tier, reach)
-    for way_to in (reach.direct, reach.last_resort):
+    for way_to in (reach.unheard, reach.last_resort):
         for tier in tiers:
             yield _one_each(tier, way_to)
 

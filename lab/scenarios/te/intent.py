@@ -35,8 +35,8 @@ BREAKING = {
 }
 ASSERTION = "nyc-reaches-berlin"
 LTE_OF_DENVER = ("10.42.0.10", "fd42:42::a")
-WATCHERS = ("hub-1", "hub-2", "nyc-1")
-"""Who notices that it is dead: hubs, and nyc-1, as nyc's host sends there. Nobody watches what he does not use."""
+WATCHERS = ("hub-1", "hub-2", "nyc-1", "berlin-1", "paris-1")
+"""Who notices that it is dead: hubs, and where hosts send there. Nobody watches what he does not use."""
 UNREACHABLE = "unreachable"
 
 
@@ -110,7 +110,8 @@ def finance_never_by_satellite(world: World) -> None:
     run.step("finance never over satellite, even when satellite is all there is")
     by_satellite(world, "while all is well")
     wanted = world.expected()
-    nyc.reaches("10.4.0.10")
+    for site in ("nyc", "berlin", "paris"):
+        world.host(site).reaches("10.4.0.10")
 
     def wrong() -> list[str]:
         return list(world.kernel_problems(wanted, WATCHERS, LTE_OF_DENVER))

@@ -715,12 +715,14 @@ def test_who_was_never_heard_comes_before_who_flaps(world: FakeWorld, fib: Fib) 
     assert holds(world) == {"10.42.0.9": 1}
 
 
-def test_another_uplink_that_was_never_heard_is_fled_to_after_a_detour(world: FakeWorld, twofold: Fib) -> None:
+def test_nobody_flees_to_another_uplink_behind_which_somebody_is_silent_who_has_bfd(
+    world: FakeWorld, twofold: Fib
+) -> None:
     first, second = dead("10.42.0.2", device="eth1"), dead("10.42.0.2", device="eth0")
     silence(twofold, frozenset(), first | second)
     assert uplink_of(world) == [2]
     silence(twofold, first, second)
-    assert uplink_of(world) == [1], "better than nothing"
+    assert not holds(world), "it died here, so it has BFD: a fast no is better than a silent hole"
     silence(twofold, first, second, around=["10.42.0.2"])
     assert holds(world) == {"10.42.0.200": 1}
     assert twofold.active(hop("10.42.0.2")) == (Relay("eth0", HUB),)

@@ -253,7 +253,8 @@ class Story:
             if around:
                 return dict(around)
         for tier in tiers:
-            found = [(self.alive(member.next_hop), member) for member in tier]
+            never = [m for m in tier if not any((name, m.next_hop) in self.dead for name in LINKS)]
+            found = [(self.alive(member.next_hop), member) for member in never]
             untried: dict[FakeWay, int] = {(LINKS[alive[0]], m.next_hop, None): m.weight for alive, m in found if alive}
             if untried:
                 return untried
