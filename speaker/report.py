@@ -38,6 +38,7 @@ class SessionReport(ReportStruct, frozen=True):
     prefixes: int = 0  # As a hub: accepted from it, both families.
     unkept: int = 0  # Refused announcements that were counted only, so that they do not eat the memory.
     warning: str = ""  # The client is near its limit, or beyond; empty while all is well.
+    reasons: dict[str, int] = {}  # Reason code -> kept paths that are refused for it, both families.
 
 
 class UplinkReport(ReportStruct, frozen=True):

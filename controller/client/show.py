@@ -10,6 +10,7 @@ import click
 
 from controller.client.options import json_option, talks
 from controller.client.reports import heard, silent
+from controller.client.show_filtered import filtered
 from controller.client.show_liveness import lans, liveness
 from controller.client.tables import age, ago, counts, print_json, print_table, working
 
@@ -36,6 +37,7 @@ def show() -> None:
 
 show.add_command(liveness)
 show.add_command(lans)
+show.add_command(filtered)
 
 
 @show.command()
@@ -171,7 +173,8 @@ def routes(controller: Controller, gateway: str, prefix: str, family: str | None
     """Ask a gateway for its routes, now.
 
     Every path is shown, also those that lost or were rejected (and why): ">" is best or equal to it, "*" is in
-    the kernel. PREFIX selects that prefix. Exit code 4 when the gateway does not answer within five seconds.
+    the kernel. "overruled" is what a client said of its path that the hub did not take its word for. PREFIX selects
+    that prefix. Exit code 4 when the gateway does not answer within five seconds.
 
     \b
     Examples:
@@ -265,11 +268,15 @@ def _session_row(session: Mapping[str, Any], now: float) -> tuple[Any, ...]:
 
 def _route_row(route: Mapping[str, Any]) -> tuple[Any, ...]:
     marks = (">" if route["best"] else " ") + ("*" if route["installed"] else " ")
-    remark = f"rejected: {route['rejected']}" if route["rejected"] else "stale" if route["stale"] else ""
+    remarks = (
+        f"rejected: {route['rejected']}" if route["rejected"] else "",
+        "stale" if route["stale"] and not route["rejected"] else "",
+        f"overruled: {', '.join(route['overruled'])}" if route.get("overruled") else "",
+    )
     values = (
         route[field] for field in ("prefix", "next_hop", "from", "path_id", "local_pref", "as_path", "communities")
     )
-    return (marks, *values, remark)
+    return (marks, *values, "; ".join(filter(None, remarks)))
 
 
 def _families(found: Mapping[str, int]) -> str:

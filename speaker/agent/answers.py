@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any, Protocol
 
-from speaker.agent.asks import BadAsk, path_fields
+from speaker.agent.asks import BadAsk, limit_of, overruled, path_fields
 from speaker.agent.explain import ForwardingView, explain
+from speaker.agent.filtered import filtered
 from speaker.report import Answer, Ask
 from speaker.rib.path import Path, PathSet
 from speaker.rib.prefix import Family, Key, family_of, key_of, network_of
 from speaker.rib.rib import Rib
-
-DEFAULT_ROUTES, MOST_ROUTES = 1000, 20_000
 
 
 class InstalledView(Protocol):
@@ -27,16 +26,18 @@ def answer(ask: Ask, rib: Rib, fib: ForwardingView) -> Answer:
     try:
         if ask.kind == "routes":
             return Answer(ask.id, ok=True, body=routes(ask.arguments, rib, fib))
+        if ask.kind == "filtered":
+            return Answer(ask.id, ok=True, body=filtered(ask.arguments, rib))
         if ask.kind == "explain":
             return Answer(ask.id, ok=True, body=explain(ask.arguments, rib, fib))
-        raise BadAsk(f"this speaker does not answer {ask.kind!r}; it answers: routes, explain")
+        raise BadAsk(f"this speaker does not answer {ask.kind!r}; it answers: routes, filtered, explain")
     except BadAsk as error:
         return Answer(ask.id, ok=False, body={"error": str(error)})
 
 
 def routes(arguments: dict[str, str], rib: Rib, fib: InstalledView) -> dict[str, Any]:
     """Every path of the prefixes asked for, at most `limit` paths. Raises BadAsk."""
-    limit = _limit(arguments.get("limit", ""))
+    limit = limit_of(arguments)
     found: list[dict[str, Any]] = []
     total = 0
     for family, key, pathset in _rows(arguments, rib):
@@ -65,14 +66,6 @@ def _rows(arguments: dict[str, str], rib: Rib) -> Iterator[tuple[Family, Key, Pa
                 yield family, key, pathset
 
 
-def _limit(text: str) -> int:
-    if not text:
-        return DEFAULT_ROUTES
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= MOST_ROUTES):
-        raise BadAsk(f"limit {text!r}: a number from 1 to {MOST_ROUTES}")
-    return int(text)
-
-
 def _paths(family: Family, key: Key, pathset: PathSet, rib: Rib, fib: InstalledView) -> Iterator[dict[str, Any]]:
     decision = rib.decide(pathset)
     prefix = str(network_of(family, key))
@@ -83,6 +76,7 @@ def _paths(family: Family, key: Key, pathset: PathSet, rib: Rib, fib: InstalledV
             "family": family.value,
             "best": used,
             **path_fields(path, rib.router.asn),
+            "overruled": overruled(path, rib.router.asn),
             "installed": used and _from_others(path) and fib.installed(family, key),
         }
 

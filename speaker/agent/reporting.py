@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -116,6 +117,7 @@ def _sessions(sessions: Iterable[Session], rib: Rib) -> Iterable[SessionReport]:
             prefixes=limit.prefixes,
             unkept=limit.unkept,
             warning=warning_of(limit),
+            reasons=dict(sorted(sum((Counter(count.reasons) for count in counts.values()), Counter()).items())),
         )
 
 

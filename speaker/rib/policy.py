@@ -174,7 +174,8 @@ class HubImport(_Judge):
     def _judge(self, source: Source, path_id: int, received: Attributes) -> Path:
         hop = self._next_hops.get(received.next_hop)
         if hop is None:
-            return Path(source, path_id, 0, received, rejected=NEXT_HOP_NOT_YOURS, received=received)
+            nobodys = replace(received, large_communities=self._passing(received))
+            return Path(source, path_id, 0, nobodys, rejected=NEXT_HOP_NOT_YOURS, received=received)
         reason = self._loop(received)
         if not reason and self.first_as and neighbour_as(received) != self.first_as:
             reason = FIRST_AS
@@ -198,9 +199,13 @@ class HubImport(_Judge):
     def _is_blackhole(self, path: Path) -> bool:
         return self.facts.blackhole and BLACKHOLE in path.attributes.communities
 
+    def _passing(self, received: Attributes) -> tuple[tuple[int, int, int], ...]:
+        """The operators' own: those of the fabric's AS are the hubs' word."""
+        return tuple(each for each in received.large_communities if each[0] != self.facts.asn)
+
     def _attributes(self, received: Attributes, hop: NextHopPlan) -> Attributes:
         asn = self.facts.asn
-        large = [c for c in received.large_communities if c[0] != asn]
+        large = list(self._passing(received))
         extended = without_hop_communities(received.extended_communities)
         if hop.bandwidth:
             extended += (link_bandwidth(asn, hop.bandwidth),)

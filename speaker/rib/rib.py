@@ -6,6 +6,7 @@ until it says there is no more to do, and takes `changes` to neighbours and kern
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
@@ -296,7 +297,17 @@ class Rib:
 
     def counts(self, source: Source, family: Family) -> Counts:
         """A copy. It follows a mark or purge that is under way."""
-        return replace(self._tables[family].counts.get(source) or Counts())
+        found = self._tables[family].counts.get(source) or Counts()
+        return replace(found, reasons=dict(found.reasons))
+
+    def refused(self) -> dict[Source, dict[str, int]]:
+        """Who has refused paths here: reason code -> how many are kept, both families."""
+        found: dict[Source, Counter[str]] = {}
+        for table in self._tables.values():
+            for source, counts in table.counts.items():
+                if counts.reasons:
+                    found.setdefault(source, Counter()).update(counts.reasons)
+        return {source: dict(reasons) for source, reasons in found.items()}
 
     def _purge(self, source: Source) -> None:
         self.hops.forget(source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ class Counts:
     rejected: int = 0
     stale: int = 0
     prefixes: int = 0  # With at least one path of it that is accepted. Counted of those in LIMITED only.
+    reasons: dict[str, int] = field(default_factory=dict, compare=False)  # Reason code -> rejected paths; never 0.
 
 
 class Table:
@@ -124,6 +125,9 @@ class Table:
             counts.received += change
             if path.rejected:
                 counts.rejected += change
+                left = counts.reasons[path.rejected] = counts.reasons.get(path.rejected, 0) + change
+                if not left:
+                    del counts.reasons[path.rejected]
             if path.stale:
                 counts.stale += change
         for source in {path.source for path, _ in changes if path.source.kind in LIMITED}:
