@@ -1,0 +1,113 @@
+"""The attacks: what the rogue says, and what hubs must make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from lab.scenarios.hijack.attacker import Route
+
+NUMBER, ADDRESS, ADDRESS6 = 6, "10.42.0.6", "fd42:42::6"
+"""Of the rogue, as the inventory has it; of what it steals from: paris-1."""
+PARIS, PARIS_ADDRESS, HUB, HUB_ADDRESS = 4, "10.42.0.4", 1, "10.42.0.1"
+SHARED = "10.3.0.0/24"
+"""oslo's LAN, which the rogue may announce, too: worse than oslo-1, for it comes by lte."""
+LEGAL = ("10.3.200.0/24", "fd10:3:0:200::/64")
+"""Announced with every attack, and taken."""
+FILLING = tuple(f"10.3.{number}.0/24" for number in range(100, 117))
+"""With these, SHARED and LEGAL the rogue announces as many prefixes as its site may."""
+FABRIC = 64512
+OPERATORS = "65000:42"
+"""A community that is nobody's but the operator's: it passes."""
+
+Refusals = frozenset[tuple[str, str]]  # prefix, reason code
+
+
+def announced(
+    *prefixes: str, hop: str = ADDRESS, path_id: int = NUMBER, preference: int = 100, more: str = ""
+) -> Route:
+    attributes = f"next-hop {hop} origin igp local-preference {preference} community [ {OPERATORS} ] {more}"
+    return Route(prefixes, path_id, attributes.strip())
+
+
+HONEST = announced(SHARED)
+LEGALS = (announced(LEGAL[0]), announced(LEGAL[1], hop=ADDRESS6))
+
+
+@dataclass(frozen=True)
+class Attack:
+    name: str
+    routes: tuple[Route, ...]
+    refused: Refusals = frozenset()
+    overruled: frozenset[str] = frozenset()
+    """What the hub does not take its word for, of SHARED."""
+    withdrawn: tuple[Route, ...] = ()
+    """Said in its place before: what is not the rogue's to withdraw."""
+
+    @property
+    def after(self) -> tuple[Route, ...]:
+        """What is to be withdrawn when it is over."""
+        return tuple(route for route in self.routes if route.prefixes != (SHARED,) or route.path_id != NUMBER)
+
+
+def refusals(reason: str, *routes: Route) -> Refusals:
+    return frozenset((prefix, reason) for route in routes for prefix in route.prefixes)
+
+
+def attacks() -> Iterator[Attack]:
+    """Those that are small."""
+    foreign = (announced("10.2.0.0/24", "10.77.0.0/16"), announced("fd10:2::/64", hop=ADDRESS6))
+    yield Attack("foreign prefix", foreign, refusals("prefix-not-allocated", *foreign))
+
+    # The last one is of its own site, but of oslo-1's hosts: longer than the allocation allows.
+    narrow = (announced("10.2.0.0/25", "10.2.0.10/32", "10.1.0.10/32"), announced("fd10:2::10/128", hop=ADDRESS6))
+    narrower = announced("10.3.0.0/25")
+    yield Attack(
+        "more-specific", (*narrow, narrower),
+        refusals("prefix-not-allocated", *narrow) | refusals("more-specific-than-allowed", narrower),
+    )  # fmt: skip
+
+    hops = (PARIS_ADDRESS, HUB_ADDRESS, "10.42.99.99", "172.20.0.2")
+    thefts = tuple(announced(f"10.3.{number}.0/24", hop=hop) for number, hop in enumerate(hops, 7))
+    yield Attack("foreign next hop", thefts, refusals("next-hop-not-yours", *thefts))
+
+    origin = announced("10.3.7.0/24", more=f"originator-id {PARIS_ADDRESS}")
+    reflected = announced("10.3.8.0/24", more="originator-id 10.42.0.99 cluster-list [ 10.42.0.98 ]")
+    yield Attack("forged ORIGINATOR_ID", (origin, reflected), refusals("forged-originator-id", origin, reflected))
+
+    theft = announced("10.2.0.0/24", path_id=PARIS)
+    yield Attack(
+        "forged path id", (announced(SHARED, path_id=PARIS), announced(SHARED, path_id=HUB), theft),
+        refusals("prefix-not-allocated", theft), frozenset({f"path id {PARIS}", f"path id {HUB}"}), (theft,),
+    )  # fmt: skip
+
+    raised = announced(SHARED, preference=2**32 - 1)
+    yield Attack("raised LOCAL_PREF", (raised,), overruled=frozenset({f"LOCAL_PREF {2**32 - 1}"}))
+
+    # paris's site, its uplink; a relay, a service open to all, wide ECMP; another MAC address for the next hop, and
+    # a hundred times the bandwidth.
+    large = frozenset(f"{FABRIC}:{said}" for said in ("1:2", "2:7", "3:7", "4:4", "5:7", "6:171573249", "7:171573249"))
+    large |= {f"{FABRIC}:8:2", f"{FABRIC}:9:1", f"{FABRIC}:10:64"}
+    extended = frozenset({"0x0603aa0000000004", "0x4004fc004cbebc20"})
+    words = f"large-community [ {' '.join(sorted(large))} ] extended-community [ {' '.join(sorted(extended))} ]"
+    forged = announced(SHARED, more=words)
+    yield Attack(
+        "forged communities", (forged,), overruled=large | {f"extended {each}" for each in extended},
+    )  # fmt: skip
+
+    defaults = (announced("0.0.0.0/0"), announced("::/0", hop=ADDRESS6))
+    halves = announced("0.0.0.0/1", "128.0.0.0/1")
+    segment = announced("10.42.0.4/32")
+    yield Attack(
+        "default route", (*defaults, halves, segment),
+        refusals("default-route", *defaults) | refusals("prefix-not-allocated", halves, segment),
+    )  # fmt: skip
+
+
+def junk(count: int) -> list[str]:
+    """So many prefixes: half are nobody's, half its own site's, beyond what that may announce; in turns by 1,000."""
+    foreign = [f"{IPv4Address((20 << 24) + (number << 8))}/24" for number in range(count // 2)]
+    excess = [f"{IPv4Address((10 << 24) + (128 << 16) + (number << 4))}/28" for number in range(count // 2)]
+    starts = range(0, count // 2, 1000)
+    return [prefix for start in starts for half in (foreign, excess) for prefix in half[start : start + 1000]]
