@@ -31,7 +31,7 @@ from controller.api.bodies import Json
 from controller.api.errors import NotFound
 from controller.inventory.document import parse_document
 from controller.inventory.merge import merge
-from controller.service import Wanted
+from controller.service import Edit, Wanted
 from controller.store.state import State
 from controller.store.store import RevisionEntry
 
@@ -64,6 +64,17 @@ def read_fabric(context: Ctx, _: Viewer, if_none_match: Annotated[str | None, He
     return Response(state.encoded, media_type="application/json", headers=headers)
 
 
+def _merging(data: Any, if_match: str | None, *, prune: bool) -> Edit:
+    """The document put into what there is; `prune`: what it lacks goes."""
+    part, findings = parse_document(data)
+
+    def edit(state: State) -> Wanted:
+        require_match(if_match, state_tag(state))
+        return Wanted(merge(state.inventory, part, prune=prune), findings)
+
+    return edit
+
+
 @router.put(
     "/fabric",
     response_model=ChangeAnswer,
@@ -82,14 +93,8 @@ def put_fabric(
     if_match: IfMatch = None,
 ) -> ChangeAnswer:
     """What the document lacks is removed. Numbers and addresses that it leaves out stay as they are."""
-    part, findings = parse_document(data)
-
-    def edit(state: State) -> Wanted:
-        require_match(if_match, state_tag(state))
-        return Wanted(merge(state.inventory, part, prune=True), findings)
-
     outcome = context.controller.change(
-        edit,
+        _merging(data, if_match, prune=True),
         actor=caller.actor,
         action="put",
         subject="fabric",
@@ -121,14 +126,8 @@ def apply(
     if_match: IfMatch = None,
 ) -> ChangeAnswer:
     """Objects are put in whole, by their keys; all others stay, unless `prune` says otherwise."""
-    part, findings = parse_document(data)
-
-    def edit(state: State) -> Wanted:
-        require_match(if_match, state_tag(state))
-        return Wanted(merge(state.inventory, part, prune=prune), findings)
-
     outcome = context.controller.change(
-        edit,
+        _merging(data, if_match, prune=prune),
         actor=caller.actor,
         action="apply",
         subject="",
