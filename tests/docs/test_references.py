@@ -6,6 +6,7 @@ import importlib
 import re
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -69,8 +70,9 @@ def resolve(dotted: str) -> Any:
 
 @cache
 def described() -> dict[str, Any]:
-    """The OpenAPI document; no database is opened for it."""
-    return create_app(Settings(database="sqlite:////nowhere/leyline.sqlite")).openapi()["paths"]
+    """The OpenAPI document."""
+    with TemporaryDirectory() as directory:
+        return create_app(Settings(database=f"sqlite:///{directory}/leyline.sqlite")).openapi()["paths"]
 
 
 CALLS = sorted({(page, *found) for page in PAGES for found in CALL.findall(PAGES[page])})

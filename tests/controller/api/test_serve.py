@@ -127,8 +127,8 @@ def test_a_token_can_be_made_beside_the_api(tmp_path: Path) -> None:
     [
         (["--host", "0.0.0.0"], "--insecure-behind-proxy"),
         (["--host", "::"], "--tls-certificate"),
-        (["--tls-certificate", "/nowhere"], "both files"),
-        (["--tls-certificate", "/nowhere", "--tls-key", "/nowhere"], "/nowhere cannot be read"),
+        (["--tls-certificate", "/proc/none"], "both files"),
+        (["--tls-certificate", "/proc/none", "--tls-key", "/proc/none"], "/proc/none cannot be read"),
         (["--database", "mysql://x/y"], "mysql is not supported"),
         (["--database", "sqlite:////proc/none/x"], "cannot open"),
     ],

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -134,6 +136,17 @@ def test_limits_hold_what_the_plan_allows() -> None:
     accept = frozenset(f"fd42:4242:4242:4242:4242:4242:{n:x}:eeee" for n in range(control.MAX_ACCEPT))
     line = encode("want", WANT._replace(sessions=many, accept=accept))
     assert len(line) < control.LINE_OCTETS
-    cpu = time.process_time()
     assert decode(line)[1].sessions == many
-    assert time.process_time() - cpu < 0.25, "no session is served meanwhile"
+    addresses = [*accept, *(address for _, address in many)]
+    reading, checking = cpu(lambda: decode(line)), cpu(lambda: [ip_address(address) for address in addresses])
+    assert reading < checking / 2, "no session is served meanwhile"
+
+
+def cpu(work: Callable[[], object]) -> float:
+    """Seconds of the processor that it takes: the best of five, as the collector's walks are not its own."""
+    spent = []
+    for _ in range(5):
+        began = time.process_time()
+        work()
+        spent.append(time.process_time() - began)
+    return min(spent)
