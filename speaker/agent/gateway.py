@@ -12,6 +12,7 @@ from typing import Self
 
 import structlog
 
+from speaker.agent.courtesy import Courtesy
 from speaker.agent.guard import Guard
 from speaker.agent.keeper import SessionKeeper
 from speaker.agent.labels import Labels
@@ -38,6 +39,9 @@ log = structlog.get_logger()
 TICK_SECONDS = 0.25
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
+WALK_SECONDS = 5.0
+"""UPDATEs wait at most so long while routes of dead groups turn `unreachable`. Who sends there is in the dark
+meanwhile, and a hub has a word to say about each of these routes just then."""
 
 
 class Gateway:
@@ -181,7 +185,9 @@ class Gateway:
     # Tasks
 
     async def _events(self) -> None:
+        walk = Courtesy(lambda: self.fib.walking, WALK_SECONDS)
         async for events in self._bridge.batches():
+            await walk.wait()
             for event in events:
                 self._handle(event)
             await self.router.pump()

@@ -225,6 +225,11 @@ class Fib:
         """Whether a flush or a reading is under way."""
         return self._flusher.busy
 
+    @property
+    def walking(self) -> bool:
+        """Whether routes whose next hops are all dead drop in silence still, until their turn to be `unreachable`."""
+        return self._flusher.walking
+
     # Into the kernel
 
     def flush(self) -> Outcome:

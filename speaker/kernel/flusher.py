@@ -66,6 +66,11 @@ class Flusher:
     def busy(self) -> bool:
         return self._lock.locked()
 
+    @property
+    def walking(self) -> bool:
+        """Whether routes of groups that turned void, or came back, are still to be moved."""
+        return bool(self._objects.held.restless) or any(table.walking for table in self._routes.values())
+
     def outdate(self) -> None:
         """The kernel did something by itself: what is being read may be from before that."""
         self._epoch += 1

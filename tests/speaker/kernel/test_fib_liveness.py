@@ -114,6 +114,28 @@ def test_nobody_left_is_unreachable_and_the_group_waits(world: FakeWorld, fib: F
     assert fib.audit() == 0
 
 
+@pytest.mark.parametrize(("wanted", "walked"), [pytest.param(A, 1, id="void"), pytest.param(AB, 0, id="lives on")])
+def test_it_is_said_while_routes_drop_in_silence(world: FakeWorld, fib: Fib, wanted: Tiers, walked: int) -> None:
+    for number in range(2 * BATCH):
+        want(fib, f"10.{number >> 8}.{number & 255}.0/24", wanted)
+    assert fib.flush().converged
+    assert not fib.walking
+    said: list[tuple[str, bool]] = []
+    submit = world.kernel.submit
+
+    def recorded(data: bytes) -> list[Fault]:
+        before = len(world.kernel.log)
+        faults = submit(data)
+        said.append((world.kernel.log[before], fib.walking))
+        return faults
+
+    world.kernel.submit = recorded  # type: ignore[method-assign]
+    fib.set_liveness(dead("10.42.0.2"), {})
+    assert fib.flush().converged
+    routes = [walking for what, walking in said if what == "put route"]
+    assert (len(routes) > 1, routes[:1], fib.walking) == ((True, [True], False) if walked else (False, [], False))
+
+
 def test_ipv6_has_a_blackhole_of_its_own(world: FakeWorld, fib: Fib) -> None:
     want(fib, "2001:db8::/48", via("fd42:42::2"))
     fib.flush()
