@@ -128,11 +128,10 @@ def _scene(context: Context, origin: str, address: Address) -> _Scene:
     intent = Intent(state.inventory)
     members = _members(intent, origin)
     roles = {each.name: each.role for each in state.inventory.gateways}
-    digests, reports = context.store.digests(), context.store.reports()
+    digests = context.store.digests()
+    reports = {each.name: context.store.report(each.name) for each in members}
     in_force = {
-        each.name: msgspec.json.decode(reports[each.name].body).get("plan_digest")
-        for each in members
-        if each.name in reports
+        name: msgspec.json.decode(found.body).get("plan_digest") for name, found in reports.items() if found is not None
     }
     viewers = [
         _Viewer(

@@ -215,7 +215,7 @@ def read_status(context: Ctx, _: Viewer, name: str) -> dict[str, Any]:
     if not isinstance(found, Gateway):
         raise NotFound(f"there is no gateway {name}")
     tokens = [token for token in context.store.tokens() if token.gateway == name]
-    return _status(context, found, context.store.digests().get(name), context.store.reports().get(name), tokens)
+    return _status(context, found, context.store.digests().get(name), context.store.report(name), tokens)
 
 
 def _status(

@@ -42,7 +42,8 @@ class LivePath(Struct, frozen=True):
 
 class LiveMember(Struct, frozen=True):
     next_hop: str
-    state: str  # usable, held, dead or down
+    state: str  # usable, silent, held, dead or down
+    ways: tuple[Any, ...] | None = None  # Those that its traffic takes; None: an older speaker, which does not say.
 
 
 class LiveKernel(Struct, frozen=True):
@@ -51,12 +52,18 @@ class LiveKernel(Struct, frozen=True):
     refused: str
 
 
+class LiveChosen(Struct, frozen=True):
+    tier: int
+    manner: str  # direct, detour, unheard or held
+
+
 class LivePrefix(Struct, frozen=True):
     prefix: str
     what: str
     text: str
     kernel: LiveKernel | None = None
     tiers: tuple[tuple[LiveMember, ...], ...] = ()
+    chosen: LiveChosen | None = None
     paths: tuple[LivePath, ...] = ()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from controller.policy.answered import Live, LivePath, LivePrefix
-from controller.policy.explained import OWN, Intended, IntendedPath, IntendedPrefix
+from controller.policy.answered import Live, LiveChosen, LiveMember, LivePath, LivePrefix
+from controller.policy.explained import ITSELF, OWN, Intended, IntendedPath, IntendedPrefix
 
 STATES = {
     "dead": "does not answer",
@@ -22,8 +22,9 @@ def differences(intended: Intended, live: Live, names: Mapping[str, str]) -> lis
 
 def _verdicts(intended: Intended, live: Live) -> Iterator[str]:
     ours, its = (intended.what, intended.prefix), (live.verdict.what, live.verdict.prefix)
-    # A LAN that it announces may be attached to it, by another prefix length, or be reached by its other routes.
-    if ours[0] == OWN and its[0] in (OWN, "connected"):
+    # A LAN that it announces may be attached to it, by another prefix length, or be reached by its other routes. In
+    # one that is attached it has an address itself.
+    if ours[0] == OWN and its[0] in (OWN, "connected", ITSELF):
         return
     if ours != its:
         yield f"intended: {_said(*ours, intended.text)}; now: {_said(*its, live.verdict.text)}"
@@ -45,10 +46,17 @@ def _taken(intended: Intended, live: Live, names: Mapping[str, str]) -> Iterator
     for path in prefix.paths:
         yield from _path(path, [each for each in found.paths if each.next_hop == path.next_hop])
     yield from _strangers(prefix, found, names)
-    for tier in found.tiers:
+    for number, tier in enumerate(found.tiers, 1):
         for member in tier:
             if member.state in STATES:
                 yield f"next hop {_name(member.next_hop, names)} {STATES[member.state]}"
+            elif member.state == "silent" and _passed_over(number, member, found.chosen):
+                yield f"next hop {_name(member.next_hop, names)} was never heard, so it is passed over"
+
+
+def _passed_over(tier: int, member: LiveMember, chosen: LiveChosen | None) -> bool:
+    """Is it left out although its turn has come?"""
+    return member.ways == () and (chosen is None or chosen.manner != "direct" or tier <= chosen.tier)
 
 
 def _kernel(found: LivePrefix) -> Iterator[str]:

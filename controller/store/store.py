@@ -170,6 +170,13 @@ class Store:
             rows = connection.execute(select(tables.reports))
             return {row.gateway: StoredReport(row.received_at, row.body) for row in rows}
 
+    def report(self, gateway: str) -> StoredReport | None:
+        """The last one of this gateway."""
+        query = select(tables.reports).where(tables.reports.c.gateway == gateway)
+        with self.database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else StoredReport(row.received_at, row.body)
+
     def revisions(self, before: int | None, limit: int) -> list[RevisionEntry]:
         """Newest first, at most `limit`, older than `before`."""
         t = tables.revisions

@@ -22,6 +22,7 @@ from speaker.agent.plans import PlanState, PlanStore
 from speaker.agent.poll import ControllerClient
 from speaker.agent.reporting import build_report
 from speaker.agent.settings import AgentSettings
+from speaker.kernel.connected import own_addresses
 from speaker.report import Answer, Ask, Report
 
 log = structlog.get_logger()
@@ -158,4 +159,5 @@ class Agent:
             return Answer(ask.id, ok=True, body=self._report())
         if self._gateway is None:
             return Answer(ask.id, ok=False, body={"error": f"no plan yet: {self._plans.error or 'none has arrived'}"})
-        return answer(ask, self._gateway.router.rib, self._gateway.fib)
+        own = await asyncio.to_thread(own_addresses) if ask.kind == "explain" else frozenset()
+        return answer(ask, self._gateway.router.rib, self._gateway.fib, own)

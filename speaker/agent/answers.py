@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import ip_network
 from typing import Any, Protocol
 
@@ -21,15 +21,18 @@ class InstalledView(Protocol):
     def installed(self, family: Family, key: Key) -> bool: ...
 
 
-def answer(ask: Ask, rib: Rib, fib: ForwardingView) -> Answer:
-    """The answer to `ask`; one with ok=False when it cannot be answered. Raises nothing."""
+def answer(ask: Ask, rib: Rib, fib: ForwardingView, own: Collection[bytes] = frozenset()) -> Answer:
+    """The answer to `ask`; one with ok=False when it cannot be answered. Raises nothing.
+
+    `own`: addresses of this box, in 4 or 16 octets, whatever interface has them.
+    """
     try:
         if ask.kind == "routes":
             return Answer(ask.id, ok=True, body=routes(ask.arguments, rib, fib))
         if ask.kind == "filtered":
             return Answer(ask.id, ok=True, body=filtered(ask.arguments, rib))
         if ask.kind == "explain":
-            return Answer(ask.id, ok=True, body=explain(ask.arguments, rib, fib))
+            return Answer(ask.id, ok=True, body=explain(ask.arguments, rib, fib, own))
         raise BadAsk(f"this speaker does not answer {ask.kind!r}; it answers: routes, filtered, explain")
     except BadAsk as error:
         return Answer(ask.id, ok=False, body={"error": str(error)})

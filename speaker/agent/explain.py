@@ -6,13 +6,13 @@ what was learnt, and that before the reject of declared space. Routes of other p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Protocol
 
 from speaker.agent.asks import BadAsk, path_fields
-from speaker.kernel.choice import Relay
+from speaker.kernel.choice import Chosen, Relay
 from speaker.kernel.standing import LinkState, Standing, Way
 from speaker.rib.decision import Decision
 from speaker.rib.path import Member, Path, PathSet, SourceKind, Tiers
@@ -50,7 +50,9 @@ class ForwardingView(Protocol):
 
     def link_states(self, next_hop: bytes) -> dict[str, LinkState]: ...
 
-    def active(self, next_hop: bytes) -> tuple[Relay, ...]: ...
+    def state(self, next_hop: bytes) -> LinkState: ...
+
+    def chosen(self, tiers: Tiers) -> Chosen | None: ...
 
 
 NOT_THERE = Standing("absent")
@@ -72,10 +74,12 @@ class _Place:
         return self.what != UNUSED
 
 
-def explain(arguments: dict[str, str], rib: Rib, fib: ForwardingView) -> dict[str, Any]:
-    """What becomes of packets to the `address` in `arguments`. Raises BadAsk."""
+def explain(
+    arguments: dict[str, str], rib: Rib, fib: ForwardingView, own: Collection[bytes] = frozenset()
+) -> dict[str, Any]:
+    """What becomes of packets to the `address` in `arguments`. `own`: addresses of this box. Raises BadAsk."""
     address = _address(arguments.get("address", ""))
-    places = list(_places(address, rib, fib))
+    places = list(_places(address, rib, fib, own))
     taken = next((place for place in places if place.taken), None)
     left, shown = MOST_PATHS, []
     for place in places:
@@ -101,13 +105,13 @@ def _address(text: str) -> Address:
         raise BadAsk(f"{text!r} is no address; write it like 10.1.0.7") from None
 
 
-def _places(address: Address, rib: Rib, fib: ForwardingView) -> Iterator[_Place]:
+def _places(address: Address, rib: Rib, fib: ForwardingView, own: Collection[bytes]) -> Iterator[_Place]:
     """In the kernel's order."""
     facts = rib.router
     for length in range(address.max_prefixlen, -1, -1):
         network = ip_network(f"{address}/{length}", strict=False)
         family, key = family_of(network), key_of(network)
-        if length == address.max_prefixlen and address.packed in facts.own_next_hops:
+        if length == address.max_prefixlen and (address.packed in own or address.packed in facts.own_next_hops):
             yield _Place(network, ITSELF, TEXTS[ITSELF])
         for what, attached in ((CONNECTED, facts.connected), (SEGMENT, facts.segments)):
             if network in attached:
@@ -160,7 +164,9 @@ def _shown(place: _Place, rib: Rib, fib: ForwardingView, most: int) -> dict[str,
             "refused": place.standing.refused,
             "ways": _ways(place, fib),
         }
-        fields["tiers"] = [[_member(member, fib) for member in tier] for tier in tiers]
+        chosen = fib.chosen(tiers)
+        fields["chosen"] = None if chosen is None else {"tier": chosen.turn.place + 1, "manner": chosen.turn.manner}
+        fields["tiers"] = [[_member(member, chosen, fib) for member in tier] for tier in tiers]
         fields["paths"] = [_path(each, rib.router.asn) for each in place.paths[:most]]
         fields["paths_total"] = len(place.paths)
     return fields
@@ -168,14 +174,16 @@ def _shown(place: _Place, rib: Rib, fib: ForwardingView, most: int) -> dict[str,
 
 def _ways(place: _Place, fib: ForwardingView) -> list[dict[str, Any]]:
     tiers = place.decision.tiers if place.decision is not None else ()
-    return [_way(way, tiers, fib) for way in place.standing.ways]
+    chosen = fib.chosen(tiers)
+    hops = list(dict.fromkeys(member.next_hop for tier in tiers for member in tier))
+    taken = {hop: chosen.taken_by(hop) for hop in hops} if chosen is not None else {}
+    return [_way(way, hops, taken) for way in place.standing.ways]
 
 
-def _way(way: Way, tiers: Tiers, fib: ForwardingView) -> dict[str, Any]:
+def _way(way: Way, hops: list[bytes], taken: Mapping[bytes, tuple[Relay, ...]]) -> dict[str, Any]:
     """`towards`: the next hops that it stands for. More than itself, or another, when it is a detour."""
     relay = Relay(way.device, way.address, way.label)
-    hops = [member.next_hop for tier in tiers for member in tier]
-    towards = [hop for hop in hops if relay in fib.active(hop)]
+    towards = [hop for hop, ways in taken.items() if relay in ways]
     return {
         "interface": way.device,
         "address": str(ip_address(way.address)),
@@ -186,14 +194,17 @@ def _way(way: Way, tiers: Tiers, fib: ForwardingView) -> dict[str, Any]:
     }
 
 
-def _member(member: Member, fib: ForwardingView) -> dict[str, Any]:
-    states = fib.link_states(member.next_hop)
-    order: tuple[LinkState, ...] = ("usable", "held", "dead")
+def _member(member: Member, chosen: Chosen | None, fib: ForwardingView) -> dict[str, Any]:
+    """`ways`: those that its traffic takes, by what is known of liveness now; [] when it waits or is passed over."""
+    ways = chosen.taken_by(member.next_hop) if chosen is not None else ()
     return {
         "next_hop": str(ip_address(member.next_hop)),
         "weight": member.weight,
-        "state": next((state for state in order if state in states.values()), "down"),
-        "interfaces": states,
+        "state": fib.state(member.next_hop),
+        "interfaces": fib.link_states(member.next_hop),
+        "ways": [
+            {"interface": way.device, "address": str(ip_address(way.address)), "label": way.label} for way in ways
+        ],
     }
 
 

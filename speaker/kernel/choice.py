@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from speaker.kernel.messages import MAX_WEIGHT
 from speaker.rib.path import Member, Tier, Tiers
@@ -141,6 +141,31 @@ class Reach:
 Ways = dict[Relay, int]
 """way -> weight. {} = void: nobody is alive."""
 
+Manner = Literal["direct", "detour", "unheard", "held"]
+"""How those who are used are reached: themselves; through a hub; themselves, though they were never heard; themselves,
+though they are not trusted yet."""
+
+
+class Turn(NamedTuple):
+    """One of the things that are tried, one after the other."""
+
+    manner: Manner
+    place: int  # Of the tier that is tried; 0 is the first.
+    tier: Tier
+    to: Callable[[bytes], tuple[Relay, ...]]  # Next hop of a member -> ways to it.
+
+
+class Chosen(NamedTuple):
+    """What a group holds, and on whose behalf."""
+
+    turn: Turn
+    ways: Ways
+
+    def taken_by(self, next_hop: bytes) -> tuple[Relay, ...]:
+        """The ways that the traffic of this member takes; () when it is not used."""
+        member = any(each.next_hop == next_hop for each in self.turn.tier[:MAX_MEMBERS])
+        return tuple(way for way in self.turn.to(next_hop) if way in self.ways) if member else ()
+
 
 def choose(tiers: Tiers, reach: Reach, refused: Callable[[Relay], bool]) -> Ways | None:
     """The live members of the first tier that has any; else the detours of the first tier that has any; else members
@@ -151,39 +176,50 @@ def choose(tiers: Tiers, reach: Reach, refused: Callable[[Relay], bool]) -> Ways
 
     None = leave the group as it is: there is a way, or may be, but the kernel refuses it or no interface is up.
     """
-    waiting = reach.stranded
-    for ways in _in_order(tiers, reach):
-        usable = {way: weight for way, weight in ways.items() if not refused(way)}
-        if usable:
-            return usable
-        waiting = waiting or bool(ways)
+    found, waiting = _first(tiers, reach, refused)
+    if found is not None:
+        return found.ways
     return None if waiting else {}
 
 
-def _in_order(tiers: Tiers, reach: Reach) -> Iterator[Ways]:
+def chosen(tiers: Tiers, reach: Reach, refused: Callable[[Relay], bool]) -> Chosen | None:
+    """The same with its reasons, for people. None: there is nobody, or the group is left as it is."""
+    return _first(tiers, reach, refused)[0]
+
+
+def _first(tiers: Tiers, reach: Reach, refused: Callable[[Relay], bool]) -> tuple[Chosen | None, bool]:
+    """(the first turn with ways that the kernel takes, whether there may be a way though none was found)."""
+    waiting = reach.stranded
+    for turn in _in_order(tiers, reach):
+        ways = _weighed(turn)
+        usable = {way: weight for way, weight in ways.items() if not refused(way)}
+        if usable:
+            return Chosen(turn, usable), waiting
+        waiting = waiting or bool(ways)
+    return None, waiting
+
+
+def _in_order(tiers: Tiers, reach: Reach) -> Iterator[Turn]:
     for place, tier in enumerate(tiers):
-        yield _one_each(tier, partial(reach.trusted, fallback=place > 0))
-    for tier in tiers:
-        yield _detours(tier, reach)
-    for way_to in (reach.unheard, reach.last_resort):
-        for tier in tiers:
-            yield _one_each(tier, way_to)
+        yield Turn("direct", place, tier, partial(_only, partial(reach.trusted, fallback=place > 0)))
+    for place, tier in enumerate(tiers):
+        yield Turn("detour", place, tier, reach.detours)
+    for place, tier in enumerate(tiers):
+        yield Turn("unheard", place, tier, partial(_only, reach.unheard))
+    for place, tier in enumerate(tiers):
+        yield Turn("held", place, tier, partial(_only, reach.last_resort))
 
 
-def _one_each(tier: Tier, way_to: Callable[[bytes], Relay | None]) -> Ways:
-    ways: Ways = {}
-    for member in tier[:MAX_MEMBERS]:
-        way = way_to(member.next_hop)
-        if way is not None:
-            ways[way] = _weight(member)
-    return ways
+def _only(way_to: Callable[[bytes], Relay | None], next_hop: bytes) -> tuple[Relay, ...]:
+    way = way_to(next_hop)
+    return () if way is None else (way,)
 
 
-def _detours(tier: Tier, reach: Reach) -> Ways:
+def _weighed(turn: Turn) -> Ways:
     """Members behind one hub share its next hop, and their weights add up."""
     ways: Ways = {}
-    for member in tier[:MAX_MEMBERS]:
-        for way in reach.detours(member.next_hop):
+    for member in turn.tier[:MAX_MEMBERS]:
+        for way in turn.to(member.next_hop):
             if way in ways or len(ways) < MAX_MEMBERS:
                 ways[way] = min(MAX_WEIGHT, ways.get(way, 0) + _weight(member))
     return ways

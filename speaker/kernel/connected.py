@@ -1,13 +1,16 @@
-"""The prefixes that this box is attached to: no received route may take their traffic away."""
+"""What this box is attached to: no received route may take the traffic of its prefixes away."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import IPv4Network, IPv6Network, ip_interface
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 LOOPBACK = "lo"
+IFF_UP = 1  # linux/if.h
 
 
 def connected_prefixes(uplinks: Collection[str]) -> frozenset[IPv4Network | IPv6Network]:
@@ -27,3 +30,19 @@ def connected_prefixes(uplinks: Collection[str]) -> frozenset[IPv4Network | IPv6
             if not interface.is_link_local:
                 prefixes.add(interface.network)
     return frozenset(prefixes)
+
+
+def own_addresses() -> frozenset[bytes]:
+    """Addresses of all interfaces that are up, in 4 or 16 octets: what the kernel keeps. Blocks for some milliseconds.
+
+    As far as can be read: it is for people only.
+    """
+    found = set()
+    with suppress(OSError, NetlinkError), IPRoute() as netlink:
+        up = {link["index"] for link in netlink.get_links() if link["flags"] & IFF_UP}
+        for address in netlink.get_addr():
+            # On a tunnel IFA_ADDRESS is the other end.
+            text = address.get("local") or address.get("address")
+            if text is not None and address["index"] in up:
+                found.add(ip_address(text).packed)
+    return frozenset(found)

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 
-from speaker.kernel.choice import Pair, Relay
+from speaker.kernel.choice import Chosen, Pair, Relay
 from speaker.kernel.flusher import Flusher
 from speaker.kernel.guard import Guard
 from speaker.kernel.nexthops import Objects
 from speaker.kernel.outcome import Outcome
 from speaker.kernel.port import METRIC_REJECT, METRIC_ROUTE, Kernel
-from speaker.kernel.standing import LinkState, Standing, link_states, standing
+from speaker.kernel.standing import LinkState, Standing, link_states, standing, state
 from speaker.kernel.table import Table
 from speaker.kernel.targets import Target
 from speaker.rib.path import Tiers
@@ -184,6 +184,14 @@ class Fib:
     def link_states(self, next_hop: bytes) -> dict[str, LinkState]:
         """How `next_hop` does behind each of our interfaces."""
         return link_states(self._objects.reach, next_hop)
+
+    def state(self, next_hop: bytes) -> LinkState:
+        """What may be hoped for from it, behind whatever interface."""
+        return state(self._objects.reach, next_hop)
+
+    def chosen(self, tiers: Tiers) -> Chosen | None:
+        """Whom a group of these tiers should hold now, and why; None: nobody, or it is left as it is."""
+        return self._objects.chosen(tiers)
 
     def counts(self) -> dict[str, int]:
         """Our routes in the kernel by family name, rejects not counted."""

@@ -17,7 +17,7 @@ from itertools import islice
 
 from speaker.kernel import messages as m
 from speaker.kernel.batches import ObjectBatch, by_object, group_message
-from speaker.kernel.choice import Pair, Reach, Relay, choose
+from speaker.kernel.choice import Chosen, Pair, Reach, Relay, choose, chosen
 from speaker.kernel.holdings import Holdings
 from speaker.kernel.hops import BLACKHOLE, Hop
 from speaker.kernel.port import Fault, NextHopRecord
@@ -163,6 +163,10 @@ class Objects:
 
     def active(self, next_hop: bytes) -> tuple[Relay, ...]:
         return tuple(way for way in self.reach.ways(next_hop) if not self._refuses(way))
+
+    def chosen(self, tiers: Tiers) -> Chosen | None:
+        """Whom a group of these tiers should hold, and why."""
+        return chosen(tiers, self.reach, self._refuses)
 
     # What a group should hold
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from speaker.kernel.choice import Reach
+from speaker.kernel.choice import Pair, Reach
 from speaker.kernel.nexthops import Objects
 from speaker.kernel.table import Table
 from speaker.kernel.targets import Group
 from speaker.rib.prefix import Key
 
-LinkState = Literal["usable", "held", "dead", "down"]
-"""Of a next hop behind an interface. held: it answers again, and is not trusted yet; down: the interface itself is."""
+LinkState = Literal["usable", "silent", "held", "dead", "down"]
+"""Of a next hop behind an interface. silent: it was asked by BFD for some time and never heard, so that nobody flees to
+it; held: it answers again, and is not trusted yet; down: the interface itself is."""
 
 
 class Way(NamedTuple):
@@ -59,13 +60,25 @@ def _ways(group: Group, objects: Objects) -> Iterator[Way]:
 
 def link_states(reach: Reach, next_hop: bytes) -> dict[str, LinkState]:
     """By interface, in the plan's order."""
-    found: dict[str, LinkState] = {}
-    for device in reach.towards(next_hop):
-        pair = device, next_hop
-        if device not in reach.links:
-            found[device] = "down"
-        elif pair in reach.dead:
-            found[device] = "held" if pair in reach.held else "dead"
-        else:
-            found[device] = "usable"
-    return found
+    return {device: _link_state(reach, (device, next_hop)) for device in reach.towards(next_hop)}
+
+
+def _link_state(reach: Reach, pair: Pair) -> LinkState:
+    if pair[0] not in reach.links:
+        return "down"
+    if pair in reach.dead:
+        return "held" if pair in reach.held else "dead"
+    return "silent" if pair in reach.silent else "usable"
+
+
+def state(reach: Reach, next_hop: bytes) -> LinkState:
+    """What may be hoped for from it, behind whatever interface.
+
+    "silent" only where silence may be used: who died behind a better interface does not live by silence behind another.
+    """
+    if reach.trusted(next_hop, fallback=True) is not None:
+        return "usable"
+    if reach.trusted(next_hop) is not None or reach.unheard(next_hop) is not None:
+        return "silent"
+    states = set(link_states(reach, next_hop).values())
+    return "held" if "held" in states else "down" if states <= {"down"} else "dead"

@@ -58,6 +58,7 @@ def pairs(document: Mapping[str, Any], announced: Announced, chance: random.Rand
     """Site -> addresses: announced ones, declared ones, the segment's, gateways' own, and some of elsewhere."""
     sites = sorted({each["site"] for each in document["gateways"]})
     own = [uplink["address"] for each in document["gateways"] for uplink in each["uplinks"]]
+    own += [each["local_address"] for each in document.get("lan_peers", ())]
     pools = [
         [each["prefix"] for each in document["prefixes"]],
         [each["prefix"] for routes in announced.values() for each in routes],
@@ -138,8 +139,8 @@ def agrees(verdict: Verdict, kernel: Got) -> bool:
             return kernel.kind == "local"
         case "segment":
             return kernel.kind == "direct" and kernel.device.startswith("zt")
-        case "connected":  # The gateway's own address in that LAN, too.
-            return kernel.kind == "local" or (kernel.kind == "direct" and kernel.device.startswith("lan"))
+        case "connected":
+            return kernel.kind == "direct" and kernel.device.startswith("lan")
         case "own":
             return kernel.kind == "via" and kernel.device.startswith("lan")
         case "route":

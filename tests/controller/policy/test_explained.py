@@ -146,8 +146,9 @@ def test_nothing_differs_when_all_is_as_intended() -> None:
     assert said(inventory, live(at(inventory))) == []
 
 
-def test_a_lan_that_is_attached_is_its_own() -> None:
-    answer = {"verdict": {"what": "connected", "prefix": "10.1.0.0/20", "text": "", "ways": []}, "prefixes": []}
+@pytest.mark.parametrize(("what", "prefix"), [("connected", "10.1.0.0/20"), ("itself", f"{BERLIN}/32")])
+def test_a_lan_that_is_attached_is_its_own(what: str, prefix: str) -> None:
+    answer = {"verdict": {"what": what, "prefix": prefix, "text": "", "ways": []}, "prefixes": []}
     assert said(two(), answer, "berlin-1") == []
 
 
@@ -164,6 +165,15 @@ def lost(answer: dict[str, Any]) -> None:
 
 def dead(answer: dict[str, Any]) -> None:
     answer["prefixes"][0]["tiers"][0][0]["state"] = "dead"
+
+
+def silent(number: int, chosen: int, manner: str) -> Any:
+    def edit(answer: dict[str, Any]) -> None:
+        prefix = answer["prefixes"][0]
+        prefix["tiers"][number - 1][0].update(state="silent", ways=[])
+        prefix["chosen"] = {"tier": chosen, "manner": manner}
+
+    return edit
 
 
 def refused(answer: dict[str, Any]) -> None:
@@ -199,6 +209,8 @@ CASES = [
         ["the path over berlin-1/fiber is stale: who told it is gone, or has not repeated it yet"],
     ),
     (dead, ["next hop berlin-1/fiber (FIBER) does not answer"]),
+    (silent(2, 1, "detour"), ["next hop berlin-1/lte (LTE) was never heard, so it is passed over"]),
+    (silent(1, 2, "direct"), ["next hop berlin-1/fiber (FIBER) was never heard, so it is passed over"]),
     (refused, ["the kernel refuses 10.1.1.0/24: Route exists"]),
     (strange, ["a path over 10.200.7.7 may be used, and nobody intended it"]),
     (detour, ["packets take a detour through 10.200.7.7 to berlin-1/fiber (FIBER)"]),
@@ -216,9 +228,16 @@ CASES = [
 def test_every_difference_has_its_words(edit: Any, words: list[str]) -> None:
     inventory = two()
     answer = live(at(inventory))
-    fiber = next(hop for hop, key in names(inventory).items() if key == "berlin-1/fiber")
+    fiber, lte = (hop for hop, key in names(inventory).items() if key.startswith("berlin-1/"))
     edit(answer)
-    assert said(inventory, answer) == [each.replace("FIBER", fiber) for each in words]
+    assert said(inventory, answer) == [each.replace("FIBER", fiber).replace("LTE", lte) for each in words]
+
+
+def test_who_is_silent_and_waits_for_its_turn_is_no_difference() -> None:
+    inventory = two()
+    answer = live(at(inventory))
+    silent(2, 1, "direct")(answer)
+    assert said(inventory, answer) == []
 
 
 def test_a_path_that_a_rule_denies_should_not_be_there() -> None:

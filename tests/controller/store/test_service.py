@@ -209,6 +209,8 @@ def test_reports_of_unknown_gateways_are_not_kept(bench: Bench) -> None:
     assert bench.store.save_report("paris-1", b"one", 1.0)
     assert bench.store.save_report("paris-1", b"two", 2.0)
     assert bench.store.reports()["paris-1"].body == b"two"
+    assert bench.store.report("paris-1") == bench.store.reports()["paris-1"]
+    assert bench.store.report("berlin-1") is None
 
 
 def test_the_first_admin_token_is_made_once(bench: Bench) -> None:

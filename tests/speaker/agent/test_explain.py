@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from speaker.agent.answers import answer
 from speaker.agent.explain import MOST_PATHS
-from speaker.kernel.choice import Relay
+from speaker.kernel.choice import Pair, Reach, Relay, choose
+from speaker.kernel.fake import FakeKernel
 from speaker.kernel.fib import Fib
 from speaker.plan import PolicyPlan, StepPlan
 from speaker.report import Ask
@@ -26,7 +27,7 @@ from speaker.rib.prefix import Family
 from speaker.rib.rib import Rib
 from speaker.rib.steps import CompiledPolicy
 from tests.speaker.agent.test_router import HUB, plan
-from tests.speaker.kernel.world import FakeWorld
+from tests.speaker.kernel.world import SEGMENTS, FakeWorld
 from tests.speaker.rib.given import ASN, FACTS, hop, key, peer
 
 HUBS = peer("hub-1", SourceKind.HUB, 31), peer("hub-2", SourceKind.HUB, 32)
@@ -61,8 +62,9 @@ class Gateway:
         self.fib.set_liveness(gone, around, frozenset(("eth0", hop(number)) for number in held))
         self.fib.flush()
 
-    def ask(self, address: str) -> dict[str, Any]:
-        found = answer(Ask("1", "explain", {"address": address}, 0.0), self.rib, self.fib)
+    def ask(self, address: str, *own: str) -> dict[str, Any]:
+        ours = frozenset(ip_address(text).packed for text in own)
+        found = answer(Ask("1", "explain", {"address": address}, 0.0), self.rib, self.fib, ours)
         assert found.ok, found.body
         body: dict[str, Any] = found.body
         return body
@@ -99,6 +101,16 @@ def test_what_is_not_routed_is_named() -> None:
     assert gateway.verdict("192.0.2.1") == ("none", "", [])
     assert gateway.verdict("2001:db8::1") == ("none", "", [])
     assert gateway.ask("192.0.2.1")["verdict"]["text"].startswith("no prefix of the fabric")
+
+
+@pytest.mark.parametrize("own", ["10.9.8.1", "10.7.0.1", "192.0.2.1", "2001:db8:9::1"])
+def test_an_address_of_any_interface_is_its_own(own: str) -> None:
+    gateway = Gateway()
+    gateway.rib.originate(plan(HUB, (), ["10.7.0.0/24"]))
+    gateway.settle()
+    assert gateway.ask(own)["verdict"]["what"] != "itself"
+    verdict = gateway.ask(own, own)["verdict"]
+    assert (verdict["what"], verdict["prefix"]) == ("itself", f"{own}/{128 if ':' in own else 32}")
 
 
 def test_every_path_has_its_fate() -> None:
@@ -141,7 +153,7 @@ def test_the_dead_the_held_and_detours() -> None:
     gateway.die(3, 4, relay=Relay("eth0", hop(99), 16003))
     (way,) = gateway.ask("10.1.1.1")["verdict"]["ways"]
     assert (way["address"], way["label"], way["detour"]) == ("10.42.0.99", 16003, True)
-    assert way["towards"] == ["10.42.0.3", "10.42.0.4"]
+    assert way["towards"] == ["10.42.0.3"], "the second tier waits"
     gateway.die(3, 4)
     found = gateway.ask("10.1.1.1")
     assert found["verdict"]["what"] == "unreachable"
@@ -150,6 +162,135 @@ def test_the_dead_the_held_and_detours() -> None:
     found = gateway.ask("10.1.1.1")
     assert [way["address"] for way in found["verdict"]["ways"]] == ["10.42.0.4"]
     assert found["prefixes"][0]["tiers"][1][0]["state"] == "held"
+
+
+class TwoLines(Gateway):
+    """With two uplinks on one segment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fib = Fib(FakeKernel({1: True, 2: True}), ["eth0", "eth1"], segments=SEGMENTS)
+        self.fib.set_link("eth0", 1)
+        self.fib.set_link("eth1", 2)
+
+    def members(self, prefix: int = 0) -> list[tuple[str, dict[str, str], list[str]]]:
+        """(state, by interface, interfaces that its traffic takes) of every member of the tiers."""
+        tiers = self.ask("10.1.1.1")["prefixes"][prefix]["tiers"]
+        return [(m["state"], m["interfaces"], [w["interface"] for w in m["ways"]]) for tier in tiers for m in tier]
+
+    def chosen(self) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.ask("10.1.1.1")["prefixes"][0]["chosen"]
+        return found
+
+    def live(self, dead: Iterable[tuple[str, int]], silent: Iterable[tuple[str, int]]) -> None:
+        pairs = (frozenset((device, hop(number)) for device, number in some) for some in (dead, silent))
+        gone, unheard = pairs
+        self.fib.set_liveness(gone, {}, silent=unheard)
+        self.fib.flush()
+
+
+BOTH_USABLE = {"eth0": "usable", "eth1": "usable"}
+BOTH_SILENT = {"eth0": "silent", "eth1": "silent"}
+
+
+def test_who_was_never_heard_is_called_silent_and_fled_to_last() -> None:
+    gateway = TwoLines()
+    for number, local_pref in ((3, 300), (4, 200), (5, 100)):
+        gateway.hear("10.1.1.0/24", number, local_pref=local_pref)
+    gateway.live([], [("eth0", 4), ("eth1", 4)])
+    assert gateway.members() == [
+        ("usable", BOTH_USABLE, ["eth0"]), ("silent", BOTH_SILENT, []), ("usable", BOTH_USABLE, [])
+    ]  # fmt: skip
+    dead = [("eth0", 3), ("eth1", 3)]
+    gateway.live(dead, [("eth0", 4), ("eth1", 4)])
+    assert [taken for _, _, taken in gateway.members()] == [[], [], ["eth0"]], "passed over"
+    assert gateway.chosen() == {"tier": 3, "manner": "direct"}
+    gateway.live([*dead, ("eth0", 5), ("eth1", 5)], [("eth0", 4), ("eth1", 4)])
+    assert [taken for _, _, taken in gateway.members()] == [[], ["eth0"], []], "better than nothing"
+    assert gateway.chosen() == {"tier": 2, "manner": "unheard"}
+
+
+def test_silence_behind_one_line_is_no_life_where_it_died_behind_another() -> None:
+    gateway = TwoLines()
+    gateway.hear("10.1.1.0/24", 3)
+    gateway.live([("eth0", 3)], [("eth1", 3)])
+    assert gateway.members() == [("dead", {"eth0": "dead", "eth1": "silent"}, [])]
+    assert (gateway.ask("10.1.1.1")["verdict"]["what"], gateway.chosen()) == ("unreachable", None)
+
+
+def test_who_is_silent_and_stands_first_is_used() -> None:
+    gateway = TwoLines()
+    gateway.hear("10.1.1.0/24", 3)
+    gateway.live([], [("eth0", 3), ("eth1", 3)])
+    assert gateway.members() == [("silent", BOTH_SILENT, ["eth0"])]
+
+
+def test_a_way_that_was_chosen_for_its_liveness_names_whom_it_leads_to() -> None:
+    gateway = TwoLines()
+    gateway.hear("10.1.1.0/24", 3, local_pref=300)
+    gateway.hear("10.1.1.0/24", 4, local_pref=200)
+    gateway.live([("eth0", 3), ("eth1", 3)], [("eth0", 4)])
+    (way,) = gateway.ask("10.1.1.1")["verdict"]["ways"]
+    assert (way["interface"], way["towards"], way["detour"]) == ("eth1", ["10.42.0.4"], False)
+
+
+NUMBERS = range(3, 8)
+pairs = st.sets(st.tuples(st.sampled_from(("eth0", "eth1")), st.sampled_from(NUMBERS)))
+
+
+@given(
+    preferences=st.lists(st.sampled_from((100, 200, 300)), min_size=5, max_size=5),
+    dead=pairs,
+    held=pairs,
+    silent=pairs,
+    relays=st.sets(st.sampled_from(NUMBERS)),
+    links=st.sets(st.sampled_from(("eth0", "eth1"))),
+)
+def test_whom_it_says_is_used_is_whom_the_group_holds(
+    preferences: list[int],
+    dead: set[tuple[str, int]],
+    held: set[tuple[str, int]],
+    silent: set[tuple[str, int]],
+    relays: set[int],
+    links: set[str],
+) -> None:
+    gateway = TwoLines()
+    for number, local_pref in zip(NUMBERS, preferences, strict=True):
+        gateway.hear("10.1.1.0/24", number, local_pref=local_pref)
+    gone, answering, unheard = (frozenset((d, hop(n)) for d, n in some) for some in (dead, held & dead, silent - dead))
+    around = {hop(number): (Relay("eth1", hop(99), 16000 + number), Relay("eth0", hop(98))) for number in relays}
+    for device in {"eth0", "eth1"} - links:
+        gateway.fib.set_link(device, None)
+    gateway.fib.set_liveness(gone, around, answering, unheard)
+    gateway.fib.flush()
+    found = gateway.ask("10.1.1.1")["prefixes"][0]
+    members = [member for tier in found["tiers"] for member in tier]
+    said = {_relay(way) for member in members for way in member["ways"]}
+    assert said == set(by_choice(gateway, gone, around, answering, unheard))
+    if links:
+        assert said == {_relay(way) for way in found["kernel"]["ways"]}
+    for member in members:
+        hopes = {"usable": True, "silent": True, "held": True, "dead": False, "down": False}[member["state"]]
+        assert hopes or not any(way["address"] == member["next_hop"] for way in member["ways"])
+
+
+def by_choice(
+    gateway: Gateway,
+    dead: frozenset[Pair],
+    relays: Mapping[bytes, tuple[Relay, ...]],
+    held: frozenset[Pair],
+    silent: frozenset[Pair],
+) -> Iterable[Relay]:
+    """What the group of 10.1.1.0/24 should hold, asked of the choice itself."""
+    reach = Reach(("eth0", "eth1"))
+    reach.links = dict(gateway.fib._objects.reach.links)
+    reach.update(dead, relays, held, silent)
+    tiers = gateway.rib.decide(gateway.rib.lookup(Family.IPV4, key("10.1.1.0/24"))).tiers
+    return choose(tiers, reach, lambda _: False) or ()
+
+
+def _relay(way: dict[str, Any]) -> Relay:
+    return Relay(way["interface"], ip_address(way["address"]).packed, way["label"])
 
 
 def test_a_route_that_the_kernel_refuses_takes_nothing() -> None:
