@@ -53,6 +53,7 @@ class UplinkPlan(PlanStruct, frozen=True):
     preference: U32  # LOCAL_PREF of what is announced over it.
     bandwidth: int  # bit/s; 0 = not declared, no weight.
     bfd: BfdPlan | None = None  # None: no BFD on this uplink.
+    policy: int = 0  # Of a hub: number of the PolicyPlan for what it announces over it itself; 0: none.
 
 
 class AnnouncementPlan(PlanStruct, frozen=True):

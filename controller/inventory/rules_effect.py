@@ -46,21 +46,20 @@ class _World:
         self.classes = set(circuit_classes(inventory))
         self.regions = {region.name for region in inventory.regions}
         self.members = {each.name for each in (*inventory.gateways, *inventory.clients)}
-        self.announced = list(self._origins(hubs=False))
-        self.told = [*self.announced, *self._origins(hubs=True)]
+        self.origins = list(self._origins())
         asn = None if inventory.fabric is None else inventory.fabric.asn
         self.ebgp = [each for each in inventory.clients if each.asn not in (None, asn) and each.site in self.sites]
         viewers = {gateway.site for gateway in inventory.gateways} | {client.site for client in inventory.clients}
         self.viewers = [site for site in inventory.sites if site.name in viewers]
         self.host_routes = inventory.fabric is not None and inventory.fabric.blackhole
 
-    def _origins(self, *, hubs: bool) -> Iterator[Origin]:
+    def _origins(self) -> Iterator[Origin]:
         for gateway in self.inventory.gateways:
             site = self.sites.get(gateway.site)
-            if site is not None and (gateway.role == "hub") == hubs:
+            if site is not None:
                 for circuit_class in sorted({uplink.circuit_class for uplink in gateway.uplinks}):
                     yield _origin(gateway.name, site, circuit_class)
-        for client in self.inventory.clients if not hubs else ():
+        for client in self.inventory.clients:
             if client.site in self.sites:
                 yield _origin(client.name, self.sites[client.site], client.circuit_class)
 
@@ -75,10 +74,9 @@ class _World:
 
     def why_not(self, rule: Rule) -> tuple[str, str] | None:
         """(field, message) of the first reason that is found."""
-        origins = self.announced if rule.viewer is None else self.told
-        matched = [origin for origin in origins if origin_matches(rule.match, origin)]
+        matched = [origin for origin in self.origins if origin_matches(rule.match, origin)]
         if not matched:
-            return "match", self._no_origin(rule)
+            return "match", "no uplink of a gateway and no client fits its match: widen the match, or remove the rule"
         if rule.match.prefixes and not self._any_prefix(rule.match.prefixes, {origin.site for origin in matched}):
             ranges = ", ".join(map(_text, rule.match.prefixes))
             return (
@@ -88,14 +86,6 @@ class _World:
         if rule.viewer is not None and not any(viewer_matches(rule.viewer, site) for site in self.viewers):
             return "viewer", "no gateway or client stands where its viewer says: widen the viewer, or remove the rule"
         return self._vain(rule)
-
-    def _no_origin(self, rule: Rule) -> str:
-        if any(origin_matches(rule.match, origin) for origin in self.told):
-            return (
-                "its match fits hubs alone, and what a hub announces itself is imported by nobody:"
-                " add a viewer, or match others too"
-            )
-        return "no uplink of a gateway and no client fits its match: widen the match, or remove the rule"
 
     def _any_prefix(self, ranges: tuple[PrefixMatch, ...], sites: set[str]) -> bool:
         return any(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from controller.inventory.model import Site, community_value
 
-SITE, REGION, CLASS, UPLINK, TAG, RELAY, LABEL_RELAY, SCOPE, REASON, MOST_PATHS = range(1, 11)
+SITE, REGION, CLASS, UPLINK, TAG, RELAY, LABEL_RELAY, SCOPE, REASON, MOST_PATHS, MED, PREPEND = range(1, 13)
 
 FUNCTIONS = {
     SITE: "site number",
@@ -21,6 +21,8 @@ FUNCTIONS = {
     SCOPE: "1: told in the origin's own region only (`region_only`); 2: leaves and enters closed regions (`open`)",
     REASON: "why a hub keeps this path as filtered, see below; never on a path that is used or told",
     MOST_PATHS: "at most so many equal paths are used at once (`max_paths`)",
+    MED: "MED that eBGP clients are told, by a rule without a viewer (`med`)",
+    PREPEND: "so often the fabric's AS is put before AS_PATH towards eBGP clients, by rules without a viewer",
 }
 """Function -> what its value is. A function is never given another meaning."""
 

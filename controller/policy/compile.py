@@ -86,7 +86,7 @@ class _Compiler:
             asn=self.fabric.asn,
             router_id=str(speaker_address(gateway)),
             segments=self.segments,
-            uplinks=tuple(self.uplink(each) for each in gateway.uplinks),
+            uplinks=tuple(self.uplink(each, is_hub=is_hub) for each in gateway.uplinks),
             announcements=self.announcements(gateway),
             sessions=self.sessions_of(gateway),
             rejects=self.rejects,
@@ -102,7 +102,7 @@ class _Compiler:
             underlay=self.underlay,
         )
 
-    def uplink(self, uplink: Uplink) -> UplinkPlan:
+    def uplink(self, uplink: Uplink, *, is_hub: bool) -> UplinkPlan:
         attached = self.imports.attached(uplink)
         return UplinkPlan(
             number=attached.number,
@@ -114,6 +114,7 @@ class _Compiler:
             preference=attached.preference,
             bandwidth=attached.bandwidth,
             bfd=None if attached.bfd is None else BfdPlan(attached.bfd.interval_ms, attached.bfd.multiplier),
+            policy=self.imports.own(uplink) if is_hub else 0,
         )
 
     def announcements(self, gateway: Gateway) -> tuple[AnnouncementPlan, ...]:

@@ -32,7 +32,6 @@ class Source:
     bandwidth: int
     asn: int  # Of an eBGP client; 0: the fabric's own.
     drained: bool
-    is_hub: bool
 
     def reaches(self, version: int) -> bool:
         """Whether prefixes of this IP version can have it as their next hop."""

@@ -122,9 +122,14 @@ class Imports:
         """Number of the policy that what `member` is told goes through; a hub sees by it what it has itself."""
         return self.policies.number(self._views[member.site])
 
+    def own(self, uplink: Uplink) -> int:
+        """Number of the policy that what a hub announces over `uplink` itself goes through."""
+        return self.policies.number(self._own[self.attached(uplink).number])
+
     @cached_property
     def policies(self) -> Policies:
-        return Policies([*(each.steps for each in self._judged.values()), *self._views.values()])
+        judged = (each.steps for each in self._judged.values())
+        return Policies([*judged, *self._own.values(), *self._views.values()])
 
     @cached_property
     def prefix_sets(self) -> tuple[PrefixSetPlan, ...]:
@@ -143,9 +148,23 @@ class Imports:
             for attached in map(self.attached, uplinks_of(client))
         }
 
+    @cached_property
+    def _own(self) -> dict[int, Steps]:
+        """Number of a hub's uplink -> steps."""
+        hubs = [each for each in self.inventory.gateways if each.role == "hub"]
+        return {
+            attached.number: self.rules.own(self._origin(hub, attached))
+            for hub in hubs
+            for attached in map(self.attached, hub.uplinks)
+        }
+
+    def _origin(self, member: Gateway | Client, attached: Attached) -> Origin:
+        site = self.sites[member.site]
+        return Origin(member.name, site.name, site.region, site.tags, attached.circuit_class)
+
     def _judge(self, client: Gateway | Client, attached: Attached) -> Imported:
         site, number = self.site_of(client)
-        origin = Origin(client.name, site.name, site.region, site.tags, attached.circuit_class)
+        origin = self._origin(client, attached)
         large = communities.of_path(self.asn, site, number, attached.circuit_class, attached.number)
         return self.rules.imported(origin, attached.preference, large)
 

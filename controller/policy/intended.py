@@ -141,8 +141,7 @@ class Intent:
             fresh = Judged(source.preference)
             if source.drained:
                 fresh = Judged(0, drained=True, communities=frozenset({GRACEFUL_SHUTDOWN}))
-            # Rules without a viewer act on what clients announce; a hub's own prefixes no import sees.
-            imported = fresh if source.is_hub else self.rules.imported(source.origin, fresh, marks)
+            imported = self.rules.imported(source.origin, fresh, marks)
             viewed = self.rules.viewed(source.origin, imported, view, marks)
             self._viewed[source.key, view, marks] = viewed
         return viewed
@@ -234,5 +233,4 @@ class _Sources:
             bandwidth=at.bandwidth,
             asn=asn,
             drained=isinstance(member, Gateway) and bool(member.drained),
-            is_hub=isinstance(member, Gateway) and member.role == "hub",
         )

@@ -82,9 +82,9 @@ class Rules:
         return self._known_views.setdefault(key, View(len(self._known_views), site.region, rules))
 
     def imported(self, origin: Origin, fresh: Judged, marks: Marks) -> Judged:
-        """As the hubs take it in from whoever announces it."""
+        """As the hubs take it in from whoever announces it, or announce it themselves."""
         judged, denied_by = self._through(self._imports, origin, fresh, marks)
-        return replace(judged, denied=f"rule {denied_by} denies it at the hubs' import") if denied_by else judged
+        return replace(judged, denied=f"rule {denied_by} denies it at the hubs") if denied_by else judged
 
     def viewed(self, origin: Origin, imported: Judged, view: View, marks: Marks) -> Judged:
         """As a viewer is told it, or why not."""

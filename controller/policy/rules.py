@@ -83,6 +83,10 @@ class Rules:
             added.update(dict.fromkeys((*step.add, *self._limit(step))))
         return Imported(preference, tuple(added), steps)
 
+    def own(self, origin: Origin) -> Steps:
+        """What a hub makes of what it announces itself, whose import is nobody's."""
+        return tuple(_reached(self.step(rule) for rule in self.of_import if origin_matches(rule.match, origin)))
+
     def _part(self, steps: Steps) -> tuple[Steps, Steps]:
         """Those at the front that a next hop can say by itself, and the others."""
         ahead = next((n for n, step in enumerate(steps) if not _sayable(step)), len(steps))

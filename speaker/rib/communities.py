@@ -14,7 +14,7 @@ BLACKHOLE = 65535 << 16 | 666
 """RFC 7999 5."""
 LargeCommunity = tuple[int, int, int]
 
-CIRCUIT_CLASS, UPLINK, REASON, MAX_PATHS = 3, 4, 9, 10
+CIRCUIT_CLASS, UPLINK, REASON, MAX_PATHS, RULED_MED, RULED_PREPEND = 3, 4, 9, 10, 11, 12
 """Functions of large communities that speakers set or read (docs/communities.md)."""
 
 _LINK_BANDWIDTH = (b"\x40\x04", b"\x00\x04")  # Not transitive, and the transitive form that some send.

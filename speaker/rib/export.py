@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from speaker.rib.attributes import NO_ADVERTISE, Attributes
+from speaker.rib.carried import Carried, carried
 from speaker.rib.decision import Decider, decide, equally_good, local_pref
 from speaker.rib.facts import RouterFacts
 from speaker.rib.lan import Adoption
@@ -199,17 +200,16 @@ class Exporter:
 
     def _look(self, path: Path) -> _Seen | None:
         group = self.group
-        if path.rejected or (group.ebgp and path.uplink in group.own):
+        if path.rejected or (path.kept and group.lan is None) or (group.ebgp and path.uplink in group.own):
             return None
-        seen = _Seen(path, None, path.prepend) if group.view is None else _through(group.view.policy, path)
+        at_import = carried(path.attributes, self._facts.asn)
+        seen = _Seen(path, *at_import) if group.view is None else _through(group.view.policy, path, at_import)
         if seen is None:
             return None
         if not group.ebgp:
             # NO_EXPORT passes, as this is an iBGP session (RFC 1997).
             return None if NO_ADVERTISE in seen.path.attributes.communities else seen
-        if not may_leave(seen.path.attributes):
-            return None
-        return seen if seen.med is not None else seen._replace(med=_med_by_import(path))
+        return seen if may_leave(seen.path.attributes) else None
 
     def _sent(self, seen: _Seen) -> Attributes:
         memo = self._attributes.get(id(seen))
@@ -262,19 +262,11 @@ def _looks(policy: CompiledPolicy) -> Callable[[Path], Attributes | None]:
     return lambda path: evaluate(policy, path.attributes, path.marks).attributes
 
 
-def _through(policy: CompiledPolicy, path: Path) -> _Seen | None:
+def _through(policy: CompiledPolicy, path: Path, at_import: Carried) -> _Seen | None:
     """`path` as `policy` leaves it; None when it denies it."""
     verdict = evaluate(policy, path.attributes, path.marks)
     if verdict.attributes is None:
         return None
-    # Did a rule say that MED, or was it there? Asked once more where there was none.
-    ruled = evaluate(policy, replace(path.attributes, med=None), path.marks).attributes
-    med = None if ruled is None else ruled.med
-    return _Seen(replace(path, attributes=verdict.attributes), med, min(path.prepend + verdict.prepend, MOST_PREPENDED))
-
-
-def _med_by_import(path: Path) -> int | None:
-    """The MED that a rule set when the path came in. Another hub does not tell us whether it was one, or the client."""
-    if path.source.kind is not SourceKind.CLIENT or path.received is None:
-        return None
-    return path.attributes.med if path.attributes.med != path.received.med else None
+    med = at_import.med if verdict.med is None else verdict.med
+    prepend = min(at_import.prepend + verdict.prepend, MOST_PREPENDED)
+    return _Seen(replace(path, attributes=verdict.attributes), med, prepend)

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 
 from speaker.plan import Plan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
-from speaker.rib.local import own_attributes
+from speaker.rib.intent import intent_of
+from speaker.rib.local import own_attributes, ruled
 from speaker.rib.path import Path, Source
 from speaker.rib.prefix import Family
+from speaker.rib.steps import CompiledPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class OwnUplink:
 
     number: int
     attributes: Attributes  # Of what the plan announces over it.
+    policy: CompiledPolicy | None = None  # What a hub's rules make of what it announces over it.
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,28 +32,32 @@ class Adoption:
 
     source: Source  # Our own.
     uplinks: tuple[OwnUplink, ...]
+    asn: int
 
     def adopted(self, path: Path) -> Iterator[Path]:
         """`path`, of a router in a LAN, as we announce it. Path id = uplink number."""
         learnt = path.attributes
         for uplink in self.uplinks:
-            ours = uplink.attributes
-            if len(ours.next_hop) != len(learnt.next_hop):
+            own = uplink.attributes
+            if len(own.next_hop) != len(learnt.next_hop):
                 continue
             attributes = replace(
                 learnt,
-                next_hop=ours.next_hop,
-                local_pref=0 if GRACEFUL_SHUTDOWN in learnt.communities else ours.local_pref,
-                communities=tuple(sorted({*learnt.communities, *ours.communities})),
-                extended_communities=(*learnt.extended_communities, *ours.extended_communities),
-                large_communities=tuple(sorted({*learnt.large_communities, *ours.large_communities})),
+                next_hop=own.next_hop,
+                local_pref=0 if GRACEFUL_SHUTDOWN in learnt.communities else own.local_pref,
+                communities=tuple(sorted({*learnt.communities, *own.communities})),
+                extended_communities=(*learnt.extended_communities, *own.extended_communities),
+                large_communities=tuple(sorted({*learnt.large_communities, *own.large_communities})),
             )
-            yield Path(self.source, uplink.number, uplink.number, attributes, stale=path.stale, marks=path.marks)
+            ours = Path(self.source, uplink.number, uplink.number, attributes, stale=path.stale, marks=path.marks)
+            yield ruled(ours, uplink.policy, self.asn)
 
 
 def adoption_of(plan: Plan, source: Source) -> Adoption | None:
     """None for a gateway without routers in its LANs. `source`: our own."""
     if all(session.peer_role != "lan" for session in plan.sessions):
         return None
+    policies = intent_of(plan).policies
     found = ((uplink, own_attributes(plan, (), uplink, family)) for uplink in plan.uplinks for family in Family)
-    return Adoption(source, tuple(OwnUplink(uplink.number, ours) for uplink, ours in found if ours is not None))
+    uplinks = (OwnUplink(up.number, own, policies.get(up.policy)) for up, own in found if own is not None)
+    return Adoption(source, tuple(uplinks), plan.asn)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from zlib import crc32
 
-from speaker.plan import AnnouncementPlan, Plan, UplinkPlan
+from speaker.plan import Plan, UplinkPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
+from speaker.rib.carried import carrying
 from speaker.rib.communities import CIRCUIT_CLASS, UPLINK, LargeCommunity, link_bandwidth, parse_large
 from speaker.rib.intent import intent_of
 from speaker.rib.path import Path, Source, SourceKind
 from speaker.rib.prefix import Family, Key, key_of_text
-from speaker.rib.steps import Marks
+from speaker.rib.steps import CompiledPolicy, evaluate
 from speaker.rib.table import Table
 
 Own = dict[tuple[Family, int], dict[Key, Path]]
@@ -31,29 +32,33 @@ def own_paths(plan: Plan, source: Source, former: Mapping[Path, Path]) -> tuple[
     """
     paths: dict[Path, Path] = {}
     own: Own = {}
-    viewed = intent_of(plan).viewed
+    intent = intent_of(plan)
     for announcement in plan.announcements:
         keys: dict[Family, list[Key]] = {}
         for text in announcement.prefixes:
             family, key = key_of_text(text)
             keys.setdefault(family, []).append(key)
         for family, of_family in keys.items():
-            for marks, marked in viewed.split(family, of_family):
+            for marks, marked in intent.viewed.split(family, of_family):
                 for uplink in plan.uplinks:
-                    path = _path(plan, announcement, uplink, family, source, marks)
-                    if path is not None:
+                    attributes = own_attributes(plan, announcement.large_communities, uplink, family)
+                    if attributes is not None:
+                        path = Path(source, uplink.number, uplink.number, attributes, marks=marks)
+                        path = ruled(path, intent.policies.get(uplink.policy), plan.asn)
                         path = paths.setdefault(path, former.get(path, path))
                         own.setdefault((family, uplink.number), {}).update(dict.fromkeys(marked, path))
     return own, paths
 
 
-def _path(
-    plan: Plan, announcement: AnnouncementPlan, uplink: UplinkPlan, family: Family, source: Source, marks: Marks
-) -> Path | None:
-    attributes = own_attributes(plan, announcement.large_communities, uplink, family)
+def ruled(path: Path, policy: CompiledPolicy | None, asn: int) -> Path:
+    """`path`, which is our own, after the rules that act on it: a hub's own prefixes no other hub's import judges."""
+    if policy is None:
+        return path
+    verdict = evaluate(policy, path.attributes, path.marks)
+    attributes = carrying(verdict, asn)
     if attributes is None:
-        return None
-    return Path(source, uplink.number, uplink.number, attributes, marks=marks)
+        return replace(path, rules=verdict.rules, kept=True)
+    return replace(path, attributes=attributes, rules=verdict.rules)
 
 
 def own_attributes(plan: Plan, communities: Iterable[str], uplink: UplinkPlan, family: Family) -> Attributes | None:

@@ -51,8 +51,8 @@ class Path:
     marks: tuple[
         int, ...
     ] = ()  # Numbers of the prefix sets that its prefix is in, of those that views ask for; sorted.
-    rules: tuple[str, ...] = ()  # Names of the rules that acted on it at import.
-    prepend: int = 0  # How often those rules prepend the fabric's AS towards eBGP clients.
+    rules: tuple[str, ...] = ()  # Names of the rules that acted on it at import, or where it is announced.
+    kept: bool = False  # Our own, and a rule denies it: told in our LANs only.
 
 
 PathSet = tuple[Path, ...]

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from speaker.plan import ImportPlan, NextHopPlan, SessionPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
+from speaker.rib.carried import carrying
 from speaker.rib.communities import BLACKHOLE, link_bandwidth, parse_large, without_hop_communities
 from speaker.rib.decision import neighbour_as
 from speaker.rib.denials import Denials, Portion, denials
@@ -192,9 +193,10 @@ class HubImport(_Judge):
         if path.rejected or hop is None or not hop.policy:
             return path
         verdict = evaluate(self._policies[hop.policy], path.attributes, marks)
-        if verdict.attributes is None:
+        attributes = carrying(verdict, self.facts.asn)
+        if attributes is None:
             return replace(path, rejected=DENIED_BY_RULE, marks=(), rules=verdict.rules)
-        return replace(path, attributes=verdict.attributes, rules=verdict.rules, prepend=verdict.prepend)
+        return replace(path, attributes=attributes, rules=verdict.rules)
 
     def _is_blackhole(self, path: Path) -> bool:
         return self.facts.blackhole and BLACKHOLE in path.attributes.communities

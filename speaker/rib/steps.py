@@ -31,6 +31,7 @@ class Verdict(NamedTuple):
     attributes: Attributes | None  # None: denied. The very object that came in when nothing was changed.
     rules: tuple[str, ...]  # Names of the steps that acted, in order, each once; the one that denies is the last.
     prepend: int  # How often the fabric's AS is prepended towards eBGP clients, beyond the usual.
+    med: int | None = None  # What a step says of it; the attributes may have one without that.
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def _carried_out(steps: Iterable[Step], attributes: Attributes, marks: Marks) ->
         work.act(step)
         if step.plan.last:
             break
-    return Verdict(work.result(attributes), tuple(rules), min(work.prepend, MOST_PREPENDED))
+    return Verdict(work.result(attributes), tuple(rules), min(work.prepend, MOST_PREPENDED), work.med_said)
 
 
 @dataclass(slots=True)
@@ -150,6 +151,7 @@ class _Work:
     standard: set[int]
     large: set[LargeCommunity]
     prepend: int = 0
+    med_said: int | None = None
 
     def matches(self, step: Step, marks: Marks) -> bool:
         plan = step.plan
@@ -165,7 +167,7 @@ class _Work:
             start = self.preference if plan.preference is None else plan.preference
             self.preference = min(max(start + plan.preference_add, LEAST_LOCAL_PREF), MOST_LOCAL_PREF)
         if plan.med is not None:
-            self.med = plan.med
+            self.med = self.med_said = plan.med
         self.prepend += plan.prepend
         # A path that shall not be used does not come back by losing its mark (RFC 8326).
         self.standard -= step.remove.standard - {GRACEFUL_SHUTDOWN}

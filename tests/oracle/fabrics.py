@@ -3,8 +3,7 @@
 Hypothesis draws (and shrinks) the sizes and which features there are; chance does the rest, for a draw for each field
 takes longer than all that is tested with it. A feature is a name in FEATURES; what is not drawn is not there.
 
-Left out, because one hub does not tell another whether a rule set a MED or how often it prepends: such rules at import
-where a client lacks a session with some hub (`told_by_others`). Rules never say a MED that a client says, too.
+Rules say MEDs that clients say, too: to be the same as what was there is no reason not to be told.
 """
 
 from __future__ import annotations
@@ -206,7 +205,7 @@ def rule(
     viewer = "viewers" in features and chance.random() < 0.6
     if viewer:
         found["viewer"] = _viewer(chance, size)
-    found["action"] = _action(chance, viewer=viewer, told_by_others="cut" in features)
+    found["action"] = _action(chance, viewer=viewer)
     return found
 
 
@@ -236,8 +235,7 @@ def _viewer(chance: random.Random, size: Size) -> dict[str, Any]:
     return {name: _some(chance, among[name])}
 
 
-def _action(chance: random.Random, *, viewer: bool, told_by_others: bool) -> dict[str, Any]:
-    """`told_by_others`: no MED and no prepending at import, which one hub does not tell another."""
+def _action(chance: random.Random, *, viewer: bool) -> dict[str, Any]:
     kind = chance.choice(["deny", "change", "change", "change", "change", "change"])
     if kind == "deny":
         return {"deny": True}
@@ -248,9 +246,9 @@ def _action(chance: random.Random, *, viewer: bool, told_by_others: bool) -> dic
         "remove_communities": [chance.choice(OPERATORS)],
         "max_paths": chance.choice([1, 2]),
         "last": True,
+        "med": chance.choice([5, 1000, 2000]),
+        "prepend": chance.choice([1, 3, 20]),
     }
-    if viewer or not told_by_others:
-        possible |= {"med": chance.choice([1000, 2000]), "prepend": chance.choice([1, 3])}
     if not viewer:
         possible["region_only" if chance.random() < 0.5 else "open"] = True
     names = chance.sample(sorted(possible), chance.randint(1, 2))
@@ -297,6 +295,8 @@ def _route(chance: random.Random, client: dict[str, Any], prefix: str) -> Announ
         f"{ASN}:1:7",
         f"{ASN}:8:2",
         f"{ASN}:10:1",
+        f"{ASN}:11:3",
+        f"{ASN}:12:2",
     ]
     return Announced(
         prefix,

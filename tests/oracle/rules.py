@@ -42,8 +42,21 @@ def in_order(document: Document) -> list[dict[str, Any]]:
 
 
 def imported(document: Document, path: Path) -> Path | None:
-    """`path` after the rules without a viewer; None: denied."""
-    return after(document, [rule for rule in in_order(document) if not rule.get("viewer")], path)
+    """`path` after the rules without a viewer; None: denied.
+
+    What they say to eBGP clients, at whichever hub, stands on it as communities: docs/communities.md, 11 and 12.
+    """
+    path_after = after(document, [rule for rule in in_order(document) if not rule.get("viewer")], path)
+    if path_after is None:
+        return None
+    asn = document["fabric"]["asn"]
+    said = {f"{asn}:11:{path_after.med}"} if path_after.med_by_rule else set()
+    said |= {f"{asn}:12:{most(path_after.prepend)}"} if path_after.prepend else set()
+    return path_after._replace(communities=path_after.communities | said)
+
+
+def most(prepended: int) -> int:
+    return min(prepended, 32)
 
 
 def viewed(document: Document, viewer: Site, paths: list[Path]) -> list[Path]:

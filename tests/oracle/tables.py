@@ -50,14 +50,20 @@ def expected(world: World) -> Expected:
 
 def at_hub(world: World, hub: Member, hubs: list[Member], accepted: dict[str, list[Path]]) -> list[Path]:
     """All paths that are not refused: its own, its clients', and what other hubs tell of theirs."""
-    found = own_paths(world, hub) + of_clients(world, hub, accepted)
+    found = of_hub(world, hub) + of_clients(world, hub, accepted)
     for other in hubs:
         if other != hub:
-            theirs = own_paths(world, other)
+            theirs = of_hub(world, other)
             theirs += [path._replace(clusters=1) for path in of_clients(world, other, accepted)]
             theirs = one_an_uplink([path for path in theirs if NO_ADVERTISE not in path.communities])
             found += [p._replace(kind="peer", teller=other.router_id, path_id=p.uplink.number) for p in theirs]
     return found
+
+
+def of_hub(world: World, hub: Member) -> list[Path]:
+    """What it announces itself, and its rules let it tell."""
+    ruled = [rules.imported(world.document, path) for path in own_paths(world, hub)]
+    return [path for path in ruled if path is not None]
 
 
 def of_clients(world: World, hub: Member, accepted: dict[str, list[Path]]) -> list[Path]:
@@ -234,7 +240,7 @@ def table(world: World, client: Member, paths: list[Path]) -> Iterator[Told]:
             med = path.med if path.med_by_rule else LARGEST - path.local_pref
             as_path = path.as_path
             if path.member.role != "client" or path.member.asn == asn:  # It leaves the AS here (RFC 4271 5.1.2).
-                as_path = (asn,) * (1 + path.prepend) + as_path
+                as_path = (asn,) * (1 + rules.most(path.prepend)) + as_path
             if client.asn in as_path:
                 continue
         yield Told(path.prefix, path.path_id, path.next_hop, local_pref, med, as_path, path.origin, path.communities)

@@ -130,7 +130,32 @@ def test_a_rule_sees_what_earlier_ones_did_to_the_communities() -> None:
     asked = world(document(HUB, client("x", 9, "c"), client("y", 10, "b"), rules=rules), {"x": [heard]})
     (path,) = told(asked, "y", "10.3.5.0/24").values()
     own = {f"{ASN}:1:102", f"{ASN}:2:{crc('us')}", f"{ASN}:3:{crc('fiber')}", f"{ASN}:4:9"}
-    assert (path.med, path.communities) == (40, own | {"65000:7", "65000:5:5"})
+    assert (path.med, path.communities) == (40, own | {f"{ASN}:11:40", "65000:7", "65000:5:5"})
+
+
+def test_what_rules_without_a_viewer_say_to_ebgp_clients_is_told_by_every_hub() -> None:
+    """b2 hears the client only through a1, and a MED that the client had said, too, is the rule's."""
+    routers = HUB, gateway("b2", 2, "hub"), client("x", 9, "c", asn=65001), client("y", 10, "c", asn=65002)
+    rules = [rule("1", {"med": 5, "prepend": 30}), rule("2", {"prepend": 3})]
+    heard = {"x": [Announced("10.3.5.0/24", (65001,), med=5)]}
+    asked = world(document(*routers, rules=rules), heard, cut=frozenset({("x", "b2")}))
+    for hub in ("a1", "b2"):
+        (theirs,) = told(asked, "y", "10.3.5.0/24", hub).values()
+        (own,) = told(asked, "y", "10.1.0.0/24", hub).values()
+        assert (theirs.med, theirs.as_path, own.med, own.as_path) == (5, (65001,), 5, (ASN,) * 33)
+        assert {f"{ASN}:11:5", f"{ASN}:12:32"} <= theirs.communities & own.communities
+
+
+def test_rules_without_a_viewer_act_on_a_hubs_own() -> None:
+    rules = [
+        rule("a", {"preference": 7}, match={"gateways": ["a1"]}),
+        rule("b", {"deny": True}, match={"sites": ["b"]}),
+    ]
+    routers = HUB, gateway("b2", 2, "hub"), client("y", 10, "c")
+    asked = world(document(*routers, rules=rules))
+    (ours,) = told(asked, "y", "10.1.0.0/24").values()
+    assert (ours.local_pref, told(asked, "y", "10.2.0.0/24")) == (7, {})
+    assert expected(asked).kernels["a1"].keys() == set()
 
 
 def test_a_viewers_rules_change_its_view_alone() -> None:

@@ -134,13 +134,13 @@ def test_a_rule_can_drain_and_no_rule_undrains() -> None:
 def test_a_denied_path_is_out_and_the_rule_is_named() -> None:
     denied = two(Rule("no-lte", Action(deny=True), Match(circuit_classes=("lte",))))
     assert tiers(denied, "paris-1", BERLIN) == [["berlin-1/fiber"]]
-    assert beaten(denied, "paris-1", BERLIN) == {"berlin-1/lte": "rule no-lte denies it at the hubs' import"}
+    assert beaten(denied, "paris-1", BERLIN) == {"berlin-1/lte": "rule no-lte denies it at the hubs"}
 
 
-def test_import_rules_judge_what_clients_announce_and_not_a_hubs_own() -> None:
+def test_rules_without_a_viewer_judge_what_clients_announce_and_a_hubs_own() -> None:
     denied = two(Rule("none", Action(deny=True)))
     assert tiers(denied, "paris-1", BERLIN) == []
-    assert tiers(denied, "paris-1", "10.2.1.0/24") == [["hub-1/fiber"]]
+    assert tiers(denied, "paris-1", "10.2.1.0/24") == []
 
 
 def test_a_rule_with_a_viewer_acts_for_this_viewer_alone() -> None:

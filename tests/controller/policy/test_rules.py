@@ -111,6 +111,7 @@ def test_every_number_is_of_a_policy_and_every_policy_is_of_use_to_a_hub(invento
         imports = [each.imports for each in plan.sessions if each.peer_role == "client" and each.imports]
         own = {plan.own_view, *(each.view for each in plan.sessions)}
         own |= {each.policy for each_import in imports for each in each_import.next_hops}
+        own |= {each.policy for each in plan.uplinks}
         assert own <= numbers | {0}
         used |= own
         assert len({policy.steps for policy in plan.policies}) == len(numbers)
@@ -120,6 +121,7 @@ def test_every_number_is_of_a_policy_and_every_policy_is_of_use_to_a_hub(invento
     for plan in plans.values():
         if plan.role == "spoke":
             assert (plan.policies, plan.prefix_sets, plan.own_view) == ((), (), 0)
+            assert {each.policy for each in plan.uplinks} == {0}
 
 
 @some
@@ -140,7 +142,7 @@ def test_what_is_true_of_every_path_is_said_by_the_next_hop() -> None:
             Rule("c", Action(max_paths=2, open=True), Match(circuit_classes=("lte",)), order=30),
         )
     )
-    assert plan.policies == ()
+    assert {hop(plan, n).policy for n in (2, 3, 4, 5)} == {0}
     assert [hop(plan, n).preference for n in (2, 3, 4)] == [51, 51, 1]
     assert hop(plan, 2).large_communities[-1] == "65000:1:1"
     assert hop(plan, 3).large_communities[-3:] == ("65000:1:1", "64512:8:2", "64512:10:2")
@@ -160,8 +162,23 @@ def test_what_follows_a_look_at_the_path_is_a_step() -> None:
         StepPlan("offices", prefix_set=1, preference=400),
         StepPlan("all", preference_add=1),
     )
-    assert {hop(plan, n).policy for n in (2, 3, 4, 5)} == {1}
+    assert len({hop(plan, n).policy for n in (2, 3, 4, 5)}) == 1
     assert [(each.prefix, each.ge, each.le) for each in plan.prefix_sets[0].ranges] == [("10.2.0.0/16", 20, 24)]
+
+
+def test_what_a_hub_announces_itself_goes_through_all_steps_uplink_by_uplink() -> None:
+    plans = compile_plans(
+        world(
+            Rule("all", Action(preference=300), order=1),
+            Rule("fiber", Action(med=4), Match(regions=("eu",), circuit_classes=("fiber",)), order=2),
+            Rule("not-ours", Action(deny=True), Match(sites=("berlin",)), order=3),
+            Rule("seen", Action(deny=True), Match(sites=("core",)), Viewer(regions=("us",)), order=4),
+        )
+    )
+    (uplink,) = plans["hub"].uplinks
+    assert steps(plans["hub"], uplink.policy) == (StepPlan("all", preference=300), StepPlan("fiber", med=4))
+    assert uplink.preference == 200
+    assert [each.policy for each in plans["berlin"].uplinks] == [0, 0]
 
 
 @pytest.mark.parametrize(

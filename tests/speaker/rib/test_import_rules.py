@@ -25,7 +25,7 @@ from speaker.plan import (
 )
 from speaker.rib import reasons as r
 from speaker.rib.attributes import AS_SEQUENCE, GRACEFUL_SHUTDOWN, Attributes
-from speaker.rib.communities import BLACKHOLE
+from speaker.rib.communities import BLACKHOLE, RULED_MED, RULED_PREPEND
 from speaker.rib.denials import Portion
 from speaker.rib.facts import RouterFacts, facts_of
 from speaker.rib.intent import NO_INTENT, Intent, intent_of
@@ -79,9 +79,27 @@ def judged(policy: ImportPolicy, text: str, attributes: Attributes | None = None
 def test_a_rule_changes_what_a_client_announces_and_is_named() -> None:
     policy = PolicyPlan(1, (StepPlan("prefer", preference_add=50, add=("65000:7",)), StepPlan("far", prepend=2)))
     path = judged(client_import(plan_with(policy, hop_policy=1)), "10.1.1.0/24")
-    assert (path.rejected, path.rules, path.prepend) == ("", ("prefer", "far"), 2)
+    assert (path.rejected, path.rules) == ("", ("prefer", "far"))
+    assert path.attributes.large_communities == ((ASN, 2, 7), (ASN, RULED_PREPEND, 2))
     assert (path.attributes.local_pref, path.attributes.communities) == (250, (65000 << 16 | 7,))
     assert path.received == Attributes(hop(3))
+
+
+def test_what_rules_say_to_ebgp_clients_is_on_the_path_for_every_hub_and_never_a_clients_word() -> None:
+    """A MED that equals the client's own is a rule's all the same."""
+    policy = PolicyPlan(1, (StepPlan("far", med=7), StepPlan("further", prepend=20), StepPlan("more", prepend=20)))
+    claimed = ((ASN, RULED_MED, 1), (ASN, RULED_PREPEND, 1), (65009, RULED_MED, 1))
+    attributes = Attributes(hop(3), med=7, large_communities=claimed)
+    plain = judged(client_import(plan_with()), "10.1.1.0/24", attributes)
+    assert plain.attributes.large_communities == ((ASN, 2, 7), (65009, RULED_MED, 1))
+    path = judged(client_import(plan_with(policy, hop_policy=1)), "10.1.1.0/24", attributes)
+    assert path.attributes.med == 7
+    assert path.attributes.large_communities == (
+        (ASN, 2, 7),
+        (ASN, RULED_MED, 7),
+        (ASN, RULED_PREPEND, 32),
+        (65009, RULED_MED, 1),
+    )
 
 
 def test_a_rule_denies_and_is_named_and_guard_rails_speak_first() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan, Plan, PolicyPlan, SessionPlan, StepPlan, UplinkPlan
 from speaker.rib import reasons as r
 from speaker.rib.attributes import AS_SEQUENCE, GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, Attributes
-from speaker.rib.communities import LargeCommunity, link_bandwidth
+from speaker.rib.communities import RULED_MED, RULED_PREPEND, LargeCommunity, link_bandwidth
 from speaker.rib.decision import Decider, decide
 from speaker.rib.export import Exporter, ExportGroup, LanRouter, View
 from speaker.rib.lan import Adoption, adoption_of
@@ -189,6 +189,15 @@ def test_hubs_hear_it_once_per_uplink_as_they_hear_our_own() -> None:
     )
     assert second == replace(said.attributes, next_hop=hop(4), local_pref=50)
     assert list(told(SourceKind.HUB, said)) == [3, 4]
+
+
+def test_a_hubs_rules_act_on_it_as_on_the_hubs_own() -> None:
+    uplinks = tuple(msgspec.structs.replace(each, policy=each.number - 2) for each in UPLINKS)
+    steps = StepPlan("far", preference_add=7, med=9, prepend=1), StepPlan("not-over-this", deny=True)
+    policies = tuple(PolicyPlan(number, (step,)) for number, step in enumerate(steps, 1))
+    sent = told(SourceKind.PEER, learnt(), role="hub", uplinks=uplinks, policies=policies)
+    assert {number: (each.local_pref, each.med) for number, each in sent.items()} == {3: (207, 9)}
+    assert {(ASN, RULED_MED, 9), (ASN, RULED_PREPEND, 1)} <= set(sent[3].large_communities)
 
 
 def test_a_plan_without_lan_peers_adopts_nothing() -> None:

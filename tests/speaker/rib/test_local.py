@@ -7,14 +7,16 @@ from ipaddress import ip_address
 from typing import Any
 from zlib import crc32
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from speaker.plan import AnnouncementPlan, Plan, PolicyPlan, PrefixRangePlan, PrefixSetPlan, StepPlan, UplinkPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
+from speaker.rib.communities import RULED_MED, RULED_PREPEND
 from speaker.rib.export import ExportGroup
 from speaker.rib.facts import facts_of
-from speaker.rib.path import SourceKind, Update
+from speaker.rib.path import Path, Source, SourceKind, Update
 from speaker.rib.policy import SpokeImport
 from speaker.rib.prefix import Family
 from speaker.rib.rib import Rib
@@ -164,3 +166,44 @@ def test_what_the_plan_says_of_an_uplink_is_not_said_twice() -> None:
     announced = AnnouncementPlan(("10.1.1.0/24",), (f"{ASN}:3:5", f"{ASN}:4:9"))
     ((path,),) = (paths for _, paths in rib_of(plan(announced, uplinks=(LTE,), role="hub")).walk(Family.IPV4))
     assert path.attributes.large_communities == ((ASN, 3, 5), (ASN, 4, 9))
+
+
+def of_hub(*steps: StepPlan, **other: Any) -> Plan:
+    """A hub with one policy for what it announces over fiber, none for lte."""
+    sets = (PrefixSetPlan(1, (PrefixRangePlan("10.1.0.0/16", 24, 24),)),)
+    uplinks = (msgspec.structs.replace(FIBER, policy=1), LTE)
+    announced = AnnouncementPlan(("10.1.1.0/24", "10.2.0.0/16"), LARGE)
+    policies = (PolicyPlan(1, steps),)
+    return plan(announced, uplinks=uplinks, role="hub", version=3, policies=policies, prefix_sets=sets, **other)
+
+
+def test_rules_act_on_what_a_hub_announces_itself() -> None:
+    steps = StepPlan("prefer", prefix_set=1, preference_add=50, add=("65000:7",)), StepPlan("far", med=9, prepend=2)
+    rib = rib_of(of_hub(*steps))
+    sent = told(rib)
+    near, other = sent[Family.IPV4, key("10.1.1.0/24"), 3], sent[Family.IPV4, key("10.2.0.0/16"), 3]
+    assert (near.local_pref, near.communities, near.med) == (250, (65000 << 16 | 7,), 9)
+    assert (other.local_pref, other.communities, other.med) == (200, (), 9)
+    assert {(ASN, RULED_MED, 9), (ASN, RULED_PREPEND, 2)} <= set(near.large_communities) & set(other.large_communities)
+    assert sent[Family.IPV4, key("10.1.1.0/24"), 4].local_pref == 100
+    ours = {path.uplink: path.rules for path in rib.lookup(Family.IPV4, key("10.1.1.0/24"))}
+    assert ours == {3: ("prefer", "far"), 4: ()}
+
+
+def test_what_a_rule_denies_a_hub_keeps_for_itself() -> None:
+    """It stays its own: no route of another site's copy comes in its place."""
+    rib = rib_of(of_hub(StepPlan("not-this", prefix_set=1, deny=True)))
+    assert told(rib).keys() == {
+        (Family.IPV4, key("10.1.1.0/24"), 4),
+        (Family.IPV4, key("10.2.0.0/16"), 3),
+        (Family.IPV4, key("10.2.0.0/16"), 4),
+    }
+    theirs = Path(Source("b", SourceKind.PEER, hop(9), hop(9)), 9, 9, Attributes(hop(9), local_pref=900))
+    paths = (*rib.lookup(Family.IPV4, key("10.1.1.0/24")), theirs)
+    assert [path.kept for path in paths] == [True, False, False]
+    assert rib.decide(paths).route is None
+
+
+def test_a_drained_hub_stays_the_last_choice_whatever_rules_say() -> None:
+    sent = told(rib_of(of_hub(StepPlan("prefer", preference=900), drained=True)))
+    assert {each.local_pref for each in sent.values()} == {0}

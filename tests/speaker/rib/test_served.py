@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from speaker.plan import PolicyPlan, StepPlan
 from speaker.rib.attributes import (
     AS_CONFED_SEQUENCE,
     AS_SEQUENCE,
@@ -16,8 +17,10 @@ from speaker.rib.attributes import (
     AsSegment,
     Attributes,
 )
-from speaker.rib.export import Exporter, ExportGroup
+from speaker.rib.communities import RULED_MED, RULED_PREPEND
+from speaker.rib.export import Exporter, ExportGroup, View
 from speaker.rib.path import Path, Source, SourceKind
+from speaker.rib.steps import CompiledPolicy
 from tests.speaker.rib.given import ASN, FACTS, HUBS, LOCAL, PEERS, bandwidth, hop, path
 
 CLIENT, OTHER_CLIENT, PEER, _ = PEERS
@@ -59,7 +62,8 @@ def test_what_came_in_behind_a_gateway_leaves_with_the_fabrics_as_in_front() -> 
     """A gateway's LAN peer, or an eBGP neighbour of an iBGP client: loops through the fabric must be seen."""
     inside = path(CLIENT, 3, as_path=THEIRS)
     assert told(inside, outside=frozenset({4}))[3].as_path == ((AS_SEQUENCE, (ASN, 65001, 65003)),)
-    assert told(replace(inside, prepend=2))[3].as_path == ((AS_SEQUENCE, (ASN, ASN, ASN, 65001, 65003)),)
+    further = path(CLIENT, 3, as_path=THEIRS, large_communities=((ASN, RULED_PREPEND, 2),))
+    assert told(further)[3].as_path == ((AS_SEQUENCE, (ASN, ASN, ASN, 65001, 65003)),)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +95,29 @@ def test_a_clients_own_med_is_no_rule() -> None:
     assert told(path(CLIENT, 3, med=7))[3].med == 2**32 - 101
 
 
-def test_a_med_that_a_rule_set_at_import_is_told() -> None:
-    ruled = replace(path(CLIENT, 3, med=50), received=Attributes(next_hop=hop(3), med=7))
-    assert told(ruled)[3].med == 50
+@pytest.mark.parametrize("source", [LOCAL, CLIENT, PEER], ids=lambda source: source.name)
+@pytest.mark.parametrize("clients_own", [None, 7, 50])
+def test_what_rules_at_import_say_is_told_by_every_hub(source: Source, clients_own: int | None) -> None:
+    """Also where a client had said the same: before, that was taken for no rule at all."""
+    said = ((ASN, RULED_MED, 50), (ASN, RULED_PREPEND, 1))
+    received = Attributes(next_hop=hop(3), med=clients_own)
+    ruled = replace(path(source, 3, med=50, large_communities=said), received=received)
+    sent = told(ruled)[3]
+    assert (sent.med, sent.as_path) == (50, ((AS_SEQUENCE, (ASN, ASN)),))
+
+
+def test_of_what_several_say_the_least_counts_and_others_communities_say_nothing() -> None:
+    said = ((ASN, RULED_MED, 9), (ASN, RULED_MED, 8), (ASN, RULED_PREPEND, 99), (65009, RULED_MED, 1))
+    sent = told(path(PEER, 3, large_communities=said))[3]
+    assert (sent.med, sent.as_path) == (8, ((AS_SEQUENCE, (ASN,) * 33),))
+
+
+def test_a_viewers_rule_comes_after_those_at_import() -> None:
+    policy = CompiledPolicy.of(PolicyPlan(1, (StepPlan("far", med=5, prepend=1),)), ASN)
+    group = ExportGroup(SourceKind.CLIENT, True, View(policy), True)
+    said = ((ASN, RULED_MED, 9), (ASN, RULED_PREPEND, 1))
+    (sent,) = dict(Exporter(group, FACTS).exports((path(PEER, 3, large_communities=said),))).values()
+    assert (sent.med, sent.as_path) == (5, ((AS_SEQUENCE, (ASN,) * 3),))
 
 
 @pytest.mark.parametrize("community", [NO_EXPORT, NO_ADVERTISE, NO_EXPORT_SUBCONFED])

@@ -114,7 +114,7 @@ def test_later_steps_see_what_earlier_ones_did() -> None:
 
 def test_the_last_step_and_the_denying_one_end_it() -> None:
     steps = step("a", med=1), step("b", last=True), step("c", med=2)
-    assert evaluate(compiled(*steps), path(), ()) == Verdict(path(med=1), ("a", "b"), 0)
+    assert evaluate(compiled(*steps), path(), ()) == Verdict(path(med=1), ("a", "b"), 0, 1)
     denying = step("a", med=1), step("b", deny=True, prepend=1), step("c", med=2)
     assert evaluate(compiled(*denying), path(), ()) == Verdict(None, ("a", "b"), 0)
 
@@ -192,18 +192,19 @@ def test_a_policy_is_its_steps_one_by_one(
     whole = evaluate(compiled(*plans), attributes, marks)
     rules: dict[str, None] = {}
     left: Attributes | None = attributes
-    prepend = 0
+    prepend, med = 0, None
     for each in plans:
         assert left is not None
         verdict = evaluate(compiled(each), left, marks)
         left, prepend = verdict.attributes, prepend + verdict.prepend
+        med = med if verdict.med is None else verdict.med
         rules |= dict.fromkeys(verdict.rules)
         if left is None:
-            prepend = 0
+            prepend, med = 0, None
             break
         if verdict.rules and each.last:
             break
-    assert whole == Verdict(left, tuple(rules), min(prepend, 32))
+    assert whole == Verdict(left, tuple(rules), min(prepend, 32), med)
 
 
 @given(st.lists(steps, max_size=5), received, marks_of_paths)
