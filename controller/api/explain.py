@@ -20,7 +20,7 @@ from controller.inventory.fields import closest
 from controller.inventory.model import GLOBAL, Address
 from controller.policy.answered import AnswerUnreadable, Live, read
 from controller.policy.differences import differences
-from controller.policy.explained import Intended, intended
+from controller.policy.explained import TOLD, Intended, intended
 from controller.policy.intended import Intent, Member
 
 router = answers.router(tag="explain")
@@ -148,9 +148,8 @@ def _scene(context: Context, origin: str, address: Address) -> _Scene:
 def _members(intent: Intent, origin: str) -> list[Member]:
     """A site's gateways; its clients where it has none. Or the one of this name."""
     if origin in intent.sites:
-        known = {each.name for each in intent.inventory.gateways}
         found = sorted(intent.of_site.get(origin, []), key=lambda each: each.name)
-        gateways = [each for each in found if each.name in known]
+        gateways = [each for each in found if each.is_ours]
         if not found:
             raise NotFound(f"site {origin} has no gateway and no client: nobody there can be asked")
         return gateways or found
@@ -172,7 +171,8 @@ async def _ask(context: Context, viewer: _Viewer, address: str) -> tuple[Any, st
     """(the gateway's answer, "") or (None, why there is none)."""
     name = viewer.member.name
     if viewer.role == "client":
-        return None, f"{name} is not a gateway of ours and cannot be asked: {INTENDED_ONLY}"
+        assumed = TOLD.get(viewer.member.kind, "")
+        return None, f"{name} is not a gateway of ours and cannot be asked: {INTENDED_ONLY}; {assumed}"
     try:
         answer = await context.board.ask(name, "explain", {"address": address})
     except TooManyAsks as error:

@@ -20,7 +20,7 @@ UNBOUNDED = 10_000
 """Columns of a pipe: nothing is folded there."""
 
 LIVE_HEADERS = ("tier", "next hop", "from", "local pref", "as path", "med", "communities", "rules", "why not")
-INTENDED_HEADERS = ("tier", "uplink", "local pref", "rules", "why not")
+INTENDED_HEADERS = ("tier", "uplink", "local pref", "med", "rules", "why not")
 
 Name = Callable[[str], str]
 
@@ -163,7 +163,7 @@ def _intended(branch: Tree, intended: Mapping[str, Any]) -> None:
 def _intended_row(path: Mapping[str, Any]) -> tuple[Any, ...]:
     made = f"{path['base']} -> {path['preference']}" if path["base"] != path["preference"] else path["preference"]
     uplink = path["uplink"] + (f" {path['next_hop']}" if path["next_hop"] else "")
-    return path["tier"] or "-", uplink, made, ", ".join(path["rules"]), path["why"]
+    return path["tier"] or "-", uplink, made, path["med"], ", ".join(path["rules"]), path["why"]
 
 
 # Of rich

@@ -199,11 +199,13 @@ class _Check:
     def _reaches(self, site: str, prefix: Network, failed: frozenset[str] = NOTHING_FAILED) -> bool:
         """By a route that contains it. A site needs no fabric for its own prefixes, but a gateway that lives."""
         alive = [member for member in self._intent.of_site[site] if member.alive(failed)]
-        return any(
-            route.usable or self._at_home(site, route.prefix, failed)
-            for member in alive[:1]  # The others of the site see the same.
-            for route in self._intent.covering(member, prefix, failed)
-        )
+        for member in alive[:1]:  # The site's other gateways see the same.
+            for route in self._intent.covering(member, prefix, failed):
+                if route.usable or self._at_home(site, route.prefix, failed):
+                    return True
+                if route.decision.discard:
+                    return False
+        return False
 
     def _at_home(self, site: str, prefix: Network, failed: frozenset[str] = NOTHING_FAILED) -> bool:
         sources = self._intent.groups[prefix].sources

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from controller.inventory.matching import Origin
 from controller.inventory.model import Address
-from controller.policy.judging import Judged
+from controller.policy.judging import BLACKHOLE, MAX_PREFERENCE, Judged
 
 MAX_TIERS = 4
 """As the speakers have it: the best set, and three to fall back to without a decision."""
+MOST_PREPENDED = 32
+"""As the speakers have it, of all rules together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Candidate:
     judged: Judged
     tier: int
     beaten: str
+    med: int | None = None  # As the decision sees it: to an eBGP client it says what LOCAL_PREF says inside.
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,52 +61,97 @@ class Decision:
 
     candidates: tuple[Candidate, ...]
     tiers: tuple[tuple[Source, ...], ...]
+    discard: bool = False  # Packets to it are refused (RFC 7999): there are no tiers.
 
     @property
     def allowed(self) -> tuple[Candidate, ...]:
         """All that may ever carry traffic."""
-        return tuple(each for each in self.candidates if not each.judged.denied)
+        return () if self.discard else tuple(each for each in self.candidates if not each.judged.denied)
 
 
-_Path = tuple[Source, Judged]
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """How one kind of viewer decides."""
+
+    max_paths: int
+    served: bool = False  # By eBGP, from what a route server tells it (RFC 7947): LOCAL_PREF does not get there.
+    ours: bool = True  # It knows what our own communities say: BLACKHOLE, where that is honoured, and max_paths.
+    blackhole: bool = False
 
 
-def decide(paths: Sequence[_Path], max_paths: int) -> Decision:
+class _Path(NamedTuple):
+    """A path as it looks to who decides."""
+
+    source: Source
+    judged: Judged
+    preference: int
+    as_path: int  # Length.
+    neighbour: int  # The AS that it comes from, for MED; 0: the fabric's.
+    med: int | None
+    served: bool
+
+    @classmethod
+    def of(cls, source: Source, judged: Judged, by: Decider) -> _Path:
+        if not by.served:
+            return cls(source, judged, judged.preference, 1 if source.asn else 0, source.asn, judged.med, False)
+        # A route server leaves AS_PATH of other clients alone, and adds the fabric's AS to what is the fabric's.
+        as_path = 1 if source.asn else 1 + min(judged.prepend, MOST_PREPENDED)
+        med = MAX_PREFERENCE - judged.preference if judged.med is None else judged.med
+        return cls(source, judged, 0, as_path, source.asn, med, True)
+
+    @property
+    def its_med(self) -> int:
+        return self.med or 0
+
+
+def decide(judged: Sequence[tuple[Source, Judged]], by: Decider) -> Decision:
     """Their order is irrelevant. A later tier is the decision without the next hops of those before it."""
-    rest = sorted((path for path in paths if not path[1].denied), key=_tie_break)
+    paths = [_Path.of(source, its, by) for source, its in judged]
+    rest = sorted((path for path in paths if not path.judged.denied), key=_tie_break)
+    denied = sorted((path for path in paths if path.judged.denied), key=_tie_break)
+    out = [_candidate(path, 0, path.judged.denied) for path in denied]
+    if rest and by.ours and by.blackhole:
+        best, lost = _best(rest)
+        if any(BLACKHOLE in path.judged.communities for path in best):
+            lost.update((path.source.key, "it or its equal has BLACKHOLE (RFC 7999)") for path in best)
+            refused = [_candidate(path, 0, lost[path.source.key]) for path in rest]
+            return Decision((*refused, *out), (), discard=True)
     tiers: list[tuple[Source, ...]] = []
     placed: list[Candidate] = []
     why: dict[str, str] = {}
     while rest and len(tiers) < MAX_TIERS:
         best, lost = _best(rest)
-        limit, said = _limit(best, max_paths)
-        lost.update((source.key, f"only {limit} equal paths are used ({said})") for source, _ in best[limit:])
+        limit, said = _limit(best, by)
+        lost.update((path.source.key, f"only {limit} equal paths are used ({said})") for path in best[limit:])
         why = why or lost  # What keeps a path out of use is what beat it the first time.
         used = best[:limit]
-        tiers.append(tuple(source for source, _ in used))
-        placed += [Candidate(source, judged, len(tiers), why.get(source.key, "")) for source, judged in used]
-        chosen = {source.key for source, _ in used}
-        rest = [path for path in rest if path[0].key not in chosen]
-    placed += [Candidate(source, judged, 0, why[source.key]) for source, judged in rest]
-    denied = sorted((path for path in paths if path[1].denied), key=_tie_break)
-    placed += [Candidate(source, judged, 0, judged.denied) for source, judged in denied]
-    return Decision(tuple(placed), tuple(tiers))
+        tiers.append(tuple(path.source for path in used))
+        placed += [_candidate(path, len(tiers), why.get(path.source.key, "")) for path in used]
+        chosen = {path.source.key for path in used}
+        rest = [path for path in rest if path.source.key not in chosen]
+    placed += [_candidate(path, 0, why[path.source.key]) for path in rest]
+    return Decision((*placed, *out), tuple(tiers))
+
+
+def _candidate(path: _Path, tier: int, beaten: str) -> Candidate:
+    return Candidate(path.source, path.judged, tier, beaten, path.med)
 
 
 def _best(paths: Sequence[_Path]) -> tuple[list[_Path], dict[str, str]]:
     """Those that tie up to the IGP step, in the order of the tie-breaks after it; and what beat each of the others."""
     lost: dict[str, str] = {}
-    left = _lowest(paths, lambda path: -path[1].preference, _by_preference, lost)
-    left = _lowest(left, lambda path: _as_path_length(path[0]), _by_as_path, lost)
-    lowest: dict[int, int] = {}
-    for source, judged in left:
-        lowest[source.asn] = min(judged.med or 0, lowest.get(source.asn, judged.med or 0))
+    left = _lowest(paths, lambda path: -path.preference, _by_preference, lost)
+    left = _lowest(left, lambda path: path.as_path, _by_as_path, lost)
+    lowest: dict[int, _Path] = {}
+    for path in sorted(left, key=lambda path: path.its_med):  # Stable: the first of equal ones.
+        lowest.setdefault(path.neighbour, path)
     kept = []
-    for source, judged in left:
-        if (judged.med or 0) > lowest[source.asn]:
-            lost[source.key] = f"MED {judged.med} is higher than {lowest[source.asn]} of another path from its AS"
+    for path in left:
+        winner = lowest[path.neighbour]
+        if path.its_med > winner.its_med:
+            lost[path.source.key] = _by_med(path, winner)
         else:
-            kept.append((source, judged))
+            kept.append(path)
     return kept, lost
 
 
@@ -114,12 +163,13 @@ def _lowest(
 ) -> Sequence[_Path]:
     winner = min(paths, key=rank)
     best = rank(winner)
-    lost.update((path[0].key, words(path, winner)) for path in paths if rank(path) > best)
+    lost.update((path.source.key, words(path, winner)) for path in paths if rank(path) > best)
     return [path for path in paths if rank(path) == best]
 
 
 def _by_preference(loser: _Path, winner: _Path) -> str:
-    (source, judged), (better, its) = loser, winner
+    source, judged = loser.source, loser.judged
+    better, its = winner.source, winner.judged
     if judged.drained and not its.drained:
         why = (
             f"rule {judged.drained_by} gives it GRACEFUL_SHUTDOWN"
@@ -136,21 +186,27 @@ def _by_preference(loser: _Path, winner: _Path) -> str:
     return f"{said} ({'; '.join(moved)})" if moved else said
 
 
-def _by_as_path(_: _Path, winner: _Path) -> str:
-    return f"AS_PATH is longer than that of {winner[0].key}, which is of the fabric's own AS"
+def _by_as_path(loser: _Path, winner: _Path) -> str:
+    if not loser.served:
+        return f"AS_PATH is longer than that of {winner.source.key}, which is of the fabric's own AS"
+    prepends = ": rules prepend the fabric's AS" if loser.judged.prepend else ""
+    return f"AS_PATH of {loser.as_path} is longer than {winner.as_path} of {winner.source.key}{prepends}"
 
 
-def _as_path_length(source: Source) -> int:
-    return 1 if source.asn else 0
+def _by_med(loser: _Path, winner: _Path) -> str:
+    said = f"MED {loser.its_med} is higher than {winner.its_med} of another path from its AS"
+    if not loser.served or loser.judged.med is not None or winner.judged.med is not None:
+        return said
+    return f"{said}: {_by_preference(loser, winner)}, told as MED"
 
 
-def _limit(best: Sequence[_Path], max_paths: int) -> tuple[int, str]:
+def _limit(best: Sequence[_Path], by: Decider) -> tuple[int, str]:
     """(How many may be used, what says so)."""
-    limits = [(judged.max_paths, judged.limited_by) for _, judged in best if judged.max_paths]
-    least, by = min(limits, default=(max_paths, ""))
-    return (least, f"max_paths of rule {by}") if least < max_paths else (max_paths, "max_paths of the fabric")
+    said = [(path.judged.max_paths, path.judged.limited_by) for path in best if path.judged.max_paths and by.ours]
+    least, rule = min(said, default=(by.max_paths, ""))
+    return (least, f"max_paths of rule {rule}") if least < by.max_paths else (by.max_paths, "max_paths of the fabric")
 
 
 def _tie_break(path: _Path) -> tuple[int, int]:
     """RFC 4271 9.1.2.2 f: ORIGINATOR_ID; then the path id, which is the uplink's number."""
-    return path[0].router_id, path[0].number
+    return path.source.router_id, path.source.number

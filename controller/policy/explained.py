@@ -14,11 +14,12 @@ from controller.inventory.model import GLOBAL, Address, Fabric, Inventory, Netwo
 from controller.policy.deciding import Candidate, Source
 from controller.policy.intended import Intent, Member, Route
 
-ITSELF, SEGMENT, OWN, ROUTE, UNUSED, DECLARED, NONE = (
+ITSELF, SEGMENT, OWN, ROUTE, UNREACHABLE, UNUSED, DECLARED, NONE = (
     "itself",
     "segment",
     "own",
     "route",
+    "unreachable",
     "unused",
     "declared",
     "none",
@@ -26,13 +27,19 @@ ITSELF, SEGMENT, OWN, ROUTE, UNUSED, DECLARED, NONE = (
 """What a prefix should be to a gateway. All but UNUSED and NONE take the packet."""
 
 TEXTS = {
-    ITSELF: "an address of this gateway",
+    ITSELF: "an address of its own",
     SEGMENT: "on the fabric's segment: delivered directly",
-    OWN: "announced by this gateway itself",
+    OWN: "announced by itself",
+    UNREACHABLE: "unreachable: a path says so (BLACKHOLE, RFC 7999)",
     UNUSED: "no path may be used: a shorter prefix decides",
     DECLARED: "declared space that no route leads to: unreachable",
-    NONE: "nobody declares it: the gateway's other routes decide",
+    NONE: "nobody declares it: other routes decide",
 }
+TOLD = {
+    "ibgp": "it should take from the hubs what every client takes, and decide as RFC 4271 9.1.2 says",
+    "ebgp": "it should be told LOCAL_PREF as MED (RFC 7947), take ADD-PATH, and decide as RFC 4271 9.1.2 says",
+}
+"""What is assumed of viewers that are not ours, by their kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class IntendedPath:
     denied: bool
     tier: int  # 1 is used, the next ones wait, 0: none.
     why: str  # Why it is not in the first tier.
+    med: int | None = None  # As the viewer gets it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +103,16 @@ def _prefixes(intent: Intent, viewer: Member, address: Address) -> Iterator[tupl
         if address in segment:
             yield segment, SEGMENT, None
     for route in intent.covering(viewer, ip_network(address)):
-        yield route.prefix, OWN if route.own else ROUTE if route.usable else UNUSED, route
-    for reject in rejects(intent.inventory):
+        yield route.prefix, _what(route), route
+    for reject in rejects(intent.inventory) if viewer.is_ours else ():
         if address in reject:
             yield reject, DECLARED, None
+
+
+def _what(route: Route) -> str:
+    if route.own:
+        return OWN
+    return UNREACHABLE if route.decision.discard else ROUTE if route.usable else UNUSED
 
 
 def rejects(inventory: Inventory) -> list[Network]:
@@ -151,6 +165,7 @@ def _path(candidate: Candidate, address: Address) -> IntendedPath:
         denied=bool(judged.denied),
         tier=candidate.tier,
         why=judged.denied or candidate.beaten if candidate.tier != 1 else "",
+        med=candidate.med,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from controller.inventory.matching import Origin
@@ -27,11 +27,14 @@ from controller.inventory.model import (
     residents,
     uplink_key,
 )
-from controller.policy.deciding import Decision, Source, decide
-from controller.policy.judging import GRACEFUL_SHUTDOWN, Judged, Marks, Rules, View
+from controller.policy.deciding import Decider, Decision, Source, decide
+from controller.policy.judging import GRACEFUL_SHUTDOWN, Judged, Kind, Marks, Rules, View
 
 NOTHING_FAILED: frozenset[str] = frozenset()
 MEMO_LIMIT = 200_000
+OURS: tuple[Kind, ...] = ("spoke", "hub")
+KINDS: tuple[Kind, ...] = (*OURS, "ibgp", "ebgp")
+"""In this order the members of a site speak for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,13 @@ class Member:
 
     name: str
     site: str
+    kind: Kind
     view: View
     sources: tuple[Source, ...]
+
+    @property
+    def is_ours(self) -> bool:
+        return self.kind in OURS
 
     def alive(self, failed: frozenset[str]) -> bool:
         return any(source.key not in failed for source in self.sources)
@@ -88,11 +96,11 @@ class Intent:
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
         self.rules = Rules(inventory)
-        self.max_paths = inventory.fabric.max_paths if inventory.fabric is not None else 1
+        self.deciders = {kind: _decider(kind, inventory.fabric) for kind in KINDS}
         self.sites = {site.name: site for site in inventory.sites}
         self.members = {each.name: each for each in _members(inventory, self.sites, self.rules)}
         self.of_site: dict[str, list[Member]] = defaultdict(list)
-        for member in self.members.values():
+        for member in sorted(self.members.values(), key=lambda each: (KINDS.index(each.kind), each.name)):
             self.of_site[member.site].append(member)
         self.hubs = {each.name for each in inventory.gateways if each.role == "hub"}
         self.groups: dict[Network, Group] = {}
@@ -132,7 +140,7 @@ class Intent:
             judged = [(source, self._judged(source, view, group.marks)) for source in alive]
             if len(self._decisions) >= MEMO_LIMIT:
                 self._decisions.clear()
-            found = self._decisions[key] = decide(judged, self.max_paths)
+            found = self._decisions[key] = decide(judged, self.deciders[view.kind])
         return found
 
     def _judged(self, source: Source, view: View, marks: Marks) -> Judged:
@@ -142,9 +150,19 @@ class Intent:
             if source.drained:
                 fresh = Judged(0, drained=True, communities=frozenset({GRACEFUL_SHUTDOWN}))
             imported = self.rules.imported(source.origin, fresh, marks)
-            viewed = self.rules.viewed(source.origin, imported, view, marks)
+            viewed = self._told(source, imported, view) or self.rules.viewed(source.origin, imported, view, marks)
             self._viewed[source.key, view, marks] = viewed
         return viewed
+
+    def _told(self, source: Source, imported: Judged, view: View) -> Judged | None:
+        """It as denied where not even its rules are asked, for it does not get there."""
+        if imported.denied:
+            return imported
+        if view.kind == "hub" and source.origin.member in self.hubs and (why := self.rules.kept(imported)):
+            return replace(imported, denied=why)  # What clients announce each hub hears itself.
+        if view.asn and source.asn == view.asn:
+            return replace(imported, denied=f"AS_PATH has the viewer's own AS {view.asn}: it drops it")
+        return None
 
     def route(self, viewer: Member, prefix: Network, failed: frozenset[str] = NOTHING_FAILED) -> Route:
         """`prefix` is one that is announced: KeyError otherwise."""
@@ -183,6 +201,12 @@ class Intent:
         return f"no hub is left: routes stay as they are for {lasts} and nobody learns new ones"
 
 
+def _decider(kind: Kind, fabric: Fabric | None) -> Decider:
+    if fabric is None:
+        return Decider(1)
+    return Decider(fabric.max_paths, served=kind == "ebgp", ours=kind in OURS, blackhole=fabric.blackhole)
+
+
 def _announcers(inventory: Inventory) -> Callable[[Prefix], tuple[str, ...]]:
     """Prefix -> names of those who announce it."""
     of_site = residents(inventory)
@@ -194,13 +218,13 @@ def _announcers(inventory: Inventory) -> Callable[[Prefix], tuple[str, ...]]:
 
 def _members(inventory: Inventory, sites: dict[str, Site], rules: Rules) -> list[Member]:
     fabric, found = inventory.fabric, []
-    views = {site.name: rules.view(site) for site in sites.values()}
     sources = _Sources(inventory, fabric)
     announcers: tuple[Gateway | Client, ...] = (*inventory.gateways, *inventory.clients)
     for each in sorted(announcers, key=lambda each: each.name):
         site = sites.get(each.site)
         if site is not None:
-            found.append(Member(each.name, site.name, views[site.name], sources.of(each, site)))
+            kind, asn = sources.kind_of(each)
+            found.append(Member(each.name, site.name, kind, rules.view(site, kind, asn), sources.of(each, site)))
     return found
 
 
@@ -209,10 +233,17 @@ class _Sources:
         self.classes = circuit_classes(inventory)
         self.asn = fabric.asn if fabric is not None else 0
 
+    def kind_of(self, member: Gateway | Client) -> tuple[Kind, int]:
+        """(what it is, its AS where that is another one than the fabric's, else 0)."""
+        if isinstance(member, Gateway):
+            return "hub" if member.role == "hub" else "spoke", 0
+        asn = 0 if member.asn in (None, self.asn) else member.asn or 0
+        return "ebgp" if asn else "ibgp", asn
+
     def of(self, member: Gateway | Client, site: Site) -> tuple[Source, ...]:
         """In the order of the uplinks; a client is its own one uplink."""
         if isinstance(member, Client):
-            asn = 0 if member.asn in (None, self.asn) else member.asn or 0
+            _, asn = self.kind_of(member)
             return (self._source(member.name, member, member, site, asn),)
         return tuple(self._source(uplink_key(member, each), member, each, site, 0) for each in member.uplinks)
 

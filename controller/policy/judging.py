@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from controller.inventory.matching import (
     Origin,
@@ -22,6 +23,15 @@ ANYCAST_ADD = 1_000_000
 MAX_PREFERENCE = 2**32 - 1
 GRACEFUL_SHUTDOWN = "65535:0"
 """Whoever has it is the last choice (RFC 8326): a drained gateway's paths, and those that a rule gives it. It stays."""
+
+BLACKHOLE = "65535:666"
+"""Packets to it are refused, where the fabric honours it (RFC 7999)."""
+NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED = "65535:65282", "65535:65281", "65535:65283"
+_KEPT = {NO_ADVERTISE: "NO_ADVERTISE", NO_EXPORT: "NO_EXPORT", NO_EXPORT_SUBCONFED: "NO_EXPORT_SUBCONFED"}
+"""Not told by eBGP; the first one not at all (RFC 1997)."""
+
+Kind = Literal["hub", "spoke", "ibgp", "ebgp"]
+"""What a viewer is. The last two are routers that are not ours."""
 
 Marks = tuple[int, ...]
 """Which of the lists of prefixes that rules name have a prefix in them. Prefixes with equal marks are judged alike."""
@@ -48,11 +58,17 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Viewers who share one see the same: the region they are in, and the rules that speak of them."""
+    """Viewers who share one see the same: the region they are in, the rules that speak of them, and how they are told.
+
+    A hub is told nothing by a hub's policy: it looks at what it has. `kind` is "spoke" also for those to whom it is all
+    the same.
+    """
 
     number: int
     region: str
     rules: tuple[Rule, ...]
+    kind: Kind = "spoke"
+    asn: int = 0  # Of an eBGP client; 0: the fabric's own.
 
     def __hash__(self) -> int:  # There is one of a number; to hash all rules at each look-up would take long.
         return self.number
@@ -71,15 +87,18 @@ class Rules:
         if self._anycast:
             lists.add(self._anycast)
         self._number = {ranges: n for n, ranges in enumerate(sorted(lists, key=str))}
-        self._known_views: dict[tuple[str, tuple[str, ...]], View] = {}
+        self._known_views: dict[tuple[str, tuple[str, ...], Kind, int], View] = {}
+        self._by_name = {rule.name: rule for rule in ordered}
+        self._like_spokes = _like_spokes(ordered)
 
     def marks(self, prefix: Network) -> Marks:
         return tuple(n for ranges, n in self._number.items() if prefix_matches(ranges, prefix))
 
-    def view(self, site: Site) -> View:
+    def view(self, site: Site, kind: Kind = "spoke", asn: int = 0) -> View:
+        kind = "spoke" if kind in self._like_spokes else kind
         rules = tuple(rule for rule in self._views if rule.viewer is not None and viewer_matches(rule.viewer, site))
-        key = (site.region, tuple(rule.name for rule in rules))
-        return self._known_views.setdefault(key, View(len(self._known_views), site.region, rules))
+        key = (site.region, tuple(rule.name for rule in rules), kind, asn)
+        return self._known_views.setdefault(key, View(len(self._known_views), site.region, rules, kind, asn))
 
     def imported(self, origin: Origin, fresh: Judged, marks: Marks) -> Judged:
         """As the hubs take it in from whoever announces it, or announce it themselves."""
@@ -97,7 +116,28 @@ class Rules:
         if self._anycast and self._number[self._anycast] in marks and origin.region == view.region:
             judged = _preferring(judged, None, ANYCAST_ADD, "anycast: own region first")
         judged, denied_by = self._through(view.rules, origin, judged, marks)
-        return replace(judged, denied=f"rule {denied_by} denies it to this viewer") if denied_by else judged
+        denied = f"rule {denied_by} denies it to this viewer" if denied_by else self._kept_from(view, judged)
+        return replace(judged, denied=denied) if denied else judged
+
+    def kept(self, judged: Judged) -> str:
+        """Why whoever has it tells it to nobody; "" when it does."""
+        return self._kept_by(judged, NO_ADVERTISE, "") if NO_ADVERTISE in judged.communities else ""
+
+    def _kept_from(self, view: View, judged: Judged) -> str:
+        if view.kind == "hub":
+            return ""
+        if view.kind == "ebgp" and NO_ADVERTISE not in judged.communities:
+            found = sorted(judged.communities & _KEPT.keys())
+            return self._kept_by(judged, found[0], " by eBGP") if found else ""
+        return self.kept(judged)
+
+    def _kept_by(self, judged: Judged, community: str, how: str) -> str:
+        return f"rule {self.giver(judged, community)} gives it {_KEPT[community]}: it is not told{how}"
+
+    def giver(self, judged: Judged, community: str) -> str:
+        """The last of the rules that acted on it that put this community on it; "" when none did."""
+        acted_on = reversed(judged.rules)
+        return next((name for name in acted_on if community in self._by_name[name].action.add_communities), "")
 
     def _hidden(self, origin: Origin, judged: Judged, view: View) -> str:
         if origin.region == view.region:
@@ -156,6 +196,18 @@ def _preferring(judged: Judged, to: int | None, add: int, by: str) -> Judged:
         return judged
     wanted = (judged.preference if to is None else to) + add
     return replace(judged, preference=min(max(wanted, 1), MAX_PREFERENCE), preferred=(*judged.preferred, by))
+
+
+def _like_spokes(rules: Iterable[Rule]) -> frozenset[Kind]:
+    """Kinds of viewers that see and decide as spokes do, as these rules are."""
+    actions = [rule.action for rule in rules]
+    given = {community for action in actions for community in action.add_communities}
+    alike: list[Kind] = []
+    if NO_ADVERTISE not in given:
+        alike.append("hub")
+    if BLACKHOLE not in given and not any(action.max_paths for action in actions):
+        alike.append("ibgp")
+    return frozenset(alike)
 
 
 def _anycast(allocations: Iterable[Allocation]) -> tuple[PrefixMatch, ...]:

@@ -146,6 +146,7 @@ def test_a_client_is_explained_from_the_inventory(api: Served) -> None:
     (entry,) = explained(api.with_small(), "frr1")["gateways"]
     assert entry["role"] == "client"
     assert entry["no_answer"].startswith("frr1 is not a gateway of ours and cannot be asked")
+    assert "intended state only; it should " in entry["no_answer"]
 
 
 def test_questions_that_make_no_sense(api: Served) -> None:

@@ -23,12 +23,25 @@ from speaker.kernel.fib import Fib
 from speaker.rib.prefix import Family
 from tests.oracle.fabric import Fabric
 from tests.oracle.fabrics import FEATURES, Size, sizes, worlds_of
+from tests.oracle.rules import BLACKHOLE, NO_ADVERTISE, NO_EXPORT
 from tests.oracle.test_fabric import plans_of, say, strangers_of
 from tests.oracle.words import Announced, Document, World, declared
 from tests.speaker.kernel.world import FakeWorld
 
 DISTURBING = {"cut", "limits", "deaths", "connected"}
 """What makes a gateway do something else than intended."""
+
+
+def spiced(document: Document, chance: random.Random) -> Document:
+    """Where rules give a community, now and then a well-known one."""
+    rules = []
+    for rule in document["rules"]:
+        action = rule["action"]
+        if "add_communities" in action and chance.random() < 0.7:
+            others = {name: value for name, value in action.items() if name != "remove_communities"}
+            action = others | {"add_communities": [chance.choice([NO_ADVERTISE, BLACKHOLE, NO_EXPORT])]}
+        rules.append(rule | {"action": action})
+    return {**document, "rules": rules}
 
 
 async def at_rest(world: World, chance: random.Random) -> Fabric:
@@ -73,6 +86,7 @@ def carried_out(router: Router, rejects: tuple[str, ...]) -> Fib:
 def test_nothing_differs(features: frozenset[str], size: Size, seed: int) -> None:
     world = worlds_of(random.Random(seed), size, features)[0]
     world = replace(world, announced=announced(world.document), cut=frozenset(), without_add_path=frozenset())
+    world = replace(world, document=spiced(world.document, random.Random(seed)))
     plans = plans_of(world.document)
     intent = Intent(parse_document(world.document)[0])
     names = {
