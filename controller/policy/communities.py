@@ -45,7 +45,7 @@ REASONS = {
     3: ("next-hop-off-segment", "the next hop is not on the fabric's segment"),
     4: ("prefix-not-allocated", "no allocation of the peer's site contains the prefix"),
     5: ("more-specific-than-allowed", "the prefix is longer than its allocation allows"),
-    6: ("default-route", "a default route is not accepted from a client"),
+    6: ("default-route", "no allocation of the peer's site is a default route"),
     7: ("inside-segment", "the prefix lies inside the fabric's segment"),
     8: ("martian", "the prefix lies in address space that is never routed"),
     9: ("connected", "the prefix lies inside one that this gateway is attached to"),
@@ -56,7 +56,7 @@ REASONS = {
     14: ("denied", "nothing is accepted from this peer"),
     15: ("denied-by-rule", "a rule denies it"),
     16: ("over-limit", "the peer announces more prefixes than it may"),
-    17: ("underlay", "the prefix contains addresses that ZeroTier itself runs over, or lies among them"),
+    17: ("underlay", "it lies among addresses that ZeroTier runs over, or contains some and is not itself allocated"),
     18: ("first-as", "AS_PATH does not begin with the peer's own AS (RFC 4271 6.3)"),
     19: ("lan-down", "the interface to the LAN of this router is down, or without carrier"),
 }

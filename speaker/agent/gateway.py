@@ -17,6 +17,7 @@ from speaker.agent.guard import Guard
 from speaker.agent.keeper import SessionKeeper
 from speaker.agent.labels import Labels
 from speaker.agent.lan import LanSide
+from speaker.agent.lan_table import LanTable
 from speaker.agent.liveness import Liveness
 from speaker.agent.router import Router
 from speaker.agent.settings import AgentSettings
@@ -61,12 +62,14 @@ class Gateway:
         self._pump_due = asyncio.Event()
         self._guard = Guard()
         self._labels = Labels()
+        self._lan_table = LanTable()
         self._removal_at: float | None = monotonic() + settings.removal_seconds
 
     async def __aenter__(self) -> Self:
         self._kernel = LinuxKernel()
         self._stack.callback(self._kernel.close)
-        self.fib = Fib(self._kernel, self._devices, segments=self.plan.segments, lans=self._lans)
+        plan = self.plan
+        self.fib = Fib(self._kernel, self._devices, segments=plan.segments, underlay=plan.underlay, lans=self._lans)
         self._stack.callback(self.fib.close)
         self._links = LinkWatch(self._watched, self._link_changed, self._links_lost)
         self._stack.callback(self._links.close)
@@ -144,7 +147,7 @@ class Gateway:
         self.plan = plan
         self._links.watch(self._watched)
         self._set_sysctls()
-        self.fib.configure(self._devices, plan.segments, lans=self._lans)
+        self.fib.configure(self._devices, plan.segments, plan.underlay, lans=self._lans)
         self.fib.want_rejects(plan.rejects)
         self.liveness.configure(plan)
         self.lan.configure(plan)
@@ -252,6 +255,9 @@ class Gateway:
             self.liveness.guarded = self._guard.in_force
             self.liveness.look(await self._guard.used())
             await self._say_whom_we_relay_to()
+            await self._lan_table.follow(
+                self.fib.lan_lengths(), self.lan.interfaces, may_remove=self._removal_at is None
+            )
             self._keeper.look()
 
     async def _say_whom_we_relay_to(self) -> None:

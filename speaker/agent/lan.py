@@ -64,6 +64,11 @@ class LanSide:
         """Something that `forwards` depends on moved."""
         self._due.set()
 
+    @property
+    def interfaces(self) -> frozenset[str]:
+        """Those with a LAN of ours."""
+        return self._watch.watched()
+
     def reports(self) -> tuple[LanReport, ...]:
         return self._watch.reports()
 

@@ -17,6 +17,8 @@ from speaker.kernel.port import (
     METRIC_REJECT,
     METRIC_ROUTE,
     PROTO_LEYLINE,
+    TABLE_LAN,
+    TABLE_MAIN,
     UNICAST,
     UNREACHABLE,
     Fault,
@@ -56,7 +58,8 @@ class FakeKernel:
     """
 
     def __init__(self, links: dict[int, bool] | None = None) -> None:
-        self.routes_by_name: dict[RouteName, FakeRoute] = {}
+        self.routes_by_name: dict[RouteName, FakeRoute] = {}  # Of table main.
+        self.lan_routes_by_name: dict[RouteName, FakeRoute] = {}  # Of TABLE_LAN.
         self.nexthops_by_id: dict[int, NextHopRecord] = {}
         self.links = links if links is not None else {1: True}
         self.failures: Counter[str] = Counter()
@@ -72,11 +75,11 @@ class FakeKernel:
         self._break("dump")
         return list(self.nexthops_by_id.values())
 
-    def routes(self, family: Family) -> Iterator[list[RouteRecord]]:
+    def routes(self, family: Family, table: int = TABLE_MAIN) -> Iterator[list[RouteRecord]]:
         self._break("dump")
         found = [
             RouteRecord(key, metric, route.nhid, route.kind)
-            for (route_family, key, metric), route in list(self.routes_by_name.items())
+            for (route_family, key, metric), route in list(self._table(table).items())
             if route_family is family and route.protocol == PROTO_LEYLINE
         ]
         return iter([found[:7], found[7:]])
@@ -144,9 +147,13 @@ class FakeKernel:
             assert request.route is not None, f"no request of ours: type {request.type}"
             assert request.family is not None
             if request.type == m.RTM_NEWROUTE:
-                self._put_route(request.family, request.route, request.flags)
+                self._put_route(self._table(request.table), request.family, request.route, request.flags)
             else:
-                self._delete_route(request.family, request.route)
+                self._delete_route(self._table(request.table), request.family, request.route)
+
+    def _table(self, number: int) -> dict[RouteName, FakeRoute]:
+        assert number in (TABLE_MAIN, TABLE_LAN), f"touched table {number}"
+        return self.routes_by_name if number == TABLE_MAIN else self.lan_routes_by_name
 
     def _put_nexthop(self, record: NextHopRecord, flags: int) -> None:
         assert record.protocol == PROTO_LEYLINE, "a next hop that would not be ours"
@@ -199,8 +206,9 @@ class FakeKernel:
 
     def _delete_nexthop(self, id_: int) -> None:
         del self.nexthops_by_id[id_]
-        for name in [name for name, route in self.routes_by_name.items() if route.nhid == id_]:
-            del self.routes_by_name[name]
+        for table in (self.routes_by_name, self.lan_routes_by_name):
+            for name in [name for name, route in table.items() if route.nhid == id_]:
+                del table[name]
         for group in [r for r in self.nexthops_by_id.values() if any(member == id_ for member, _ in r.group)]:
             kept = tuple(entry for entry in group.group if entry[0] != id_)
             if kept:
@@ -208,7 +216,7 @@ class FakeKernel:
             else:
                 self._delete_nexthop(group.id)
 
-    def _put_route(self, family: Family, route: RouteRecord, flags: int) -> None:
+    def _put_route(self, table: dict[RouteName, FakeRoute], family: Family, route: RouteRecord, flags: int) -> None:
         assert route.metric in (METRIC_ROUTE, METRIC_REJECT), f"a route at metric {route.metric}"
         assert route.kind == (UNICAST if route.nhid else UNREACHABLE), f"a route of type {route.kind}"
         network_of(family, route.key)  # Raises for host bits.
@@ -216,11 +224,11 @@ class FakeKernel:
         name = (family, route.key, route.metric)
         if route.nhid:
             self._check_nexthop(family, route.nhid)
-        self._check_flags(flags, name in self.routes_by_name, "Route")
-        if name in self.routes_by_name:
-            assert self.routes_by_name[name].protocol == PROTO_LEYLINE, f"overwrote somebody else's {name}"
+        self._check_flags(flags, name in table, "Route")
+        if name in table:
+            assert table[name].protocol == PROTO_LEYLINE, f"overwrote somebody else's {name}"
         self._maybe_refuse("route")
-        self.routes_by_name[name] = FakeRoute(PROTO_LEYLINE, route.nhid, route.kind)
+        table[name] = FakeRoute(PROTO_LEYLINE, route.nhid, route.kind)
 
     def _check_nexthop(self, family: Family, id_: int) -> None:
         record = self.nexthops_by_id.get(id_)
@@ -234,14 +242,14 @@ class FakeKernel:
         if any(len(hop.gateway) == 4 or (hop.blackhole and hop.family is Family.IPV4) for hop in members):
             raise Refused(errno.EINVAL, "IPv6 routes can not use an IPv4 nexthop")
 
-    def _delete_route(self, family: Family, route: RouteRecord) -> None:
+    def _delete_route(self, table: dict[RouteName, FakeRoute], family: Family, route: RouteRecord) -> None:
         self._log("delete route")
         name = (family, route.key, route.metric)
-        found = self.routes_by_name.get(name)
+        found = table.get(name)
         if found is None or found.protocol != PROTO_LEYLINE or (route.nhid and route.nhid != found.nhid):
             raise Refused(errno.ESRCH, "No such process")
         self._maybe_refuse("removal")
-        del self.routes_by_name[name]
+        del table[name]
 
     @staticmethod
     def _check_flags(flags: int, exists: bool, what: str) -> None:

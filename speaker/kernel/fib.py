@@ -20,7 +20,7 @@ from speaker.kernel.flusher import Flusher
 from speaker.kernel.guard import Guard
 from speaker.kernel.nexthops import Objects
 from speaker.kernel.outcome import Outcome
-from speaker.kernel.port import METRIC_REJECT, METRIC_ROUTE, Kernel
+from speaker.kernel.port import METRIC_REJECT, METRIC_ROUTE, TABLE_LAN, TABLE_MAIN, Kernel
 from speaker.kernel.standing import LinkState, Standing, link_states, standing, state
 from speaker.kernel.table import Table
 from speaker.kernel.targets import Target
@@ -33,7 +33,8 @@ NO_LANS: Mapping[bytes, str] = {}
 
 
 class Fib:
-    """Desired routes of one network namespace's main table, protocol 76."""
+    """Desired routes of one network namespace, protocol 76: in table main, but for those that would capture ZeroTier's
+    own packets. They stand in TABLE_LAN, which rules lead traffic from LAN interfaces to (`lan_rules`)."""
 
     def __init__(
         self,
@@ -41,21 +42,23 @@ class Fib:
         devices: Sequence[str],
         *,
         segments: Sequence[str] = (),
-        allow_default: bool = False,
+        underlay: Sequence[str] = (),
         lans: Mapping[bytes, str] = NO_LANS,
     ) -> None:
         """`devices`: the local uplinks' interfaces, in the plan's order. `lans`: next hops in LANs -> interface.
+        `underlay`: prefixes that ZeroTier runs over.
 
         Call `set_link` for them, `adopt`, and `set_liveness` before the first `want`: so a restart moves no route.
-        Raises ValueError for a segment that is no prefix.
+        Raises ValueError for what is no prefix.
         """
-        self._guard = Guard(segments, allow_default)
+        self._guard = Guard(segments, underlay)
         self._objects = Objects(devices)
         self._objects.configure(devices, lans)
-        self._routes = {family: Table(family, METRIC_ROUTE) for family in Family}
-        self._rejects = {family: Table(family, METRIC_REJECT) for family in Family}
+        numbers = TABLE_LAN, TABLE_MAIN
+        self._rejects = {(n, family): Table(family, METRIC_REJECT, n) for n in numbers for family in Family}
+        self._routes = {(n, family): Table(family, METRIC_ROUTE, n) for n in numbers for family in Family}
         self._tables = [*self._rejects.values(), *self._routes.values()]
-        self._flusher = Flusher(kernel, self._objects, self._routes, self._rejects)
+        self._flusher = Flusher(kernel, self._objects, self._tables)
         self.guarded = 0  # Wishes refused by the guard, since start.
 
     # Wishes
@@ -66,12 +69,12 @@ class Fib:
         Returns "" or the reason for refusing: the guard's, or that there are too many groups.
         """
         guard = self._guard
-        if (key.startswith(guard.heads, 1) or len(key) == 1) and tiers is not None:
+        if key.startswith(guard.heads, 1) and tiers is not None:
             reason = guard.refuses(family, key)
             if reason:
                 self.guarded += 1
                 return reason
-        table = self._routes[family]
+        table = self._routes[self._place(family, key)]
         if tiers is None:
             table.want(key, None)
         elif not tiers:
@@ -88,15 +91,19 @@ class Fib:
         refused: list[tuple[Key, str]] = []
         if tiers is not None:
             heads = self._guard.heads
-            suspects = [key for key in keys if key.startswith(heads, 1) or len(key) == 1]
+            suspects = [key for key in keys if key.startswith(heads, 1)]
             if suspects:
                 refused = [(key, reason) for key in suspects if (reason := self._guard.refuses(family, key))]
                 self.guarded += len(refused)
                 barred = {key for key, _ in refused}
                 keys = [key for key in keys if key not in barred]
+        captors = self._guard.captors[family]
+        if not captors.isdisjoint(keys):
+            refused += [(k, why) for k in keys if k in captors and (why := self.want(family, k, tiers))]
+            keys = [key for key in keys if key not in captors]
         if not keys:
             return refused
-        table = self._routes[family]
+        table = self._routes[TABLE_MAIN, family]
         target = table.unreachable if tiers is not None and not tiers else None
         if tiers:
             target = self._objects.group(tiers, table.actual.get(keys[0]))
@@ -107,15 +114,31 @@ class Fib:
 
     def want_rejects(self, prefixes: Iterable[str]) -> None:
         """Declared space, all of it: `unreachable` beneath everything. Raises ValueError for what is no prefix."""
-        desired: dict[Family, set[Key]] = {family: set() for family in Family}
+        desired: dict[tuple[int, Family], set[Key]] = {place: set() for place in self._rejects}
         for prefix in prefixes:
             network = ip_network(prefix)
-            desired[family_of(network)].add(key_of(network))
-        for family, table in self._rejects.items():
-            for key in (table.actual.keys() | table.puts.keys() | table.refused.keys()) - desired[family]:
+            family, key = family_of(network), key_of(network)
+            desired[self._place(family, key)].add(key)
+        for place, table in self._rejects.items():
+            for key in (table.actual.keys() | table.puts.keys() | table.refused.keys()) - desired[place]:
                 table.want(key, None)
-            for key in sorted(desired[family]):
+            for key in sorted(desired[place]):
                 table.want(key, table.unreachable)
+
+    def _place(self, family: Family, key: Key) -> tuple[int, Family]:
+        """The table where a route of `key` stands."""
+        return (TABLE_LAN if key in self._guard.captors[family] else TABLE_MAIN), family
+
+    def _move(self, family: Family, key: Key, *, to: int) -> None:
+        """The route's wish goes to the table `to`. Rejects are wished for anew with each plan."""
+        here = self._routes[to, family]
+        there = self._routes[TABLE_MAIN if to == TABLE_LAN else TABLE_LAN, family]
+        target = there.wanted(key)
+        if target is None:
+            return
+        there.want(key, None)
+        if target is not there.stranger:
+            here.want(key, here.unreachable if target is there.unreachable else target)
 
     def set_liveness(
         self,
@@ -139,11 +162,17 @@ class Fib:
         self,
         devices: Sequence[str],
         segments: Sequence[str],
-        allow_default: bool = False,
+        underlay: Sequence[str] = (),
         lans: Mapping[bytes, str] = NO_LANS,
     ) -> None:
-        """A new plan. What is installed already is not judged again: send the wishes anew. Raises ValueError."""
-        self._guard = Guard(segments, allow_default)
+        """A new plan. What is installed already moves from table to table, but is not refused: send the wishes anew.
+
+        Raises ValueError, and changes nothing, for what is no prefix.
+        """
+        before, self._guard = self._guard.captors, Guard(segments, underlay)
+        for family, captors in self._guard.captors.items():
+            for key in captors ^ before[family]:
+                self._move(family, key, to=TABLE_LAN if key in captors else TABLE_MAIN)
         self._objects.configure(devices, lans)
 
     def set_may_remove(self, may_remove: bool) -> None:
@@ -173,13 +202,13 @@ class Fib:
     # What is so
 
     def installed(self, family: Family, key: Key) -> bool:
-        table = self._routes[family]
+        table = self._routes[self._place(family, key)]
         return key in table.actual and key not in table.puts and key not in table.refused
 
     def standing(self, family: Family, key: Key, *, reject: bool = False) -> Standing:
         """How the route of `key` stands in the kernel; with `reject` the one beneath all, of declared space."""
         tables = self._rejects if reject else self._routes
-        return standing(tables[family], self._objects, key)
+        return standing(tables[self._place(family, key)], self._objects, key)
 
     def link_states(self, next_hop: bytes) -> dict[str, LinkState]:
         """How `next_hop` does behind each of our interfaces."""
@@ -195,7 +224,21 @@ class Fib:
 
     def counts(self) -> dict[str, int]:
         """Our routes in the kernel by family name, rejects not counted."""
-        return {family.value: len(table.actual) for family, table in self._routes.items()}
+        return {
+            family.value: sum(len(table.actual) for (_, its), table in self._routes.items() if its is family)
+            for family in Family
+        }
+
+    def lan_lengths(self) -> dict[Family, frozenset[int]]:
+        """The prefix lengths of what stands in TABLE_LAN, or is to."""
+        return {
+            family: frozenset(
+                key[0]
+                for tables in (self._routes, self._rejects)
+                for key in tables[TABLE_LAN, family].actual.keys() | tables[TABLE_LAN, family].puts.keys()
+            )
+            for family in Family
+        }
 
     @property
     def groups(self) -> int:

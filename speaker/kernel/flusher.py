@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,11 +17,11 @@ from speaker.kernel import parse
 from speaker.kernel.batches import ObjectBatch
 from speaker.kernel.nexthops import Objects
 from speaker.kernel.outcome import Outcome
-from speaker.kernel.port import Fault, Kernel, KernelError, RouteRecord
+from speaker.kernel.port import METRIC_ROUTE, Fault, Kernel, KernelError, RouteRecord
 from speaker.kernel.reading import Reading
 from speaker.kernel.table import RouteBatch, Table
 from speaker.kernel.targets import Group
-from speaker.rib.prefix import Family, Key
+from speaker.rib.prefix import Key
 
 T = TypeVar("T")
 
@@ -41,18 +41,16 @@ Batch = RouteBatch | ObjectBatch | bytes
 class Flusher:
     """Carries what `Objects` and `Table`s want into one kernel."""
 
-    def __init__(
-        self, kernel: Kernel, objects: Objects, routes: dict[Family, Table], rejects: dict[Family, Table]
-    ) -> None:
+    def __init__(self, kernel: Kernel, objects: Objects, tables: Sequence[Table]) -> None:
+        """`tables` in the order in which routes go in."""
         self.may_remove = False
         self.repaired = 0  # Differences found by readings and put right, since start.
         self.suspect = False  # The kernel may not be as we believe: the next flush reads it first.
         self._kernel = kernel
         self._objects = objects
-        self._routes = routes
-        self._rejects = rejects
-        self._tables = [*rejects.values(), *routes.values()]
-        self._doubted: set[tuple[Family, Key]] = set()  # Faults that one reading of the kernel did not explain.
+        self._tables = tables
+        self._on_groups = [table for table in tables if table.metric == METRIC_ROUTE]
+        self._doubted: set[tuple[Table, Key]] = set()  # Faults that one reading of the kernel did not explain.
         self._sweeping = False  # This flush may delete objects that have been unused for a while.
         self._epoch = 0  # Counts what makes a reading under way worthless.
         self._outcome = Outcome()
@@ -69,7 +67,7 @@ class Flusher:
     @property
     def walking(self) -> bool:
         """Whether routes of groups that turned void, or came back, are still to be moved."""
-        return bool(self._objects.held.restless) or any(table.walking for table in self._routes.values())
+        return bool(self._objects.held.restless) or any(table.walking for table in self._on_groups)
 
     def outdate(self) -> None:
         """The kernel did something by itself: what is being read may be from before that."""
@@ -186,7 +184,7 @@ class Flusher:
                 return batch
         if self._objects.held.restless:
             self._begin_walk()
-        for table in self._routes.values():
+        for table in self._on_groups:
             walked = table.take_walked() if table.walking else None
             if walked is not None:
                 return walked
@@ -215,7 +213,7 @@ class Flusher:
         self._walked |= restless
         restless.clear()
         stale = {group if group.void else group.reject for group in self._walked}
-        for table in self._routes.values():
+        for table in self._on_groups:
             table.begin_walk(stale)
             table.wake()
 
@@ -223,7 +221,7 @@ class Flusher:
         if not (idle and self._sweeping) or self.suspect:
             return None
         self._sweeping = False
-        in_use = {target.wish for table in self._routes.values() for target in table.in_use()}
+        in_use = {target.wish for table in self._on_groups for target in table.in_use()}
         return self._objects.sweep(in_use, self.may_remove)
 
     def _apply(self, batch: Batch, faults: list[Fault]) -> None:
@@ -234,7 +232,7 @@ class Flusher:
                 if number in (errno.EINVAL, errno.ENOENT):
                     self.suspect = True
                     self._epoch += 1
-            for table in self._routes.values():
+            for table in self._on_groups:
                 table.wake()
         else:
             self._outcome.removed += sum(1 for _ in parse.split(batch)) - len(faults)
@@ -260,8 +258,8 @@ class Flusher:
             self._outcome.failures += 1
             if len(self._outcome.failed) < MAX_REPORTED:
                 self._outcome.failed.append((family, record.key, fault.errno, fault.text))
-            if fault.errno in SUSPICIOUS and (family, record.key) not in self._doubted:
-                self._doubted.add((family, record.key))
+            if fault.errno in SUSPICIOUS and (batch.table, record.key) not in self._doubted:
+                self._doubted.add((batch.table, record.key))
                 self.suspect = True
 
     def _broken(self, error: BaseException) -> None:
@@ -278,18 +276,18 @@ class Flusher:
             outcome.remaining += sum(len(table.removals) + len(table.extras) for table in self._tables)
         outcome.faults += self._objects.faults
         if self._doubted:
-            self._doubted = {(family, key) for family, key in self._doubted if key in self._routes[family].refused}
+            self._doubted = {(table, key) for table, key in self._doubted if key in table.refused}
         return outcome
 
     # Reading the kernel
 
     def _read(self) -> int:
         self.suspect = True  # Until it is done.
-        reading = Reading(self._objects, self._routes, self._rejects)
+        reading = Reading(self._objects, self._tables)
         reading.objects(self._kernel.nexthops())
-        for family in Family:
-            reading.begin(family)
-            for chunk in self._kernel.routes(family):
+        for number, family in Reading.PARTS:
+            reading.begin(number, family)
+            for chunk in self._kernel.routes(family, number):
                 reading.routes(chunk)
             reading.end()
         self._retry()
@@ -298,11 +296,11 @@ class Flusher:
     async def _read_async(self) -> int:
         epoch = self._epoch
         self.suspect = True
-        reading = Reading(self._objects, self._routes, self._rejects)
+        reading = Reading(self._objects, self._tables)
         reading.objects(await self._in_writer(self._kernel.nexthops))
-        for family in Family:
-            reading.begin(family)
-            chunks = await self._beside(self._in_writer(self._kernel.routes, family))
+        for number, family in Reading.PARTS:
+            reading.begin(number, family)
+            chunks = await self._beside(self._in_writer(self._kernel.routes, family, number))
             while part := await self._beside(self._in_writer(_some, chunks)):
                 reading.routes(part)
             reading.end()

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 
-from speaker.kernel.port import PROTO_LEYLINE, UNICAST, UNREACHABLE
+from speaker.kernel.port import PROTO_LEYLINE, TABLE_MAIN, UNICAST, UNREACHABLE
 from speaker.rib.prefix import Family, Key
 
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
@@ -36,7 +36,6 @@ NEXTHOP_GRP_TYPE_MPATH, NEXTHOP_GRP_TYPE_RES = 0, 1
 NHA_RES_GROUP_BUCKETS, NHA_RES_GROUP_IDLE_TIMER, NHA_RES_GROUP_UNBALANCED_TIMER = 1, 2, 3
 LWTUNNEL_ENCAP_MPLS, MPLS_IPTUNNEL_DST = 1, 1
 NLA_F_NESTED = 0x8000
-TABLE_MAIN = 254
 SCOPE_NOWHERE = 255
 MAX_WEIGHT = 255
 MAX_LABEL = (1 << 20) - 1
@@ -65,7 +64,9 @@ RESILIENT = struct.pack(
 ADDRESS_FAMILY = {Family.IPV4: AF_INET, Family.IPV6: AF_INET6}
 
 
-def route_frame(family: Family, length: int, flags: int, metric: int, nhid: int) -> tuple[bytes, bytes]:
+def route_frame(
+    family: Family, length: int, flags: int, metric: int, nhid: int, table: int = TABLE_MAIN
+) -> tuple[bytes, bytes]:
     """(head, tail) of RTM_NEWROUTE for prefixes of `length` bits: the message is head + key[1:] + tail.
 
     nhid 0 makes the route `unreachable`.
@@ -75,11 +76,13 @@ def route_frame(family: Family, length: int, flags: int, metric: int, nhid: int)
     tail = bytes(size - (length + 7) // 8) + ATTRIBUTE_U32.pack(8, RTA_PRIORITY, metric)
     if nhid:
         tail += ATTRIBUTE_U32.pack(8, RTA_NH_ID, nhid)
-    return _frame(family, length, RTM_NEWROUTE, flags, 0, kind, tail)
+    return _frame(family, length, RTM_NEWROUTE, flags, 0, kind, tail, table)
 
 
 @lru_cache(maxsize=4096)
-def delete_frame(family: Family, length: int, metric: int, nhid: int = 0) -> tuple[bytes, bytes]:
+def delete_frame(
+    family: Family, length: int, metric: int, nhid: int = 0, table: int = TABLE_MAIN
+) -> tuple[bytes, bytes]:
     """(head, tail) of RTM_DELROUTE. Protocol and metric must match, so a foreign route is never hit.
 
     nhid 0 means whatever it refers to, of whatever type.
@@ -88,32 +91,39 @@ def delete_frame(family: Family, length: int, metric: int, nhid: int = 0) -> tup
     tail = bytes(size - (length + 7) // 8) + ATTRIBUTE_U32.pack(8, RTA_PRIORITY, metric)
     if nhid:
         tail += ATTRIBUTE_U32.pack(8, RTA_NH_ID, nhid)
-    return _frame(family, length, RTM_DELROUTE, 0, SCOPE_NOWHERE, 0, tail)
+    return _frame(family, length, RTM_DELROUTE, 0, SCOPE_NOWHERE, 0, tail, table)
 
 
 def _frame(
-    family: Family, length: int, type_: int, flags: int, scope: int, kind: int, tail: bytes
+    family: Family, length: int, type_: int, flags: int, scope: int, kind: int, tail: bytes, table: int
 ) -> tuple[bytes, bytes]:
+    if table != TABLE_MAIN:  # The header has room for one octet.
+        tail += ATTRIBUTE_U32.pack(8, RTA_TABLE, table)
     size = family.bits // 8
     octets = (length + 7) // 8
     total = HEADER.size + ROUTE.size + ATTRIBUTE.size + octets + len(tail)
     head = (
         HEADER.pack(total, type_, NLM_F_REQUEST | flags, 0, 0)
-        + ROUTE.pack(ADDRESS_FAMILY[family], length, 0, 0, TABLE_MAIN, PROTO_LEYLINE, scope, kind, 0)
+        + ROUTE.pack(ADDRESS_FAMILY[family], length, 0, 0, _octet(table), PROTO_LEYLINE, scope, kind, 0)
         + ATTRIBUTE.pack(ATTRIBUTE.size + size, RTA_DST)
     )
     return head, tail
 
 
-def put_route(family: Family, key: Key, flags: int, metric: int, nhid: int) -> bytes:
+def _octet(table: int) -> int:
+    """What the header says of the table; 0 (RT_TABLE_UNSPEC): the attribute says it."""
+    return table if table < 256 else 0
+
+
+def put_route(family: Family, key: Key, flags: int, metric: int, nhid: int, table: int = TABLE_MAIN) -> bytes:
     """One RTM_NEWROUTE; for many, use the frames."""
-    head, tail = route_frame(family, key[0], flags, metric, nhid)
+    head, tail = route_frame(family, key[0], flags, metric, nhid, table)
     return head + key[1:] + tail
 
 
-def delete_route(family: Family, key: Key, metric: int, nhid: int = 0) -> bytes:
+def delete_route(family: Family, key: Key, metric: int, nhid: int = 0, table: int = TABLE_MAIN) -> bytes:
     """One RTM_DELROUTE."""
-    head, tail = delete_frame(family, key[0], metric, nhid)
+    head, tail = delete_frame(family, key[0], metric, nhid, table)
     return head + key[1:] + tail
 
 
@@ -197,12 +207,12 @@ def barrier(sequence: int) -> bytes:
     return HEADER.pack(HEADER.size, NLMSG_NOOP, NLM_F_REQUEST | NLM_F_ACK, sequence, 0)
 
 
-def dump_routes(family: Family, sequence: int) -> bytes:
-    """RTM_GETROUTE for our routes in table main; the socket needs NETLINK_GET_STRICT_CHK for the filter."""
+def dump_routes(family: Family, sequence: int, table: int = TABLE_MAIN) -> bytes:
+    """RTM_GETROUTE for our routes in one table; the socket needs NETLINK_GET_STRICT_CHK for the filter."""
     return (
         HEADER.pack(36, RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, sequence, 0)
         + ROUTE.pack(ADDRESS_FAMILY[family], 0, 0, 0, 0, PROTO_LEYLINE, 0, 0, 0)
-        + ATTRIBUTE_U32.pack(8, RTA_TABLE, TABLE_MAIN)
+        + ATTRIBUTE_U32.pack(8, RTA_TABLE, table)
     )
 
 

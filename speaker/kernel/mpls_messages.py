@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from speaker.kernel import messages as m
 from speaker.kernel import parse
-from speaker.kernel.port import PROTO_LEYLINE, UNICAST
+from speaker.kernel.port import PROTO_LEYLINE, TABLE_MAIN, UNICAST
 
 AF_MPLS = 28
 RTA_VIA = 18
@@ -80,7 +80,7 @@ def _destination(label: int) -> bytes:
 
 
 def _message(type_: int, flags: int, attributes: bytes) -> bytes:
-    header = m.ROUTE.pack(AF_MPLS, LABEL_BITS, 0, 0, m.TABLE_MAIN, PROTO_LEYLINE, 0, UNICAST, 0)
+    header = m.ROUTE.pack(AF_MPLS, LABEL_BITS, 0, 0, TABLE_MAIN, PROTO_LEYLINE, 0, UNICAST, 0)
     total = m.HEADER.size + len(header) + len(attributes)
     return m.HEADER.pack(total, type_, flags, 0, 0) + header + attributes
 

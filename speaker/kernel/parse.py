@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from speaker.kernel import messages as m
-from speaker.kernel.port import PROTO_LEYLINE, Fault, NextHopRecord, RouteRecord
+from speaker.kernel.port import PROTO_LEYLINE, TABLE_MAIN, Fault, NextHopRecord, RouteRecord
 from speaker.rib.prefix import Family
 
 FAMILIES = {m.AF_INET: Family.IPV4, m.AF_INET6: Family.IPV6}
@@ -68,17 +68,17 @@ def attributes(buffer: bytes, start: int, end: int) -> dict[int, bytes]:
     return found
 
 
-def routes(buffer: bytes) -> list[RouteRecord]:
-    """Our routes (protocol 76, table main) in one datagram of a dump. Raises Malformed."""
+def routes(buffer: bytes, table: int = TABLE_MAIN) -> list[RouteRecord]:
+    """Our routes (protocol 76) of one table in one datagram of a dump. Raises Malformed."""
     fast = _FAST.get(buffer[m.HEADER.size]) if len(buffer) > m.HEADER.size else None
-    if fast is not None and len(buffer) % fast.size == 0:
+    if fast is not None and len(buffer) % fast.size == 0 and table == TABLE_MAIN:
         found = _equal_routes(buffer, fast)
         if found is not None:
             return found
     return [
-        record
+        ours[1]
         for type_, _, _, start, end in split(buffer)
-        if type_ == m.RTM_NEWROUTE and (record := _route(buffer, start, end)) is not None
+        if type_ == m.RTM_NEWROUTE and (ours := _route(buffer, start, end)) is not None and ours[0] == table
     ]
 
 
@@ -101,22 +101,22 @@ def _equal_routes(buffer: bytes, fast: struct.Struct) -> list[RouteRecord] | Non
             or bits > most
         ):
             return None
-        if protocol == PROTO_LEYLINE and table == m.TABLE_MAIN:
+        if protocol == PROTO_LEYLINE and table == TABLE_MAIN:
             append(new(RouteRecord, (LENGTH_OCTET[bits] + dst[: END_OF_DST[bits]], metric, nhid, kind)))
     return found
 
 
-def _route(buffer: bytes, start: int, end: int) -> RouteRecord | None:
+def _route(buffer: bytes, start: int, end: int) -> tuple[int, RouteRecord] | None:
+    """(table, route) of one of ours."""
     if end - start < m.ROUTE.size:
         raise Malformed("route message without its header")
     family, bits, _, _, table, protocol, _, kind, _ = m.ROUTE.unpack_from(buffer, start)
     if protocol != PROTO_LEYLINE or family not in FAMILIES:
         return None
     found = attributes(buffer, start + m.ROUTE.size, end)
-    if _u32(found, m.RTA_TABLE, table) != m.TABLE_MAIN:
-        return None
     key = _key(FAMILIES[family], bits, found.get(m.RTA_DST, b""))
-    return RouteRecord(key, _u32(found, m.RTA_PRIORITY, 0), _u32(found, m.RTA_NH_ID, 0), kind)
+    record = RouteRecord(key, _u32(found, m.RTA_PRIORITY, 0), _u32(found, m.RTA_NH_ID, 0), kind)
+    return _u32(found, m.RTA_TABLE, table), record
 
 
 def _key(family: Family, bits: int, dst: bytes) -> bytes:
@@ -230,7 +230,7 @@ def _last_is_no_done(buffer: bytes) -> bool:
 class Request:
     """One of our own requests, read back: what a fault is about, and what FakeKernel carries out."""
 
-    __slots__ = ("family", "flags", "message", "nexthop", "route", "type")
+    __slots__ = ("family", "flags", "message", "nexthop", "route", "table", "type")
 
     def __init__(self, message: bytes) -> None:
         """Raises Malformed."""
@@ -240,9 +240,12 @@ class Request:
         self.message = message
         self.family: Family | None = None
         self.route: RouteRecord | None = None
+        self.table = TABLE_MAIN
         self.nexthop: NextHopRecord | None = None
         if type_ in (m.RTM_NEWROUTE, m.RTM_DELROUTE):
-            self.route = _route(message, start, end)
+            found = _route(message, start, end)
+            if found is not None:
+                self.table, self.route = found
             self.family = FAMILIES.get(message[start])
         elif type_ in (m.RTM_NEWNEXTHOP, m.RTM_DELNEXTHOP):
             self.nexthop = _nexthop(message, start, end)

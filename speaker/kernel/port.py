@@ -14,6 +14,10 @@ PROTO_LEYLINE = 76
 METRIC_ROUTE = 1000
 METRIC_REJECT = 4999
 
+TABLE_MAIN = 254
+TABLE_LAN = 0x4C0000
+"""Ours alone: what only traffic from LAN interfaces may look up, for it would capture ZeroTier's own packets."""
+
 UNICAST, UNREACHABLE = 1, 7
 """rtm_type."""
 
@@ -36,7 +40,7 @@ class Fault:
 
 
 class RouteRecord(NamedTuple):
-    """One of our routes (protocol 76, table main) as the kernel holds it."""
+    """One of our routes (protocol 76) as the kernel holds it."""
 
     key: Key
     metric: int
@@ -63,7 +67,7 @@ class NextHopRecord:
 
 
 class Kernel(Protocol):
-    """A network namespace's main table and next-hop objects.
+    """A network namespace's next-hop objects, table main, and the table of ours beside it.
 
     One `submit` at a time and one reading at a time; a `submit` may run in another thread beside a reading.
     """
@@ -72,8 +76,8 @@ class Kernel(Protocol):
         """Every next-hop object, foreign ones too. Raises KernelError."""
         ...
 
-    def routes(self, family: Family) -> Iterator[list[RouteRecord]]:
-        """Our routes in chunks. The dump is whole before the first chunk comes. Raises KernelError."""
+    def routes(self, family: Family, table: int = TABLE_MAIN) -> Iterator[list[RouteRecord]]:
+        """Our routes of one table in chunks. The dump is whole before the first chunk comes. Raises KernelError."""
         ...
 
     def submit(self, messages: bytes) -> list[Fault]:

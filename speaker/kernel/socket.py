@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from speaker.kernel import messages as m
 from speaker.kernel import parse
-from speaker.kernel.port import DumpInterrupted, Fault, KernelError, NextHopRecord, RouteRecord
+from speaker.kernel.port import TABLE_MAIN, DumpInterrupted, Fault, KernelError, NextHopRecord, RouteRecord
 from speaker.rib.prefix import Family
 
 SOL_NETLINK = 270
@@ -92,10 +92,15 @@ class LinuxKernel:
         buffers = self._dump(m.dump_nexthops(sequence), sequence)
         return [record for buffer in buffers for record in parse.nexthops(buffer)]
 
-    def routes(self, family: Family) -> Iterator[list[RouteRecord]]:
+    def routes(self, family: Family, table: int = TABLE_MAIN) -> Iterator[list[RouteRecord]]:
         sequence = self._next_sequence()
-        buffers = self._dump(m.dump_routes(family, sequence), sequence)
-        return (parse.routes(buffer) for buffer in buffers)
+        try:
+            buffers = self._dump(m.dump_routes(family, sequence, table), sequence)
+        except KernelError as error:
+            if error.errno != errno.ENOENT or table == TABLE_MAIN:
+                raise
+            return iter(())  # A table without routes does not exist.
+        return (parse.routes(buffer, table) for buffer in buffers)
 
     def _dump(self, request: bytes, sequence: int) -> list[bytes]:
         """All datagrams of a dump during which nothing moved. The only place that dumps."""

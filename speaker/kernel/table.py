@@ -1,4 +1,4 @@
-"""Routes of one family at one metric: what is wanted, what the kernel has, and the packed difference. Pure.
+"""Routes of one family and metric in one table: what is wanted, what the kernel has, and the packed difference. Pure.
 
 Only the difference is stored: `actual` is the kernel's view, `puts`, `removals` and `refused`
 are where the wish differs. So a million routes in place cost one dict, not two.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from speaker.kernel import messages as m
-from speaker.kernel.port import METRIC_ROUTE, UNREACHABLE, RouteRecord
+from speaker.kernel.port import METRIC_ROUTE, TABLE_MAIN, UNREACHABLE, RouteRecord
 from speaker.kernel.targets import Frames, Target
 from speaker.rib.prefix import Family, Key
 
@@ -49,9 +49,12 @@ class RouteBatch:
 
 
 class Table:
-    def __init__(self, family: Family, metric: int) -> None:
+    def __init__(self, family: Family, metric: int, number: int = TABLE_MAIN) -> None:
+        """`number`: of the kernel's table."""
         self.family = family
         self.metric = metric
+        self.number = number
+        self._frames = (Frames.IPV6 if family is Family.IPV6 else 0) + (Frames.LAN if number != TABLE_MAIN else 0)
         self.unreachable = Target(0, metric, ready=True)
         self.stranger = Target(0, metric)  # What a route of ours is on when somebody else changed it.
         self.actual: dict[Key, Target] = {}
@@ -161,7 +164,7 @@ class Table:
         if not found:
             return None
         frames = {before: target.frames for before, target in moves.items()}
-        index = Frames.REPLACE + (Frames.IPV6 if self.family is Family.IPV6 else 0)
+        index = Frames.REPLACE + self._frames
         data = b"".join([(end := frames[on][key[0] + index])[0] + key[1:] + end[1] for key, on in found])
         keys = [key for key, _ in found]
         befores: list[Target | None] = [before for _, before in found]
@@ -202,7 +205,6 @@ class Table:
 
         Looks at SLICE of them at most: see `waiting`.
         """
-        family_index = Frames.IPV6 if self.family is Family.IPV6 else 0
         messages: list[bytes] = []
         keys: list[Key] = []
         targets: list[Target | None] = []
@@ -222,8 +224,8 @@ class Table:
                 before = actual(key)
                 if before is target:
                     continue
-                index = key[0] + family_index
-                head, tail = target.frames[index if before is None else index + 256]
+                index = key[0] + self._frames
+                head, tail = target.frames[index if before is None else index + Frames.REPLACE]
                 messages.append(head + key[1:] + tail)
                 keys.append(key)
                 targets.append(target)
@@ -268,7 +270,7 @@ class Table:
             before = self.actual.pop(key, None)
             if before is None:
                 continue
-            head, tail = m.delete_frame(self.family, key[0], self.metric)
+            head, tail = m.delete_frame(self.family, key[0], self.metric, 0, self.number)
             messages.append(head + key[1:] + tail)
             keys.append(key)
             befores.append(before)
@@ -286,7 +288,7 @@ class Table:
     def take_extras(self) -> bytes:
         """Removal of routes with our protocol number that are none of ours."""
         extras, self.extras = self.extras, []
-        return b"".join(m.delete_route(self.family, r.key, r.metric, r.nhid) for r in extras)
+        return b"".join(m.delete_route(self.family, r.key, r.metric, r.nhid, self.number) for r in extras)
 
     @staticmethod
     def _count(targets: list[Target | None], befores: list[Target | None]) -> None:

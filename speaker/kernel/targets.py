@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from speaker.kernel import messages as m
-from speaker.kernel.port import METRIC_ROUTE
+from speaker.kernel.port import METRIC_ROUTE, TABLE_LAN, TABLE_MAIN
 from speaker.rib.path import Tiers
 from speaker.rib.prefix import Family
 
@@ -14,11 +14,12 @@ Content = tuple[tuple[int, int], ...]
 class Frames(dict[int, tuple[bytes, bytes]]):
     """index -> (head, tail) of the messages that put a route on one target, made on first use.
 
-    index = prefix length + (256 to replace) + (512 for IPv6)
+    index = prefix length + (256 to replace) + (512 for IPv6) + (1024 for the table of LANs)
     """
 
     REPLACE = 256
     IPV6 = 512
+    LAN = 1024
 
     def __init__(self, metric: int, nhid: int) -> None:
         self._metric = metric
@@ -27,7 +28,8 @@ class Frames(dict[int, tuple[bytes, bytes]]):
     def __missing__(self, index: int) -> tuple[bytes, bytes]:
         family = Family.IPV6 if index & self.IPV6 else Family.IPV4
         flags = m.REPLACE if index & self.REPLACE else m.CREATE
-        frame = self[index] = m.route_frame(family, index & 0xFF, flags, self._metric, self._nhid)
+        table = TABLE_LAN if index & self.LAN else TABLE_MAIN
+        frame = self[index] = m.route_frame(family, index & 0xFF, flags, self._metric, self._nhid, table)
         return frame
 
 

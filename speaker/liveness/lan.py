@@ -198,7 +198,12 @@ class Lan:
         ]
 
     def _by_address(self, span: _Span) -> tuple[str, ...]:
-        """The interfaces with the longest network around the prefix; else all with one in it."""
+        """The interfaces with the longest network around the prefix; else all with one in it.
+
+        A default route is in no LAN: every network lies in it.
+        """
+        if not span.bits:
+            return ()
         around = [(lan.bits, name) for lan, name in self._lans if lan.holds(span)]
         if around:
             longest = max(bits for bits, _ in around)

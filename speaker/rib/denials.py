@@ -9,10 +9,11 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from speaker.rib.facts import RouterFacts
-from speaker.rib.prefix import Family, Key, key_of
+from speaker.rib.prefix import Family, Key
 from speaker.rib.reasons import CONNECTED, INSIDE_SEGMENT, MARTIAN, UNDERLAY
 from speaker.rib.spans import Network, Spans
 from speaker.rib.steps import Marks
+from speaker.rib.underlay import covering
 
 MARTIANS: tuple[Network, ...] = tuple(
     ip_network(text)
@@ -35,7 +36,7 @@ class Denials:
     rules: tuple[tuple[str, frozenset[Network]], ...]
     connected: frozenset[Network]  # Not refused everywhere: a hub sends on what lies in it.
     _spans: dict[Family, tuple[Spans, list[tuple[str, Spans]], Spans]] = field(init=False, repr=False, compare=False)
-    _above_underlay: frozenset[Key] = field(init=False, repr=False, compare=False)
+    _above_underlay: dict[Family, frozenset[Key]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         spans = {}
@@ -46,20 +47,26 @@ class Denials:
             refused = [(reason, Spans.covering(networks)) for reason, networks in rules]
             spans[family] = everything, refused, Spans.covering(lans)
         underlay = [network for reason, networks in self.rules if reason == UNDERLAY for network in networks]
-        # A default route contains everything. Whether it is taken is another question.
-        above = (network.supernet(new_prefix=n) for network in underlay for n in range(1, network.prefixlen))
         object.__setattr__(self, "_spans", spans)
-        object.__setattr__(self, "_above_underlay", frozenset(map(key_of, above)))
+        object.__setattr__(self, "_above_underlay", covering(underlay))
 
     def portions(
-        self, family: Family, keys: Sequence[Key], otherwise: str = "", connected: str = CONNECTED
+        self,
+        family: Family,
+        keys: Sequence[Key],
+        otherwise: str = "",
+        connected: str = CONNECTED,
+        declared: frozenset[Key] | None = frozenset(),
     ) -> list[Portion]:
         """`keys` by why they are refused; those that are not, `otherwise`. A portion may be empty.
+
+        `declared`: those that may cover the underlay; None: all. A default route contains everything; whether it is
+        taken is another question.
 
         What is connected comes last, as it may still be sent on: nothing else may be wrong with it.
         """
         everything, refused, lans = self._spans[family]
-        above = self._above_underlay
+        above = frozenset() if declared is None else self._above_underlay[family]
         portions: list[Portion] = []
         touched = everything.touches(keys)
         if touched:
@@ -67,8 +74,9 @@ class Denials:
                 inside, keys = spans.split(keys)
                 portions.append(Portion(reason, inside))
         if above and not above.isdisjoint(keys):
-            portions.append(Portion(UNDERLAY, [key for key in keys if key in above]))
-            keys = [key for key in keys if key not in above]
+            refused_above = above - (declared or frozenset())
+            portions.append(Portion(UNDERLAY, [key for key in keys if key in refused_above]))
+            keys = [key for key in keys if key not in refused_above]
         if touched:
             inside, keys = lans.split(keys)
             portions.append(Portion(connected, inside))

@@ -23,7 +23,8 @@ class RouterFacts:
     """Prefixes of our own interfaces, the segment left out. No received route for them or inside them makes a
     route here: it would take traffic away from a LAN that is directly attached."""
     underlay: frozenset[Network] = frozenset()
-    """Addresses that ZeroTier runs over: never taken as routes, nor what covers them, but for a hub's default route."""
+    """Addresses that ZeroTier runs over: never taken as routes. What covers them is taken by a hub only where it is
+    declared, and stands in a table of its own."""
     blackhole: bool = False
     """BLACKHOLE (RFC 7999) is honoured."""
 

@@ -7,10 +7,10 @@ be shown; it is never used or sent on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from speaker.plan import ImportPlan, NextHopPlan, SessionPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
@@ -24,7 +24,7 @@ from speaker.rib.intent import NO_INTENT, Intent
 from speaker.rib.marks import NO_SETS, PrefixSets
 from speaker.rib.path import Path, Source
 from speaker.rib.pathset import MEMO_LIMIT
-from speaker.rib.prefix import Family, Key
+from speaker.rib.prefix import Family, Key, key_of
 from speaker.rib.reasons import (
     AS_LOOP,
     CLUSTER_LOOP,
@@ -42,7 +42,7 @@ from speaker.rib.reasons import (
     OWN_ORIGINATOR_ID,
     PREFIX_NOT_ALLOCATED,
 )
-from speaker.rib.spans import Network, Spans
+from speaker.rib.spans import Spans
 from speaker.rib.steps import CompiledPolicy, Marks, evaluate
 
 
@@ -123,11 +123,15 @@ class HubImport(_Judge):
     """... by our IPv4 overlay address, as its other neighbours know it."""
     labelled: frozenset[int] = field(kw_only=True, default=frozenset())
     """Those of them that we relay to by label, too."""
+    takes_declared: ClassVar[bool] = True
+    """Whether a default route, and one that covers the underlay, may be declared."""
     _next_hops: dict[bytes, NextHopPlan] = field(init=False, repr=False, compare=False)
     _policies: dict[int, CompiledPolicy] = field(init=False, repr=False)
     _sets: PrefixSets = field(init=False, repr=False)
     _viewed: PrefixSets = field(init=False, repr=False)
     _allowed: dict[Family, tuple[Spans, Spans]] = field(init=False, repr=False, compare=False)
+    _declared: dict[Family, frozenset[Key]] = field(init=False, repr=False, compare=False)
+    """Routes that are allocated as they are: only these may cover the underlay, or be a default."""
     _denials: Denials = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -138,20 +142,24 @@ class HubImport(_Judge):
             if text is not None
         }
         spaces = [
-            (part, allocation.longest)
+            (network, allocation.longest)
             for allocation in self.imports.allocations
-            for part in _without_default(ip_network(allocation.prefix))
+            if (network := ip_network(allocation.prefix)).prefixlen or self.takes_declared
         ]
-        allowed = {}
+        allowed, declared = {}, {}
         for family, version in ((Family.IPV4, 4), (Family.IPV6, 6)):
             of_family = [(network, longest) for network, longest in spaces if network.version == version]
-            allowed[family] = Spans(of_family), Spans.covering(network for network, _ in of_family)
+            # A default route is no space that others could be a part of.
+            space = [network for network, longest in of_family if network.prefixlen or longest]
+            allowed[family] = Spans(of_family), Spans.covering(space)
+            declared[family] = frozenset(key_of(network) for network, _ in of_family if self.takes_declared)
         used = {hop.policy for hop in self.imports.next_hops if hop.policy}
         object.__setattr__(self, "_next_hops", hops)
         object.__setattr__(self, "_policies", {number: self.intent.policies[number] for number in used})
         object.__setattr__(self, "_sets", self.intent.sets_for(self.imports))
         object.__setattr__(self, "_viewed", self.intent.viewed)
         object.__setattr__(self, "_allowed", allowed)
+        object.__setattr__(self, "_declared", declared)
         object.__setattr__(self, "_denials", denials(self.facts))
 
     @property
@@ -161,7 +169,7 @@ class HubImport(_Judge):
     def verdicts(self, family: Family, keys: Sequence[Key]) -> list[Portion]:
         allowed, inside = self._allowed[family]
         good, others = allowed.split(keys)
-        portions = self._denials.portions(family, good)
+        portions = self._denials.portions(family, good, declared=self._declared[family])
         if others:
             default = [key for key in others if not key[0]]
             longer, strangers = inside.split([key for key in others if key[0]])
@@ -235,17 +243,14 @@ class LanImport(HubImport):
 
     down: bool = field(kw_only=True, default=False)
     """Nothing can be sent to it now."""
+    takes_declared: ClassVar[bool] = False
+    """Such a route stands aside of table main, where traffic from the segment, which comes for it, does not look."""
 
     def _finish(self, path: Path, reason: str, marks: Marks) -> Path:
         path = super()._finish(path, reason, marks)
         if path.withheld or (self.down and not path.rejected):
             return replace(path, rejected=path.withheld or LAN_DOWN, withheld="", marks=())
         return path
-
-
-def _without_default(network: Network) -> Iterator[Network]:
-    """An allocation of everything still allows no default route."""
-    return iter((network,)) if network.prefixlen else iter(network.subnets())
 
 
 def _marked(sets: PrefixSets, family: Family, portions: Iterable[Portion]) -> list[Portion]:
@@ -285,7 +290,7 @@ class _Trusting(_Judge):
         object.__setattr__(self, "_denials", denials(self.facts))
 
     def verdicts(self, family: Family, keys: Sequence[Key]) -> list[Portion]:
-        return [portion for portion in self._denials.portions(family, keys) if portion.keys]
+        return [portion for portion in self._denials.portions(family, keys, declared=None) if portion.keys]
 
     def _judge(self, source: Source, path_id: int, received: Attributes) -> Path:
         reason = self._loop(received) or self._next_hop(received.next_hop)

@@ -28,7 +28,7 @@ REASONS = {
     NEXT_HOP_OFF_SEGMENT: "the next hop is not on the fabric's segment",
     PREFIX_NOT_ALLOCATED: "no allocation of the peer's site contains the prefix",
     MORE_SPECIFIC_THAN_ALLOWED: "the prefix is longer than its allocation allows",
-    DEFAULT_ROUTE: "a default route is not accepted from a client",
+    DEFAULT_ROUTE: "no allocation of the peer's site is a default route",
     INSIDE_SEGMENT: "the prefix lies inside the fabric's segment",
     MARTIAN: "the prefix lies in address space that is never routed",
     CONNECTED: "the prefix lies inside one that this gateway is attached to",
@@ -39,7 +39,7 @@ REASONS = {
     DENIED: "nothing is accepted from this peer",
     DENIED_BY_RULE: "a rule denies it",
     OVER_LIMIT: "the peer announces more prefixes than it may",
-    UNDERLAY: "the prefix contains addresses that ZeroTier itself runs over, or lies among them",
+    UNDERLAY: "it lies among addresses that ZeroTier runs over, or contains some and is not itself allocated",
     FIRST_AS: "AS_PATH does not begin with the peer's own AS (RFC 4271 6.3)",
     LAN_DOWN: "the interface to the LAN of this router is down, or without carrier",
 }

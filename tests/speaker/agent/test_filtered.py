@@ -80,7 +80,7 @@ def test_each_refused_path_is_told_with_its_peer_and_reason() -> None:
     assert body["counts"][0] == {
         "from": f"gw-{BERLIN}",
         "rejected": "default-route",
-        "reason": "a default route is not accepted from a client",
+        "reason": "no allocation of the peer's site is a default route",
         "paths": 1,
     }
     (theft,) = (row for row in body["filtered"] if row["prefix"] == "10.2.1.0/24")

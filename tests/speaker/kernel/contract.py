@@ -8,7 +8,7 @@ import pytest
 
 from speaker.kernel import messages as m
 from speaker.kernel import parse
-from speaker.kernel.port import NextHopRecord, RouteRecord
+from speaker.kernel.port import TABLE_LAN, NextHopRecord, RouteRecord
 from speaker.rib.prefix import Family
 from tests.speaker.kernel.world import World, name_of
 
@@ -45,6 +45,26 @@ class KernelContract:
 
     def errors(self, world: World, *messages: bytes) -> list[int]:
         return [fault.errno for fault in world.kernel.submit(b"".join(messages))]
+
+    @pytest.mark.parametrize("prefix", [*PREFIXES, "0.0.0.0/0", "::/0"])
+    def test_a_table_of_ours_is_another_one(self, objects: World, prefix: str) -> None:
+        family, key = name_of(prefix)
+        group = GROUP if family is Family.IPV4 else GROUP6
+
+        def standing(*table: int) -> list[RouteRecord]:
+            return sorted(record for chunk in objects.kernel.routes(family, *table) for record in chunk)
+
+        assert standing(TABLE_LAN) == []
+        messages = [
+            m.put_route(family, key, m.CREATE, 1000, group, TABLE_LAN),
+            m.put_route(family, key, m.CREATE, 4999, 0, TABLE_LAN),
+        ]
+        assert self.errors(objects, *messages) == []
+        assert standing(TABLE_LAN) == [RouteRecord(key, 1000, group, 1), RouteRecord(key, 4999, 0, 7)]
+        assert standing() == []
+        assert self.errors(objects, removal(prefix)) == [errno.ESRCH]
+        assert self.errors(objects, m.delete_route(family, key, 1000, 0, TABLE_LAN)) == []
+        assert standing(TABLE_LAN) == [RouteRecord(key, 4999, 0, 7)]
 
     @pytest.mark.parametrize("prefix", PREFIXES)
     def test_route_goes_in_and_out(self, objects: World, prefix: str) -> None:

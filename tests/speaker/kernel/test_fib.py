@@ -539,8 +539,6 @@ def test_a_dead_socket_is_told_and_overcome(world: FakeWorld, fib: Fib) -> None:
         ("10.42.7.0/24", "10.42.7.0/24 is inside the segment 10.42.0.0/16"),
         ("10.42.0.0/16", "10.42.0.0/16 is inside the segment 10.42.0.0/16"),
         ("fd42:42::/96", "fd42:42::/96 is inside the segment fd42:42::/64"),
-        ("0.0.0.0/0", "a default route would capture the segment's own packets"),
-        ("::/0", "a default route would capture the segment's own packets"),
         ("10.0.0.0/8", ""),
         ("10.43.0.0/16", ""),
         ("fd42:42:0:1::/64", ""),
@@ -558,15 +556,6 @@ def test_guard(world: FakeWorld, fib: Fib, prefix: str, reason: str) -> None:
 def test_guard_tells_which_of_many(fib: Fib) -> None:
     keys = [name_of(prefix)[1] for prefix in ("10.1.1.0/24", "10.42.1.0/24")]
     assert [key for key, _ in fib.want_many(Family.IPV4, keys, A)] == keys[1:]
-
-
-def test_default_route_when_it_is_allowed(world: FakeWorld) -> None:
-    fib = world.fib()
-    fib.configure(["eth0"], SEGMENTS, allow_default=True)
-    assert want(fib, "0.0.0.0/0", A) == ""
-    assert fib.flush().converged
-    assert set(world.routes()) == {("0.0.0.0/0", 1000)}
-    assert fib.audit() == 0
 
 
 # The writer thread

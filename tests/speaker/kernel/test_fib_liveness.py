@@ -13,7 +13,7 @@ from speaker.kernel import nexthops, table
 from speaker.kernel.choice import Relay
 from speaker.kernel.fake import FakeKernel
 from speaker.kernel.fib import Fib
-from speaker.kernel.port import Fault, RouteRecord
+from speaker.kernel.port import TABLE_MAIN, Fault, RouteRecord
 from speaker.kernel.table import BATCH
 from speaker.kernel.targets import Target
 from speaker.rib.path import Member, Tiers
@@ -184,7 +184,7 @@ def test_a_failover_walks_no_route(fib: Fib, monkeypatch: pytest.MonkeyPatch) ->
     keys = [bytes([24, 20 + (n >> 8), n & 255, 0]) for n in range(5000)]
     fib.want_many(Family.IPV4, keys, AB)
     fib.flush()
-    ipv4 = fib._routes[Family.IPV4]
+    ipv4 = fib._routes[TABLE_MAIN, Family.IPV4]
     walked: list[set[Target]] = []
     monkeypatch.setattr(ipv4, "begin_walk", walked.append)
     fib.set_liveness(dead("10.42.0.2"), {})
@@ -508,8 +508,8 @@ class SlowReading(FakeKernel):
         self.asked = threading.Event()
         self.written = threading.Event()
 
-    def routes(self, family: Family) -> Iterator[list[RouteRecord]]:
-        found = super().routes(family)
+    def routes(self, family: Family, table: int = TABLE_MAIN) -> Iterator[list[RouteRecord]]:
+        found = super().routes(family, table)
         self.asked.set()
         assert self.written.wait(10), "nobody wrote while routes were read"
         return found

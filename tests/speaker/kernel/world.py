@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 from speaker.kernel.fake import FakeKernel, FakeRoute
 from speaker.kernel.fib import Fib
-from speaker.kernel.port import Kernel
+from speaker.kernel.port import TABLE_MAIN, Kernel
 from speaker.rib.path import Member, Tiers
 from speaker.rib.prefix import Family, Key, family_of, key_of
 
@@ -48,11 +48,11 @@ class World(ABC):
         fib.adopt()
         return fib
 
-    def routes(self, family: Family = Family.IPV4) -> dict[tuple[str, int], dict[str, int]]:
+    def routes(self, family: Family = Family.IPV4, table: int = TABLE_MAIN) -> dict[tuple[str, int], dict[str, int]]:
         """(prefix, metric) of ours -> next hop -> weight; {} = unreachable, {"blackhole": 1} = dropped in silence."""
         nexthops = {record.id: record for record in self.kernel.nexthops()}
         found = {}
-        for chunk in self.kernel.routes(family):
+        for chunk in self.kernel.routes(family, table):
             for record in chunk:
                 members = nexthops[record.nhid].group if record.nhid else ()
                 found[prefix_of(family, record.key), record.metric] = {

@@ -60,6 +60,15 @@ def test_prefixes_without_a_lan_are_always_announced() -> None:
     assert found.unplaced() == ("10.9.0.1/32", "10.50.3.0/24", "192.0.2.0/24", LAN)
 
 
+def test_a_default_route_is_in_no_lan() -> None:
+    """Every network lies in it: else it would stay while any LAN lives, and make a LAN of every interface."""
+    found = lan("0.0.0.0/0", "::/0")
+    assert (found.interfaces, found.watched) == ({}, frozenset())
+    found.ports({})
+    assert not found.judge(1.0)
+    assert not lan("0.0.0.0/0", probed=("0.0.0.0/0",)).reports()[0].reason
+
+
 def test_an_interface_without_carrier_takes_its_prefixes_down_at_once_and_slowly_back() -> None:
     found = lan(LAN, LAN6, OTHER)
     found.ports(with_port("eth1", port(LAN, LAN6, up=False)))

@@ -55,7 +55,11 @@ def the_plan(**fields: Any) -> Plan:
         local_address="10.1.9.1",
         interface="lan0",
         peer_is_ours=False,
-        imports=ImportPlan((one,), (AllocationPlan("10.1.0.0/16", 24), AllocationPlan("0.0.0.0/0", 8)), 3),
+        imports=ImportPlan(
+            (one,),
+            (AllocationPlan("10.1.0.0/16", 24), AllocationPlan("0.0.0.0/1", 8), AllocationPlan("128.0.0.0/1", 8)),
+            3,
+        ),
     )
     values: dict[str, Any] = {"version": 3, "role": "spoke", "asn": ASN, "uplinks": UPLINKS, "sessions": (session,)}
     return msgspec.structs.replace(msgspec.json.decode(V2, type=Plan), **values | fields)

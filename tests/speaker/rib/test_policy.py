@@ -15,7 +15,7 @@ from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan, SessionPlan
 from speaker.rib import reasons as p
 from speaker.rib.attributes import AS_SEQUENCE, AS_SET, GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.path import Path
-from speaker.rib.policy import DenyImport, HubImport, ImportPolicy, PeerImport, SpokeImport, import_policy
+from speaker.rib.policy import DenyImport, HubImport, LanImport, ImportPolicy, PeerImport, SpokeImport, import_policy
 from speaker.rib.prefix import Family, Key, family_of, key_of
 from speaker.rib.spans import Network, Spans, heads
 from tests.speaker.rib.given import ASN, FACTS, HUBS, OWN_ID, PEERS, bandwidth, hop, key
@@ -82,12 +82,40 @@ def test_what_a_client_may_announce(prefix: str, reason: str) -> None:
     assert verdict(HUB_IMPORT, prefix) == reason
 
 
-def test_an_allocation_of_everything_still_allows_no_default_route() -> None:
-    policy = HubImport(FACTS, imports=ImportPlan((), (AllocationPlan("0.0.0.0/0", 24),)))
+def test_a_default_route_is_accepted_where_it_is_declared_and_lets_nothing_else_in() -> None:
+    spaces = AllocationPlan("0.0.0.0/0", 0), AllocationPlan("10.1.0.0/16", 24)
+    policy = HubImport(FACTS, imports=ImportPlan((), spaces))
+    assert verdict(policy, "0.0.0.0/0") == ""
+    assert verdict(policy, "::/0") == p.DEFAULT_ROUTE
+    assert verdict(policy, "0.0.0.0/1") == p.PREFIX_NOT_ALLOCATED
+    assert verdict(policy, "203.0.113.0/24") == p.PREFIX_NOT_ALLOCATED
+    assert verdict(policy, "10.1.1.0/24") == ""
+    assert verdict(policy, "10.1.1.0/25") == p.MORE_SPECIFIC_THAN_ALLOWED
+
+
+def test_a_route_that_covers_the_underlay_is_accepted_where_it_is_declared_as_it_is() -> None:
+    facts = replace(FACTS, underlay=frozenset({ip_network("10.1.9.0/25"), ip_network("2001:db8:1:9::/64")}))
+    spaces = AllocationPlan("10.1.0.0/16", 24), AllocationPlan("2001:db8:1::/48", 64)
+    policy = HubImport(facts, imports=ImportPlan((), spaces))
+    assert verdict(policy, "10.1.0.0/16") == ""
+    assert verdict(policy, "2001:db8:1::/48") == ""
+    assert verdict(policy, "10.1.9.0/24") == p.UNDERLAY
+    assert verdict(policy, "10.1.8.0/24") == ""
+    assert verdict(policy, "2001:db8:1:9::/64") == p.UNDERLAY
+    among = HubImport(facts, imports=ImportPlan((), (AllocationPlan("10.1.9.0/25", 32),)))
+    assert verdict(among, "10.1.9.0/25") == verdict(among, "10.1.9.1/32") == p.UNDERLAY
+    for trusting in (SpokeImport(facts), PeerImport(facts)):  # Hubs have judged it; the kernel's side sets it aside.
+        assert verdict(trusting, "10.1.9.0/24") == verdict(trusting, "10.0.0.0/8") == ""
+        assert verdict(trusting, "10.1.9.0/25") == p.UNDERLAY
+
+
+def test_of_a_router_in_the_lan_no_route_is_taken_that_would_stand_aside() -> None:
+    facts = replace(FACTS, underlay=frozenset({ip_network("10.1.9.0/25")}))
+    spaces = AllocationPlan("0.0.0.0/0", 0), AllocationPlan("10.1.0.0/16", 24)
+    policy = LanImport(facts, imports=ImportPlan((), spaces))
     assert verdict(policy, "0.0.0.0/0") == p.DEFAULT_ROUTE
-    assert verdict(policy, "0.0.0.0/1") == ""  # Covers a martian, is none.
-    assert verdict(policy, "203.0.113.0/24") == ""
-    assert verdict(policy, "10.42.1.0/24") == p.INSIDE_SEGMENT
+    assert verdict(policy, "10.1.0.0/16") == p.UNDERLAY
+    assert verdict(policy, "10.1.1.0/24") == ""
 
 
 TRUSTED = [
