@@ -21,6 +21,9 @@ FABRIC = 64512
 OPERATORS = "65000:42"
 """A community that is nobody's but the operator's: it passes."""
 
+MOST_JUNK = 25
+"""Rounds of 200,000 that fit between 20.0.0.0 and 100.0.0.0."""
+
 Refusals = frozenset[tuple[str, str]]  # prefix, reason code
 
 
@@ -105,9 +108,23 @@ def attacks() -> Iterator[Attack]:
     )  # fmt: skip
 
 
-def junk(count: int) -> list[str]:
-    """So many prefixes: half are nobody's, half its own site's, beyond what that may announce; in turns by 1,000."""
-    foreign = [f"{IPv4Address((20 << 24) + (number << 8))}/24" for number in range(count // 2)]
-    excess = [f"{IPv4Address((10 << 24) + (128 << 16) + (number << 4))}/28" for number in range(count // 2)]
-    starts = range(0, count // 2, 1000)
-    return [prefix for start in starts for half in (foreign, excess) for prefix in half[start : start + 1000]]
+def junk(count: int, number: int = 0) -> list[str]:
+    """So many prefixes, in turns by 1,000, other ones for each `number` below MOST_JUNK.
+
+    Half are nobody's, half their own site's, beyond what that may announce; and nobody's too when those are spent.
+    """
+    half = count // 2
+    excess_is_left = (number + 1) * half <= 1 << 19  # Prefixes of 28 bits in 10.128.0.0/9.
+    block = number if excess_is_left else 2 * number
+    foreign = [(20 << 24) + (block * half + each << 8) for each in range(half)]
+    if excess_is_left:
+        others, length = [(10 << 24) + (128 << 16) + (number * half + each << 4) for each in range(half)], 28
+    else:
+        others, length = [address + (half << 8) for address in foreign], 24
+    parts = [(foreign[start : start + 1000], others[start : start + 1000]) for start in range(0, half, 1000)]
+    return [
+        f"{IPv4Address(address)}/{bits}"
+        for both in parts
+        for some, bits in zip(both, (24, length), strict=True)
+        for address in some
+    ]

@@ -1,4 +1,4 @@
-"""A gateway in bad hands: an ExaBGP with a client's address and session tries to take what is not its own.
+"""A gateway in bad hands: a stock ExaBGP with a client's address and session tries to take what is not its own.
 
 One attack after another against two real hubs. None may change anything in any other gateway's kernel or end any
 session, while a legal prefix, announced in the same breath, arrives: so nobody is just deaf. And the API says what
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from lab.routes import routes
 from lab.scenarios.hijack import attacks
 from lab.scenarios.hijack.attacker import Attacker, Route
 from lab.scenarios.hijack.attacks import ADDRESS, ADDRESS6, FABRIC, LEGAL, LEGALS, OPERATORS, SHARED, Attack
-from lab.scenarios.hijack.flood import flood
+from lab.scenarios.hijack.flood import flood, session
 from lab.sessions import connections
 from lab.stack import Stack
 from lab.watch import RouteWatch
@@ -59,7 +59,7 @@ class World:
 
 def scenario(run: Run) -> None:
     stack = Stack(run, "172.20.0.2")
-    run.step("start the controller, apply the inventory, start a speaker on every gateway, and the two ExaBGPs")
+    run.step("start the controller, apply the inventory, start a speaker on every gateway, and two stock ExaBGPs")
     stack.start_controller()
     stack.apply(INVENTORY)
     stack.start_speakers(GATEWAYS)
@@ -87,7 +87,7 @@ def scenario(run: Run) -> None:
                 suffer(world, attack)
             suffer_a_foreign_first_as(world, stranger)
             reported(world)
-            suffer_a_flood(world)
+            suffer_a_flood(comes_back(world))
     finally:
         tallies = train.finish()
     lost, sent = (sum(getattr(tally, what) for tally in tallies.values()) for what in ("lost", "sent"))
@@ -136,6 +136,21 @@ def suffer_a_foreign_first_as(world: World, stranger: Attacker) -> None:
     unharmed(world, "foreign first AS", since, legal.prefixes)
     stranger.withdraw(foreign, looped, legal)
     restored(world)
+
+
+def comes_back(world: World) -> World:
+    """The rogue's session ends and comes again, with a tool that can flood: see `attacker`."""
+    world.run.step("the rogue ends its session, and is back with a faster tool")
+    former = {hub: session(world.stack, hub)["since"] for hub in HUBS}
+    world.rogue.come_back_to_flood()
+    world.run.wait_until(
+        "every hub has a new session with it",
+        lambda: all(session(world.stack, hub)["since"] != since for hub, since in former.items()), START_SECONDS,
+    )  # fmt: skip
+    world.stack.wait_for_sessions(START_SECONDS)
+    world.rogue.announce(attacks.HONEST, attacks.announced(*attacks.FILLING))
+    restored(world)
+    return replace(world, sessions={name: connections(world.run.lab.node(name)) for name in GATEWAYS})
 
 
 def suffer_a_flood(world: World) -> None:
