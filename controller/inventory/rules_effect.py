@@ -99,7 +99,7 @@ class _World:
         """Whether a prefix inside the allocation, no longer than it allows, is in the range."""
         (version, address, length), (other, start, least) = network_order(each.prefix), network_order(allocation.prefix)
         shift = allocation.prefix.max_prefixlen - min(length, least)
-        longest = allocation.prefix.max_prefixlen if self.host_routes else allocation.longest
+        longest = allocation.prefix.max_prefixlen if self.host_routes and least else allocation.longest
         return (
             version == other
             and address >> shift == start >> shift

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from controller.inventory.findings import Finding
 from controller.inventory.model import GLOBAL, Allocation, Inventory, Network, Prefix, network_order
@@ -24,14 +24,22 @@ def other_tenant(inventory: Inventory) -> Iterator[Finding]:
 
 
 def unroutable_space(inventory: Inventory) -> Iterator[Finding]:
-    """Bogons, and the default route: it would capture ZeroTier's own packets."""
+    """Bogons, and what a default route, which is no space, cannot have."""
     for each in _space(inventory):
         if each.prefix.prefixlen == 0:
-            message = f"{each.prefix} is the default route, which is not carried: declare the space that is meant"
-            yield Finding(each.label, "default-route", message, field="prefix")
+            yield from _more_than_a_default(each)
         elif (space := martian(each.prefix)) is not None:
             message = f"{each.prefix} touches {space}, which is never routed: declare other space"
             yield Finding(each.label, "martian", message, field="prefix")
+
+
+def _more_than_a_default(each: Allocation | Prefix) -> Iterator[Finding]:
+    if isinstance(each, Allocation) and each.longest:
+        message = f"{each.prefix} is a default route and nothing else: leave longest out, and declare space by itself"
+        yield Finding(each.label, "default-route", message, field="longest")
+    if isinstance(each, Prefix) and each.first_hop is not None:
+        message = f"{each.prefix} is a default route, which is in no LAN: leave first_hop out"
+        yield Finding(each.label, "default-route", message, field="first_hop")
 
 
 def allocation_on_segment(inventory: Inventory) -> Iterator[Finding]:
@@ -40,7 +48,7 @@ def allocation_on_segment(inventory: Inventory) -> Iterator[Finding]:
     segments = [each for each in (fabric.segment, fabric.segment6) if each is not None] if fabric is not None else []
     for each in inventory.allocations:
         if each.prefix.prefixlen == 0:
-            continue  # Said already.
+            continue  # A default route is no space.
         for segment in segments:
             if segment.overlaps(each.prefix):
                 message = f"{each.prefix} overlaps the segment {segment}: sites need other space than the uplinks"
@@ -50,11 +58,16 @@ def allocation_on_segment(inventory: Inventory) -> Iterator[Finding]:
 def overlapping_allocations(inventory: Inventory) -> Iterator[Finding]:
     """Between sites, but for anycast; within one site a longer one may stand inside a shorter one.
 
-    One sweep in address order: `around` holds the allocations that the current one may stand in.
+    A default route overlaps nothing but the same one of another site.
     """
+    for defaults in (True, False):
+        yield from _overlapping(each for each in inventory.allocations if (each.prefix.prefixlen == 0) == defaults)
+
+
+def _overlapping(allocations: Iterable[Allocation]) -> Iterator[Finding]:
+    """One sweep in address order: `around` holds the allocations that the current one may stand in."""
     around: list[Allocation] = []
-    routable = [each for each in inventory.allocations if each.prefix.prefixlen > 0]
-    for each in sorted(routable, key=lambda each: (each.tenant, network_order(each.prefix), each.site)):
+    for each in sorted(allocations, key=lambda each: (each.tenant, network_order(each.prefix), each.site)):
         while around and not _inside(each, around[-1]):
             around.pop()
         strangers = (other for other in reversed(around) if other.site != each.site and not _shared(each, other))
@@ -104,10 +117,11 @@ class _Space:
         self.lengths[order[0]].add(order[2])
 
     def covering(self, prefix: Network) -> list[int]:
-        """`longest` of every allocation that covers `prefix`."""
+        """`longest` of every allocation that covers `prefix`. A default route covers only itself."""
         version, address, length = network_order(prefix)
         bits = prefix.max_prefixlen
-        masked = ((version, address >> (bits - n) << (bits - n), n) for n in self.lengths[version] if n <= length)
+        lengths = [n for n in self.lengths[version] if n <= length and bool(n) == bool(length)]
+        masked = ((version, address >> (bits - n) << (bits - n), n) for n in lengths)
         return [self.longest[order] for order in masked if order in self.longest]
 
 
@@ -120,7 +134,7 @@ def prefix_not_allocated(inventory: Inventory) -> Iterator[Finding]:
     unknown_space = {key.partition("/")[0] for key in lost}
     known = {site.name for site in inventory.sites} - unknown_space
     for prefix in inventory.prefixes:
-        if prefix.prefix.prefixlen == 0 or nameless(lost) or prefix.site not in known:
+        if nameless(lost) or prefix.site not in known:
             continue
         covering = spaces[prefix.site, prefix.tenant].covering(prefix.prefix)
         if not covering:
@@ -158,7 +172,8 @@ def wrong_gateway(inventory: Inventory) -> Iterator[Finding]:
 
 
 def space_on_underlay(inventory: Inventory) -> Iterator[Finding]:
-    """What covers an address that ZeroTier runs over, or is inside, would capture its packets: hubs refuse it."""
+    """What covers an address that ZeroTier runs over, or is inside, would capture its packets: hubs refuse it, but
+    for a wider prefix that is declared as an allocation itself."""
     fabric = inventory.fabric
     if fabric is None:
         return
@@ -176,11 +191,22 @@ def space_on_underlay(inventory: Inventory) -> Iterator[Finding]:
 
 def _on_underlay(inventory: Inventory, underlay: Network) -> Iterator[Finding]:
     """An allocation may be around it: its other prefixes can be announced."""
-    refused: list[Allocation | Prefix] = [each for each in inventory.prefixes if each.prefix.overlaps(underlay)]
+    declared = {(each.site, each.tenant, each.prefix) for each in inventory.allocations}
+    refused: list[Allocation | Prefix] = [
+        each
+        for each in inventory.prefixes
+        if each.prefix.prefixlen and each.prefix.overlaps(underlay)
+        if _is_part(each.prefix, underlay) or (each.site, each.tenant, each.prefix) not in declared
+    ]
     refused += [each for each in inventory.allocations if _is_part(each.prefix, underlay)]
     for each in refused:
-        message = f"{each.prefix} and the underlay {underlay} overlap, so hubs refuse it: use other space"
+        way_out = _way_out(each.prefix, underlay)
+        message = f"{each.prefix} and the underlay {underlay} overlap, so hubs refuse it: {way_out}"
         yield Finding(each.label, "underlay-overlap", message, field="prefix")
+
+
+def _way_out(prefix: Network, underlay: Network) -> str:
+    return "use other space" if _is_part(prefix, underlay) else "use other space, or allocate this very prefix"
 
 
 def _is_part(inner: Network, outer: Network) -> bool:

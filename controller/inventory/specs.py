@@ -66,7 +66,8 @@ def _allocation(
     site: str, prefix: Network, tenant: str = GLOBAL, longest: int | None = None, anycast: bool = False
 ) -> Allocation:
     if longest is None:
-        longest = max(DEFAULT_LONGEST[prefix.version], prefix.prefixlen)
+        # A default route is one route: what is inside it belongs to others.
+        longest = max(DEFAULT_LONGEST[prefix.version], prefix.prefixlen) if prefix.prefixlen else 0
     if not prefix.prefixlen <= longest <= prefix.max_prefixlen:
         raise Unreadable(
             "number-range", f"longest {longest} does not fit {prefix}: use {prefix.prefixlen} to {prefix.max_prefixlen}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
@@ -202,17 +202,24 @@ class _Compiler:
 
     @cached_property
     def rejects(self) -> tuple[str, ...]:
-        """Beneath everything, so that no default route takes what belongs to the fabric."""
+        """Beneath everything, so that no default route takes what is the fabric's. A default itself is no space."""
         if not self.fabric.guard_default:
             return ()
-        space = [each.prefix for each in self.inventory.allocations if each.tenant == GLOBAL]
+        space = [each.prefix for each in self.inventory.allocations if each.tenant == GLOBAL and each.prefix.prefixlen]
         segments = [each for each in (self.fabric.segment, self.fabric.segment6) if each is not None]
-        return _collapsed((*space, *segments))
+        return _rejects((*space, *segments), self.fabric.underlay)
 
 
 @lru_cache(maxsize=2)  # Space changes seldom, and a change of anything else asks again.
-def _collapsed(networks: tuple[Network, ...]) -> tuple[str, ...]:
+def _rejects(space: tuple[Network, ...], underlay: tuple[Network, ...]) -> tuple[str, ...]:
+    """What covers the underlay stands apart at the gateways, so it is not made one with what does not."""
+    apart = {each for each in space if any(each.overlaps(other) for other in underlay)}
+    return (*_collapsed(each for each in space if each not in apart), *_collapsed(apart))
+
+
+def _collapsed(space: Iterable[Network]) -> tuple[str, ...]:
     """In as few prefixes as it takes, IPv4 first."""
+    networks = tuple(space)
     four = collapse_addresses([each for each in networks if isinstance(each, IPv4Network)])
     six = collapse_addresses([each for each in networks if isinstance(each, IPv6Network)])
     return tuple(map(str, (*four, *six)))

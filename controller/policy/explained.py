@@ -120,7 +120,9 @@ def rejects(inventory: Inventory) -> list[Network]:
     fabric = inventory.fabric
     if fabric is None or not fabric.guard_default:
         return []
-    space = {each.prefix for each in inventory.allocations if each.tenant == GLOBAL} | set(_segments(fabric))
+    space = {each.prefix for each in inventory.allocations if each.tenant == GLOBAL and each.prefix.prefixlen} | set(
+        _segments(fabric)
+    )
     return [each for version in (4, 6) for each in _collapsed(one for one in space if one.version == version)]
 
 

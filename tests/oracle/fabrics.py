@@ -29,6 +29,7 @@ FEATURES = (
     "ebgp",
     "max_paths",
     "underlay",
+    "default",
     "blackhole",
     "cut",
     "connected",
@@ -165,6 +166,10 @@ def _intent(chance: random.Random, routers: dict[str, Any], size: Size, features
     allocations += [{"site": f"s{n}", "prefix": "10.200.0.0/16", "anycast": True} for n in anycast]
     prefixes = [{"site": f"s{n}", "prefix": f"10.{100 + n}.{k}.0/24"} for n in range(size.sites) for k in (0, 1)]
     prefixes += [{"site": f"s{n}", "prefix": f"10.200.{k}.0/24"} for n in anycast for k in (0, 1)]
+    if "default" in features:
+        sites = [n for n in range(size.sites) if chance.random() < 0.5]
+        allocations += [{"site": f"s{n}", "prefix": "0.0.0.0/0", "anycast": True} for n in sites]
+        prefixes += [{"site": f"s{n}", "prefix": "0.0.0.0/0"} for n in sites]
     if six:
         allocations += [{"site": f"s{n}", "prefix": f"fd00:{n + 1:x}::/32"} for n in range(size.sites)]
         prefixes += [{"site": f"s{n}", "prefix": f"fd00:{n + 1:x}::/64"} for n in range(size.sites)]

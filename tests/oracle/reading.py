@@ -112,7 +112,7 @@ def allocations(document: Document, site: str) -> Iterator[tuple[str, int]]:
 
 
 def longest_of(allocation: dict[str, Any]) -> int:
-    """Without a word /24 and /64, or its own length when that is longer."""
+    """Without a word /24 and /64, or its own length when that is longer; of a default route 0."""
     network = ip_network(allocation["prefix"])
-    default = max(24 if network.version == 4 else 64, network.prefixlen)
+    default = max(24 if network.version == 4 else 64, network.prefixlen) if network.prefixlen else 0
     return int(allocation.get("longest", default))

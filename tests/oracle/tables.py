@@ -150,15 +150,23 @@ def of_others(asn: int, communities: frozenset[str]) -> frozenset[str]:
 
 
 def allowed(world: World, client: Member, path: Path) -> bool:
-    """Origin owns the prefix; the underlay is nobody's."""
+    """Origin owns the prefix; the underlay is nobody's, and what is around it has to be allocated as it is.
+
+    So has a default route, which is a route and no space.
+    """
     fabric = world.document["fabric"]
+    spaces = dict(allocations(world.document, client.site.name))
     length = ip_network(path.prefix).prefixlen
-    if length == 0 or any(inside(path.prefix, u) or inside(u, path.prefix) for u in fabric.get("underlay", ())):
-        return False
+    if length == 0:
+        return path.prefix in spaces
+    for underlay in fabric.get("underlay", ()):
+        if inside(path.prefix, underlay) or (inside(underlay, path.prefix) and path.prefix not in spaces):
+            return False
     blackhole = fabric.get("blackhole") and BLACKHOLE in path.communities
     return any(
         inside(path.prefix, space) and (blackhole or length <= longest)
-        for space, longest in allocations(world.document, client.site.name)
+        for space, longest in spaces.items()
+        if ip_network(space).prefixlen
     )
 
 

@@ -14,7 +14,7 @@ from tests.oracle.fabrics import Size, worlds_of
 from tests.oracle.tables import expected
 from tests.oracle.words import Tiers, World
 
-FEATURES = ("ipv6", "drained", "anycast", "closed", "rules", "viewers", "max_paths", "deaths")
+FEATURES = ("ipv6", "drained", "anycast", "default", "closed", "rules", "viewers", "max_paths", "deaths")
 """Those that the inventory knows of: what strangers announce and which session is cut it cannot know."""
 
 sizes = st.builds(Size, st.integers(1, 6), st.integers(1, 3), st.integers(0, 5), st.just(0), st.integers(0, 6))

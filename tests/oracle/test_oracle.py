@@ -217,6 +217,18 @@ def test_what_a_client_may_not_announce(heard: Announced) -> None:
     assert expected(asked).kernels == {"a1": {}}
 
 
+def test_a_default_route_and_one_around_the_underlay_are_taken_where_they_are_declared() -> None:
+    fabric = {"underlay": ["10.3.99.0/25"]}
+    allocations = [{"site": "c", "prefix": "0.0.0.0/0"}, {"site": "c", "prefix": "10.3.96.0/19"}]
+    heard = ["0.0.0.0/0", "10.3.0.0/16", "10.3.96.0/19", "10.3.99.0/24", "8.8.8.0/24"]
+    routers = HUB, client("x", 9, "c"), client("y", 10, "b")
+    asked = world(
+        document(*routers, fabric=fabric, allocations=allocations),
+        {"x": [Announced(prefix) for prefix in heard], "y": [Announced("0.0.0.0/0")]},
+    )
+    assert expected(asked).kernels["a1"] == dict.fromkeys(["0.0.0.0/0", "10.3.0.0/16", "10.3.96.0/19"], tiers("9"))
+
+
 def test_a_blackhole_is_unreachable_everywhere_and_may_be_a_host_route() -> None:
     heard = Announced("10.3.7.7/32", communities=frozenset({"65535:666"}))
     routers = HUB, client("x", 9, "c"), gateway("b1", 2)

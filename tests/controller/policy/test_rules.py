@@ -30,7 +30,7 @@ from controller.inventory.model import (
     community_value,
 )
 from controller.policy.compile import compile_plans
-from speaker.plan import NextHopPlan, Plan, PolicyPlan, SessionPlan, StepPlan, encode
+from speaker.plan import AllocationPlan, NextHopPlan, Plan, PolicyPlan, SessionPlan, StepPlan, encode
 from tests.controller.inventories import inventories, shuffled
 from tests.controller.ruled import ruled_inventories
 
@@ -277,6 +277,16 @@ def test_guard_rails_go_to_every_gateway() -> None:
         assert (plan.rejects, plan.blackhole, plan.underlay) == ((), True, ("192.0.2.0/24", "203.0.113.0/24"))
     limits = {each.peer: each.imports.max_prefixes for each in plans["hub"].sessions if each.imports}
     assert limits == {"berlin": 9, "berlin/u1": 9, "nyc": 0, "frr": 0}
+
+
+def test_a_default_route_is_no_space_and_what_is_around_the_underlay_stays_by_itself() -> None:
+    texts = "0.0.0.0/0", "10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16", "10.5.0.0/16"
+    space = tuple(Allocation("berlin", ip_network(text), 24 if text[0] == "1" else 0) for text in texts)
+    plans = compile_plans(world(fabric={"underlay": (ip_network("10.3.7.7/32"),)}, allocations=space))
+    assert plans["nyc"].rejects == ("10.2.0.0/16", "10.4.0.0/15", "10.42.0.0/24", "10.3.0.0/16")
+    client = next(each for each in plans["hub"].sessions if each.peer == "berlin")
+    assert client.imports is not None
+    assert client.imports.allocations[0] == AllocationPlan("0.0.0.0/0", 0)
 
 
 def test_a_client_with_an_as_of_its_own_is_served_by_ebgp() -> None:

@@ -15,7 +15,7 @@ from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan, SessionPlan
 from speaker.rib import reasons as p
 from speaker.rib.attributes import AS_SEQUENCE, AS_SET, GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.path import Path
-from speaker.rib.policy import DenyImport, HubImport, LanImport, ImportPolicy, PeerImport, SpokeImport, import_policy
+from speaker.rib.policy import DenyImport, HubImport, ImportPolicy, LanImport, PeerImport, SpokeImport, import_policy
 from speaker.rib.prefix import Family, Key, family_of, key_of
 from speaker.rib.spans import Network, Spans, heads
 from tests.speaker.rib.given import ASN, FACTS, HUBS, OWN_ID, PEERS, bandwidth, hop, key
