@@ -49,6 +49,7 @@ RULES: tuple[Rule, ...] = (
     peers.asn_of_the_fabric,
     peers.unknown_gateway,
     peers.lan_peer_address,
+    peers.lan_peer6_without_segment6,
     peers.lan_peer_twice,
     peers.lan_peer_on_uplink,
     policy.unknown_names,

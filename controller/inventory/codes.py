@@ -60,6 +60,7 @@ CODES: dict[str, dict[str, str]] = {
         "hub-missing": "There are gateways or clients, but no hub.",
         "interface-taken": "Two uplinks of a gateway use one interface, or a LAN peer is behind one of them.",
         "lan-peer-address": "A LAN peer in the segment, of two families, or with the gateway's own address.",
+        "lan-peer6-without-segment6": "A LAN peer by IPv6, but no IPv6 segment, so no route for it.",
         "lan-peer-taken": "Two LAN peers of a gateway have one address.",
         "name-taken": "Gateways, clients and LAN peers share their names, or a new name exists already.",
         "node-id-taken": "Two owners of a ZeroTier node id.",

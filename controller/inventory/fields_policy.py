@@ -172,6 +172,10 @@ def survivable(value: Any) -> str:
 def lan_address(value: Any) -> Any:
     """That one router of a LAN has."""
     found = fields.address(value)
+    if found.version == 6 and found.is_link_local:
+        # Several interfaces may have the same one, and the next hops that are told and heard must be known beforehand.
+        message = f"{found} is link-local: sessions are between global or unique local addresses, such as fd00:1::2"
+        raise Unreadable("address-invalid", message)
     if found.is_unspecified or found.is_loopback or found.is_multicast or found.is_link_local:
         message = f"{found} is no address of a router in a LAN: use one that its LAN knows, such as 10.1.0.2"
         raise Unreadable("address-invalid", message)

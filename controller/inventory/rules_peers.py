@@ -47,6 +47,17 @@ def lan_peer_address(inventory: Inventory) -> Iterator[Finding]:
             yield Finding(peer.label, "lan-peer-address", message, field="local_address")
 
 
+def lan_peer6_without_segment6(inventory: Inventory) -> Iterator[Finding]:
+    """A session by IPv6 carries IPv6 routes alone, and without an IPv6 segment there are none."""
+    fabric = inventory.fabric
+    if fabric is None or fabric.segment6 is not None:
+        return
+    for peer in inventory.lan_peers:
+        if peer.address.version == 6:
+            message = f"{peer.address} has no route to tell or to hear, for the fabric has no segment6: declare one"
+            yield Finding(peer.label, "lan-peer6-without-segment6", f"{message}, or peer by IPv4", field="address")
+
+
 def lan_peer_twice(inventory: Inventory) -> Iterator[Finding]:
     """A gateway knows its LAN peers by their addresses."""
     by_gateway: dict[str, list[LanPeer]] = {}
