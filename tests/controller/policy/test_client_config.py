@@ -72,6 +72,82 @@ def test_what_the_circuit_class_or_the_fabric_turns_off_is_not_there(software: F
     assert not any(word in only_ipv4 for word in ("ipv6", "fd42", "fd21"))
 
 
+VYOS = {
+    r"policy (prefix-list|prefix-list6) \S+ rule \d+ (action (permit|deny)|prefix \S+|le \d+)": "policy",
+    r"policy route-map \S+ rule \d+ action permit": "policy",
+    r"policy route-map \S+ rule \d+ match (ip|ipv6) address prefix-list \S+": "policy",
+    r"policy route-map \S+ rule \d+ set ipv6-next-hop global \S+": "policy",
+    r"protocols bfd profile \S+ interval (multiplier|receive|transmit) \d+": "protocols_bfd",
+    r"protocols bgp system-as \d+": "protocols_bgp",
+    r"protocols bgp parameters (router-id \S+|graceful-restart|bestpath as-path multipath-relax)": "protocols_bgp",
+    r"protocols bgp timers (keepalive|holdtime) \d+": "protocols_bgp",
+    r"protocols bgp address-family ipv[46]-unicast (redistribute (connected|static)|network \S+)": "protocols_bgp",
+    r"protocols bgp address-family ipv[46]-unicast maximum-paths [ei]bgp \d+": "protocols_bgp",
+    r"protocols bgp neighbor \S+ (description \S+|remote-as \d+|timers connect \d+|bfd profile \S+)": "protocols_bgp",
+    r"protocols bgp neighbor \S+ address-family ipv[46]-unicast nexthop-self": "protocols_bgp",
+    r"protocols bgp neighbor \S+ address-family ipv[46]-unicast route-map (import|export) \S+": "protocols_bgp",
+}
+"""What may be set -> file NAME.xml.in, with what it includes, of
+https://github.com/vyos/vyos-1x/tree/sagitta/interface-definitions (VyOS 1.4), and the same in the branches
+circinus (1.5) and current. Every line of the goldens was looked up there."""
+
+BFD, BGP = (
+    f"https://help.mikrotik.com/docs/spaces/ROS/pages/{page}"
+    for page in ("331612210/routing+bfd", "331612228/routing+bgp")
+)
+FILTER = "https://help.mikrotik.com/docs/x/CAD2BQ"
+INSTANCES = "https://github.com/ansible-collections/community.routeros/pull/404"
+AFI = "https://github.com/ansible-collections/community.routeros/pull/416"
+ROUTEROS = {
+    "/routing filter rule": ({"chain", "rule"}, (FILTER,)),
+    "/routing bfd configuration": ({"interfaces", "addresses", "min-rx", "min-tx", "multiplier"}, (BFD,)),
+    # A connection must name its instance, and router-id stands there and nowhere else, as of 7.20; afi was
+    # address-families before 7.19.
+    "/routing bgp instance": ({"name", "as", "router-id"}, (BGP, INSTANCES)),
+    "/routing bgp template": (
+        {"name", "as", "afi", "hold-time", "keepalive-time", "use-bfd", "nexthop-choice"}
+        | {"output.redistribute", "output.filter-chain", "input.filter"},
+        (BGP, AFI),
+    ),
+    "/routing bgp connection": (
+        {"name", "instance", "templates", "remote.address", "remote.as", "local.address", "local.role"},
+        (BGP, INSTANCES),
+    ),
+}
+"""Menu -> (the properties that are set, where they are documented)."""
+RULES = (r"if \(dst in \S+ && dst-len <= \d+\) \{ accept \}", r"if \(dst == \S+\) \{ accept \}", "accept", "reject")
+"""Of filters, see FILTER. What no rule takes is rejected, as the last one says, too."""
+
+
+def statements(client: str, software: Format) -> list[str]:
+    """What is commented out for the operator to fill in, too; without comments."""
+    lines = [line.removeprefix("# FILL IN: ").strip() for line in text(client, software).splitlines()]
+    return [line for line in lines if line.startswith(("set ", "add ", "/"))]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_every_statement_for_vyos_is_defined_there(client: str) -> None:
+    for line in statements(client, "vyos"):
+        assert [shape for shape in VYOS if re.fullmatch(f"set {shape}", line)], line
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_every_statement_for_routeros_is_documented(client: str) -> None:
+    menu = ""
+    for line in statements(client, "routeros"):
+        if line.startswith("/"):
+            menu = line
+            continue
+        given = dict(re.findall(r'(\S+?)=("[^"]*"|\S+)', line))
+        assert given.keys() <= ROUTEROS[menu][0], line
+        assert line == "add " + " ".join(f"{name}={value}" for name, value in given.items())
+        if menu == "/routing filter rule":
+            assert [rule for rule in RULES if re.fullmatch(rule, given["rule"].strip('"'))], line
+        if menu == "/routing bgp connection":
+            assert {"instance", "templates"} <= given.keys()
+            assert given["local.role"] in ("ebgp", "ibgp")
+
+
 def test_the_command_offers_what_can_be_rendered() -> None:
     assert OFFERED == FORMATS
 
