@@ -110,6 +110,7 @@ class Intent:
             version: sorted({p.prefixlen for p in self.groups if p.version == version}, reverse=True)
             for version in (4, 6)
         }
+        self._guarded = _guarded(inventory)
         self._viewed: dict[tuple[str, View, Marks], Judged] = {}
         self._decisions: dict[tuple[View, int, frozenset[str]], Decision] = {}
 
@@ -181,12 +182,19 @@ class Intent:
         return Answer(None, tuple(passed))
 
     def covering(self, viewer: Member, prefix: Network, failed: frozenset[str] = NOTHING_FAILED) -> Iterator[Route]:
-        """Routes to what contains `prefix`, the longest first, whether usable or not."""
+        """Routes to what contains `prefix`, the longest first, whether usable or not.
+
+        To a gateway a default route is none to declared space: that is unreachable beneath everything.
+        """
         for length in self._lengths[prefix.version]:
-            if length <= prefix.prefixlen:
+            if length <= prefix.prefixlen and (length or not (viewer.is_ours and self._is_guarded(prefix))):
                 wider = prefix.supernet(new_prefix=length)
                 if wider in self.groups:
                     yield self.route(viewer, wider, failed)
+
+    def _is_guarded(self, prefix: Network) -> bool:
+        lengths = (length for length in self._guarded[prefix.version] if length <= prefix.prefixlen)
+        return any(prefix.supernet(new_prefix=n) in self._guarded[prefix.version][n] for n in lengths)
 
     def control(self, failed: frozenset[str]) -> str:
         """What becomes of learning and telling routes, in words; "" while a hub lives.
@@ -205,6 +213,16 @@ def _decider(kind: Kind, fabric: Fabric | None) -> Decider:
     if fabric is None:
         return Decider(1)
     return Decider(fabric.max_paths, served=kind == "ebgp", ours=kind in OURS, blackhole=fabric.blackhole)
+
+
+def _guarded(inventory: Inventory) -> dict[int, dict[int, set[Network]]]:
+    """IP version -> prefix length -> space that gateways keep from any default route."""
+    found: dict[int, dict[int, set[Network]]] = {4: defaultdict(set), 6: defaultdict(set)}
+    if inventory.fabric is not None and inventory.fabric.guard_default:
+        for each in inventory.allocations:
+            if each.tenant == GLOBAL and each.prefix.prefixlen:
+                found[each.prefix.version][each.prefix.prefixlen].add(each.prefix)
+    return found
 
 
 def _announcers(inventory: Inventory) -> Callable[[Prefix], tuple[str, ...]]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from controller.inventory.model import (
     Action,
+    Allocation,
     Client,
     Inventory,
     Match,
@@ -55,6 +56,32 @@ def test_the_better_class_is_used_and_the_other_waits() -> None:
 def test_what_has_failed_is_not_there() -> None:
     assert tiers(two(), "paris-1", BERLIN, "berlin-1/fiber") == [["berlin-1/lte"]]
     assert tiers(two(), "paris-1", BERLIN, "berlin-1/fiber", "berlin-1/lte") == []
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_default_route_leads_to_what_nobody_declared(guarded: bool) -> None:
+    """Declared space is unreachable beneath everything, unless that is switched off."""
+    inventory = two()
+    assert inventory.fabric is not None
+    intent = Intent(
+        replace(
+            inventory,
+            fabric=replace(inventory.fabric, guard_default=guarded),
+            allocations=(
+                Allocation("berlin", ip_network("0.0.0.0/0"), 0),
+                Allocation("berlin", ip_network("10.1.0.0/16"), 24),
+            ),
+            prefixes=(*inventory.prefixes, Prefix("berlin", ip_network("0.0.0.0/0"))),
+        )
+    )
+    paris = intent.members["paris-1"]
+
+    def taken(address: str) -> str:
+        route = intent.lookup(paris, ip_address(address)).route
+        return "" if route is None else str(route.prefix)
+
+    assert (taken("8.8.8.8"), taken("10.1.1.1")) == ("0.0.0.0/0", BERLIN)
+    assert taken("10.1.77.1") == ("" if guarded else "0.0.0.0/0")
 
 
 def test_equal_paths_are_used_together_up_to_max_paths() -> None:
