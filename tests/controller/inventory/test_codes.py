@@ -61,10 +61,16 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     assert [each.message for each in findings] == ["is larger than 16 MiB: split it"]
 
 
+def test_a_hundred_thousand_prefixes_are_not_too_many() -> None:
+    prefixes = [{"site": "s", "prefix": f"{20 + (n >> 16)}.{n >> 8 & 255}.{n & 255}.0/24"} for n in range(100_000)]
+    inventory, findings = parse_document({"prefixes": prefixes})
+    assert (len(inventory.prefixes), findings) == (100_000, [])
+
+
 def test_too_many_objects() -> None:
     _, findings = parse_document({"regions": [{}] * (MAX_OBJECTS + 1)})
     assert [(each.code, each.message) for each in findings] == [
-        ("too-many-objects", "50001 regions; at most 50000 are possible")
+        ("too-many-objects", "200001 regions; at most 200000 are possible")
     ]
 
 
