@@ -16,6 +16,7 @@ from controller.inventory.document import to_document
 from controller.inventory.merge import rename
 from controller.inventory.model import SECTIONS, Client, Fabric, Gateway, Inventory, Site, Uplink
 from tests.controller.inventories import SEGMENT, inventories, shuffled
+from tests.controller.ruled import ruled_inventories
 
 NUMBERS = settings(max_examples=40)
 
@@ -32,7 +33,7 @@ def held(inventory: Inventory) -> list[tuple[int | None, str]]:
 
 
 @NUMBERS
-@given(inventories(), st.integers())
+@given(ruled_inventories(), st.integers())
 def test_all_is_filled_in_whatever_the_order_of_rows(inventory: Inventory, seed: int) -> None:
     full = allocate(inventory)
     numbers = numbers_of(full)
@@ -43,7 +44,7 @@ def test_all_is_filled_in_whatever_the_order_of_rows(inventory: Inventory, seed:
 
 
 @NUMBERS
-@given(inventories())
+@given(ruled_inventories())
 def test_what_is_allocated_once_stays_when_it_is_left_out_again(inventory: Inventory) -> None:
     full = allocate(inventory)
     assert allocate(inventory, numbers_of(full)) == full

@@ -21,6 +21,7 @@ from controller.inventory.specs import SPECS
 from controller.inventory.yaml_reader import read_yaml
 from controller.policy.assertions import broken
 from tests.controller.inventories import inventories, shuffled
+from tests.controller.ruled import ruled_inventories
 
 junk = st.recursive(
     st.none()
@@ -41,12 +42,21 @@ documents = st.dictionaries(
 
 
 @settings(max_examples=40)
-@given(inventories(), st.integers())
+@given(ruled_inventories(), st.integers())
 def test_a_document_round_trips_in_canonical_order(inventory: Inventory, seed: int) -> None:
     document = to_document(inventory)
     again, findings = parse_document(json.loads(json.dumps(document)))
     assert findings == []
     assert to_document(again) == document == to_document(shuffled(inventory, seed))
+
+
+@given(ruled_inventories())
+@settings(max_examples=40)
+def test_nothing_is_wrong_with_those_that_have_something_of_every_kind_but_what_rules_do_not_do(
+    inventory: Inventory,
+) -> None:
+    findings = [each for each in check(allocate(inventory)) if not each.object.startswith("rule ")]
+    assert findings == []
 
 
 @settings(max_examples=40)

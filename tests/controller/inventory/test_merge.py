@@ -25,7 +25,8 @@ from controller.inventory.model import (
     Uplink,
     objects,
 )
-from tests.controller.inventories import inventories, shuffled
+from tests.controller.inventories import shuffled
+from tests.controller.ruled import ruled_inventories
 
 FABRIC = Fabric("f", 64512, IPv4Network("10.42.0.0/16"))
 
@@ -44,7 +45,7 @@ def small(sites: int = 2) -> Inventory:
 
 
 @settings(max_examples=30)
-@given(inventories(), inventories(), st.booleans())
+@given(ruled_inventories(), ruled_inventories(), st.booleans())
 def test_diff_says_what_merge_did(old: Inventory, new: Inventory, prune: bool) -> None:
     merged = merge(old, new, prune)
     changes = diff(old, merged)
@@ -59,7 +60,7 @@ def test_diff_says_what_merge_did(old: Inventory, new: Inventory, prune: bool) -
 
 
 @settings(max_examples=30)
-@given(inventories(), st.integers())
+@given(ruled_inventories(), st.integers())
 def test_the_same_again_changes_nothing(inventory: Inventory, seed: int) -> None:
     stored = allocate(inventory)
     again = allocate(merge(stored, shuffled(inventory, seed)), numbers_of(stored))

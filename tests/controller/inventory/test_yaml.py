@@ -15,7 +15,7 @@ from controller.inventory.document import parse_document, to_document
 from controller.inventory.model import Inventory
 from controller.inventory.yaml import check_yaml, dump_yaml, load_yaml
 from controller.inventory.yaml_reader import read_yaml
-from tests.controller.inventories import inventories
+from tests.controller.ruled import ruled_inventories
 
 SITES = "sites:\n  - {name: berlin, region: eu}\n"
 
@@ -27,7 +27,7 @@ def write(folder: Path, **texts: str) -> Path:
 
 
 @settings(max_examples=25)
-@given(inventories())
+@given(ruled_inventories())
 def test_dump_and_read_round_trip(inventory: Inventory) -> None:
     document = to_document(allocate(inventory))
     data, findings = read_yaml(dump_yaml(document), "x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,8 @@ from controller.inventory.model import Inventory
 from controller.store import tables
 from controller.store.engine import Database
 from controller.store.state import State, difference, load_inventory, next_state, write_inventory
+from tests.controller.inventories import sound_inventory
+from tests.controller.ruled import with_intent
 from tests.controller.store.fabrics import Document, sized, small
 
 EMPTY = Inventory()
@@ -43,6 +46,20 @@ def test_what_goes_in_comes_out(database: Database) -> None:
     store(database, EMPTY, inventory)
     assert to_document(load(database)) == to_document(inventory)
     assert not difference(inventory, load(database))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_something_of_every_kind_comes_out_as_it_went_in(database: Database, seed: int) -> None:
+    """And one becomes the other, row by row."""
+    chance = random.Random(seed)
+    old, new = (
+        allocate(with_intent(sound_inventory(chance, chance.randint(1, 5), chance.randint(1, 6), 3), chance, 8))
+        for _ in range(2)
+    )
+    store(database, EMPTY, old)
+    assert to_document(load(database)) == to_document(old)
+    store(database, old, new)
+    assert to_document(load(database)) == to_document(new)
 
 
 def test_the_order_of_uplinks_is_kept(database: Database) -> None:
