@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
-from functools import cached_property, lru_cache
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from collections.abc import Collection, Iterator
 
 import msgspec
 
 from controller.inventory.model import (
-    GLOBAL,
     Client,
     Fabric,
     Gateway,
     Inventory,
     LanPeer,
-    Network,
     Uplink,
     network_order,
     uplink_key,
@@ -25,6 +21,7 @@ from controller.policy import communities
 from controller.policy.announced import Announced
 from controller.policy.fabric import Session, compile_fabric, speaker_address, speaker_address6
 from controller.policy.imports import Imports, text
+from controller.policy.rejects import rejects
 from speaker.plan import (
     AnnouncementPlan,
     BfdPlan,
@@ -89,7 +86,7 @@ class _Compiler:
             uplinks=tuple(self.uplink(each, is_hub=is_hub) for each in gateway.uplinks),
             announcements=self.announcements(gateway),
             sessions=self.sessions_of(gateway),
-            rejects=self.rejects,
+            rejects=tuple(map(str, rejects(self.inventory))),
             max_paths=self.fabric.max_paths,
             drained=bool(gateway.drained),
             liveness=self.liveness,
@@ -199,27 +196,3 @@ class _Compiler:
             peer_is_ours=False,
             interface=peer.interface,
         )
-
-    @cached_property
-    def rejects(self) -> tuple[str, ...]:
-        """Beneath everything, so that no default route takes what is the fabric's. A default itself is no space."""
-        if not self.fabric.guard_default:
-            return ()
-        space = [each.prefix for each in self.inventory.allocations if each.tenant == GLOBAL and each.prefix.prefixlen]
-        segments = [each for each in (self.fabric.segment, self.fabric.segment6) if each is not None]
-        return _rejects((*space, *segments), self.fabric.underlay)
-
-
-@lru_cache(maxsize=2)  # Space changes seldom, and a change of anything else asks again.
-def _rejects(space: tuple[Network, ...], underlay: tuple[Network, ...]) -> tuple[str, ...]:
-    """What covers the underlay stands apart at the gateways, so it is not made one with what does not."""
-    apart = {each for each in space if any(each.overlaps(other) for other in underlay)}
-    return (*_collapsed(each for each in space if each not in apart), *_collapsed(apart))
-
-
-def _collapsed(space: Iterable[Network]) -> tuple[str, ...]:
-    """In as few prefixes as it takes, IPv4 first."""
-    networks = tuple(space)
-    four = collapse_addresses([each for each in networks if isinstance(each, IPv4Network)])
-    six = collapse_addresses([each for each in networks if isinstance(each, IPv6Network)])
-    return tuple(map(str, (*four, *six)))

@@ -6,13 +6,14 @@ is learnt, and that before the reject of declared space.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import collapse_addresses, ip_network
+from ipaddress import ip_network
 
-from controller.inventory.model import GLOBAL, Address, Fabric, Inventory, Network
+from controller.inventory.model import Address, Fabric, Network
 from controller.policy.deciding import Candidate, Source
 from controller.policy.intended import Intent, Member, Route
+from controller.policy.rejects import rejects
 
 ITSELF, SEGMENT, OWN, ROUTE, UNREACHABLE, UNUSED, DECLARED, NONE = (
     "itself",
@@ -113,21 +114,6 @@ def _what(route: Route) -> str:
     if route.own:
         return OWN
     return UNREACHABLE if route.decision.discard else ROUTE if route.usable else UNUSED
-
-
-def rejects(inventory: Inventory) -> list[Network]:
-    """Declared space, as plans have it beneath everything."""
-    fabric = inventory.fabric
-    if fabric is None or not fabric.guard_default:
-        return []
-    space = {each.prefix for each in inventory.allocations if each.tenant == GLOBAL and each.prefix.prefixlen} | set(
-        _segments(fabric)
-    )
-    return [each for version in (4, 6) for each in _collapsed(one for one in space if one.version == version)]
-
-
-def _collapsed(networks: Iterable[Network]) -> list[Network]:
-    return list(collapse_addresses(list(networks)))  # type: ignore[type-var]
 
 
 def _segments(fabric: Fabric | None) -> list[Network]:
