@@ -43,7 +43,7 @@ RUN_BY = {
         "tests/controller/cli/test_intent_docs.py::test_golden_every_example_does_what_the_page_says",
     ),
     ("inventory.md", "yaml"): (
-        8,
+        9,
         "tests/controller/inventory/test_document.py::test_the_documented_examples_add_up_to_a_sound_fabric",
     ),
     ("lab.md", ""): (1, COMMANDS),
@@ -146,10 +146,10 @@ def test_the_table_of_software_is_true_of_what_is_written() -> None:
     assert len(table) == len(FORMATS)
     for software in FORMATS:
         head = render(client_config(inventory(), "partner"), software).splitlines()[1]
-        (cells,) = [cells for name, cells in table.items() if f"For {name.removesuffix(' (unverified)')}" in head]
+        (cells,) = [cells for name, cells in table.items() if f"For {name.removesuffix(' (not run)')}" in head]
         assert (cells[2] == "yes") == ("graceful" in written(software)), software
         loaded = software in ("frr", "bird")  # By tests/netns/test_clients.py.
-        assert loaded != cells[0].endswith("(unverified)"), software
+        assert loaded != cells[0].endswith("(not run)"), software
 
 
 def test_extras_that_are_named_exist() -> None:
