@@ -28,6 +28,8 @@ REFERENCES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "lan_peers": ((), ()),
     "rules": ((), ()),
     "assertions": ((), ()),
+    "hosts": ((), ()),
+    "moons": ((), ()),
 }
 """Section -> fields that hold one name of it, and fields that hold several, wherever they stand."""
 
@@ -188,7 +190,10 @@ def _rename_uplink(inventory: Inventory, old: str, new: str) -> Inventory:
         else g
         for g in inventory.gateways
     )
-    return replace(inventory, gateways=gateways)
+    moons = tuple(
+        replace(moon, uplink=new) if (moon.gateway, moon.uplink) == (owner, name) else moon for moon in inventory.moons
+    )
+    return replace(inventory, gateways=gateways, moons=moons)
 
 
 def _may_rename(names: list[str], kind: str, old: str, new: str) -> None:
