@@ -103,7 +103,7 @@ class Speaker:
             "version": 1,
             "gateway": self.name,
             "speaker_version": "0.1.0",
-            "plan_versions": (1, 2, 3),
+            "plan_versions": (1, 2, 3, 4),
             "plan_digest": self.digest(),
             "plan_error": "",
             "started_at": now - 600,
