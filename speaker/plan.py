@@ -244,6 +244,8 @@ class Plan(PlanStruct, frozen=True):
     permanent_neighbours: bool = False  # Next hops' MACs are computed and set: forwarding waits for no ARP.
     orbit: tuple[MoonPlan, ...] = ()
     moon: MoonSeedPlan | None = None
+    relayed_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 0  # 0: that ZeroTier relays a path changes nothing.
+    relayed_preference: Annotated[int, Meta(ge=-(2**32 - 1), le=2**32 - 1)] = 0  # Added here once it was so for so long.
 
 
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -256,6 +258,8 @@ _SINCE_4: dict[str, object] = {
     "permanent_neighbours": False,
     "orbit": (),
     "moon": None,
+    "relayed_seconds": 0,
+    "relayed_preference": 0,
 }
 
 

@@ -96,6 +96,8 @@ def of_version_4() -> Plan:
         permanent_neighbours=True,
         orbit=(MoonPlan("home", "000000deadbeef42", "deadbeef42"),),
         moon=MoonSeedPlan("here", "wan", ("203.0.113.7/9993",)),
+        relayed_seconds=300,
+        relayed_preference=-50,
     )
 
 
