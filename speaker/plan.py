@@ -12,12 +12,12 @@ plans that use it: a fabric that leaves its segment to somebody else has the sam
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-PLAN_VERSION = 4
+PLAN_VERSION: Final = 4
 READABLE_VERSIONS = (1, 2, 3, 4)
 """What this speaker reads. It tells the controller with every poll."""
 
