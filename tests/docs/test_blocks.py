@@ -43,7 +43,7 @@ RUN_BY = {
         "tests/controller/cli/test_intent_docs.py::test_golden_every_example_does_what_the_page_says",
     ),
     ("inventory.md", "yaml"): (
-        8,
+        9,
         "tests/controller/inventory/test_document.py::test_the_documented_examples_add_up_to_a_sound_fabric",
     ),
     ("lab.md", ""): (1, COMMANDS),

@@ -10,7 +10,7 @@ from controller.inventory.specs import SPECS
 from tests.controller.api.served import Served
 
 NOUNS = ["regions", "circuit-classes", "sites", "allocations", "prefixes", "gateways", "clients"]
-NOUNS += ["lan-peers", "rules", "assertions"]
+NOUNS += ["lan-peers", "rules", "assertions", "hosts", "moons"]
 
 
 @pytest.mark.parametrize("kind", sorted(SPECS))
