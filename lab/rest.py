@@ -20,7 +20,9 @@ class Refused(RuntimeError):
         self.problem = problem
 
 
-class _Inside(http.client.HTTPConnection):
+class Inside(http.client.HTTPConnection):
+    """HTTP made inside the node's network namespace."""
+
     def __init__(self, node: Node, host: str, port: int) -> None:
         super().__init__(host, port, timeout=60)
         self._node = node
@@ -41,7 +43,7 @@ class Rest:
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The answer's JSON (None if it has no body). Raises Refused, or OSError when nobody answers."""
-        connection = _Inside(self.node, "127.0.0.1", self.port)
+        connection = Inside(self.node, "127.0.0.1", self.port)
         headers = {"Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
