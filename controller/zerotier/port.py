@@ -19,6 +19,7 @@ Rule = Mapping[str, Any]  # One entry of a rule set as the API writes it, withou
 MTU_MIN, MTU_DEFAULT, MTU_USABLE = 1280, 2800, 9890  # The API takes 10000; from 9987 on the sender's daemon aborts.
 MAX_ROUTES = 128  # More are stored, and never delivered.
 MAX_ADDRESSES = 32  # Of one member.
+MAX_SHOWN = 8  # Of an array's values in an error.
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class ManagedRoute:
     target: Network
     via: Address | None = None
 
+    def __str__(self) -> str:
+        return f"{self.target} via {self.via}" if self.via else f"{self.target}"
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -35,6 +39,9 @@ class Pool:
 
     start: Address
     end: Address
+
+    def __str__(self) -> str:
+        return f"{self.start}-{self.end}"
 
 
 @dataclass(frozen=True)
@@ -167,8 +174,14 @@ class NotStored(ZeroTierError):
     """
 
     def __init__(self, thing: str, field: str, wanted: Any, stored: Any) -> None:
-        super().__init__(f"{thing}: {field} was written and is not what is stored: wanted {wanted}, stored {stored}")
+        super().__init__(f"{thing}: the service took {field} {_shown(wanted)} and stores {_shown(stored)}")
         self.field, self.wanted, self.stored = field, wanted, stored
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return str(value)
+    return "(" + ", ".join(str(part) for part in value[:MAX_SHOWN]) + (", ...)" if len(value) > MAX_SHOWN else ")")
 
 
 class SegmentApi(Protocol):
