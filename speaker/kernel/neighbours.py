@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -25,6 +25,8 @@ Desired = Mapping[Name, bytes]
 
 MESSAGES_PER_BATCH = 1000
 MAX_TOLD = 20
+GONE = (errno.ENOENT, errno.ENODEV, errno.ENXIO)
+"""No fault: it went with its interface, or by somebody's `ip neigh flush`."""
 
 
 class NeighbourKernel(Protocol):
@@ -85,9 +87,8 @@ class NeighbourTable:
                 puts, removals = changes(actual, desired, absent)
                 outcome.put, outcome.removed = len(puts), len(removals) if may_remove else 0
                 requests = puts + (removals if may_remove else [])
-                for at in range(0, len(requests), MESSAGES_PER_BATCH):
-                    faults = kernel.submit(b"".join(requests[at : at + MESSAGES_PER_BATCH]))
-                    outcome.errors += [text for fault in faults if (text := _told(fault))]
+                faults = _submit(kernel, requests)
+                outcome.errors = [_told(fault) for fault in faults if fault.errno not in GONE]
                 if requests:
                     actual = {entry.name: entry for entry in kernel.entries()}
         except KernelError as error:
@@ -96,7 +97,8 @@ class NeighbourTable:
         outcome.foreign = sorted(name for name in desired if name in actual and actual[name].foreign)
         outcome.standing = sum(name in actual and actual[name].holds(mac) for name, mac in desired.items())
         if not outcome.errors:
-            outcome.errors = _lost(actual, desired, outcome.foreign)
+            excused = {*outcome.foreign, *(codec.name_of(fault.message) for fault in faults)}
+            outcome.errors = _lost(actual, desired, excused)
         del outcome.errors[MAX_TOLD:]
         return outcome
 
@@ -114,10 +116,14 @@ def changes(
     return puts, [codec.delete(name) for name in sorted(gone)]
 
 
-def _lost(actual: Mapping[Name, Entry], desired: Desired, foreign: Iterable[Name]) -> list[str]:
+def _submit(kernel: NeighbourKernel, requests: Sequence[bytes]) -> list[Fault]:
+    batches = range(0, len(requests), MESSAGES_PER_BATCH)
+    return [fault for at in batches for fault in kernel.submit(b"".join(requests[at : at + MESSAGES_PER_BATCH]))]
+
+
+def _lost(actual: Mapping[Name, Entry], desired: Desired, excused: Collection[Name]) -> list[str]:
     """What was taken without complaint and does not stand."""
-    others = set(foreign)
-    lost = [name for name, mac in desired.items() if name not in others and not _holds(actual, name, mac)]
+    lost = [name for name, mac in desired.items() if name not in excused and not _holds(actual, name, mac)]
     return [f"{_text(name)}: was set, and is not there: does another program set it?" for name in sorted(lost)]
 
 
@@ -127,11 +133,7 @@ def _holds(actual: Mapping[Name, Entry], name: Name, mac: bytes) -> bool:
 
 
 def _told(fault: Fault) -> str:
-    """ "" for what had gone already: with its interface, or by somebody's `ip neigh flush`."""
-    name = codec.name_of(fault.message)
-    if fault.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-        return ""
-    return f"{_text(name)}: {fault.text or os.strerror(fault.errno)}"
+    return f"{_text(codec.name_of(fault.message))}: {fault.text or os.strerror(fault.errno)}"
 
 
 def _text(name: Name) -> str:
