@@ -40,6 +40,8 @@ class Segment:
             permanent_neighbours=fabric.permanent_neighbours,
             orbit=tuple(others),
             moon=next(own, None),
+            relayed_seconds=fabric.relayed_seconds,
+            relayed_preference=fabric.relayed_preference if fabric.relayed_seconds else 0,
         )
 
     def moons_at(self, gateway: Gateway, *, here: bool) -> list[tuple[Moon, Uplink]]:

@@ -51,6 +51,8 @@ class Status:
     identity: str  # Public: NODE:0:KEY.
     config: Mapping[str, Any]  # local.conf as the service has it in force.
     listening: tuple[str, ...]  # "ADDRESS/PORT"
+    surface: tuple[str, ...] = ()  # The same, as others see it.
+    tcp_fallback: bool = False  # Through ZeroTier's TCP relay: UDP does not get through.
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class LocalService:
         config = said.get("config")
         config = config if isinstance(config, dict) else {}
         settings = config.get("settings")
-        listening = settings.get("listeningOn") if isinstance(settings, dict) else None
+        settings = settings if isinstance(settings, dict) else {}
         node_id = str(said.get("address", ""))
         if not NODE.fullmatch(node_id):
             raise Garbled(f"{self}: /status names no node: is this a ZeroTier service?")
@@ -120,7 +122,9 @@ class LocalService:
             clock_ms=_integer(said.get("clock")),
             identity=str(said.get("publicIdentity", "")),
             config=config,
-            listening=_texts(listening),
+            listening=_texts(settings.get("listeningOn")),
+            surface=_texts(settings.get("surfaceAddresses")),
+            tcp_fallback=said.get("tcpFallbackActive") is True,
         )
 
     def networks(self) -> tuple[Joined, ...]:
