@@ -125,7 +125,9 @@ class HttpService:
 
     def _repeated(self, attempt: Callable[[], Any]) -> Any:
         patience = self.patience
-        backoff = tenacity.wait_exponential_jitter(patience.first_pause, patience.longest_pause)
+        backoff = tenacity.wait_exponential_jitter(
+            multiplier=patience.first_pause, max=patience.longest_pause, jitter=patience.first_pause
+        )
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._helps),
             stop=tenacity.stop_after_attempt(patience.attempts),

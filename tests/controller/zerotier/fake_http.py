@@ -58,8 +58,7 @@ class Faulty:
 
     def instead(self, *answers: Answer | Exception) -> None:
         """The next requests are answered by these, and do nothing."""
-        for answer in answers:
-            self.faults.append(lambda _properly, answer=answer: _raised_or(answer))
+        self.faults.extend(_given(answer) for answer in answers)
 
     def cut(self, keep: int) -> None:
         """The next request is done, and its answer breaks off."""
@@ -71,7 +70,7 @@ def transport(fake: Answers) -> httpx2.MockTransport:
         path = request.url.raw_path.decode()
         found = fake.answer(request.method, path, _lower(request.headers), request.read())
         kind = {"Content-Type": found.content_type} if found.content_type else {}
-        return httpx2.Response(found.status, headers={**kind, **found.headers}, content=found.body)
+        return httpx2.Response(found.status, headers={**kind, **found.headers}, stream=httpx2.ByteStream(found.body))
 
     return httpx2.MockTransport(handle)
 
@@ -114,10 +113,13 @@ def _lower(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _raised_or(answer: Answer | Exception) -> Answer:
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+def _given(answer: Answer | Exception) -> Callable[[Callable[[], Answer]], Answer]:
+    def fault(_properly: Callable[[], Answer]) -> Answer:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return fault
 
 
 def _cut(answer: Answer, keep: int) -> Answer:
