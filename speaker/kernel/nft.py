@@ -64,6 +64,7 @@ def render(rules: NftRules, used: Collection[str] = ()) -> str:
             "\tchain output {",
             "\t\ttype filter hook output priority filter; policy accept;",
             BFD_IS_NO_USE,
+            *PROBES_ARE_NO_USE,
             *UPDATES,
             "\t}",
             "}\n",
@@ -79,6 +80,11 @@ UPDATES = (
 
 BFD_IS_NO_USE = "\t\tudp dport 3784 return"
 """Else a session towards a next hop would itself be the use that keeps it."""
+PROBES_ARE_NO_USE = (
+    "\t\ticmp type { echo-request, echo-reply } icmp id 19545 return",
+    "\t\ticmpv6 type { echo-request, echo-reply } icmpv6 id 19545 return",
+)
+"""Nor are the speaker's own echoes and the answers to those of others: they go by an identifier of their own."""
 
 
 def _loop_guard(role: str) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ table inet leyline {
 	chain output {
 		type filter hook output priority filter; policy accept;
 		udp dport 3784 return
+		icmp type { echo-request, echo-reply } icmp id 19545 return
+		icmpv6 type { echo-request, echo-reply } icmpv6 id 19545 return
 		oifname @uplinks meta nfproto ipv4 update @used4 { rt ip nexthop }
 		oifname @uplinks meta nfproto ipv6 update @used6 { rt ip6 nexthop }
 	}
