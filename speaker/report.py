@@ -118,6 +118,7 @@ class KernelReport(ReportStruct, frozen=True):
     repaired: int  # since start: differences found by read-back and put right
     last_error: str
     sysctls: dict[str, str]  # every one that we changed: name -> "old -> new"
+    neighbours: int = 0  # our permanent neighbour entries, as they should be
 
 
 class Report(ReportStruct, frozen=True):

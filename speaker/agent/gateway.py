@@ -17,6 +17,7 @@ from speaker.agent.keeper import SessionKeeper
 from speaker.agent.labels import Labels
 from speaker.agent.lan import LanSide
 from speaker.agent.liveness import Liveness
+from speaker.agent.neighbours import Neighbours
 from speaker.agent.router import Router
 from speaker.agent.settings import AgentSettings
 from speaker.agent.tasks import Tasks
@@ -38,6 +39,7 @@ log = structlog.get_logger()
 TICK_SECONDS = 0.25
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
+SETTLE_SECONDS = 0.05
 
 
 class Gateway:
@@ -57,6 +59,9 @@ class Gateway:
         self._pump_due = asyncio.Event()
         self._guard = Guard()
         self._labels = Labels()
+        self.neighbours = Neighbours()
+        self._neighbours_due = asyncio.Event()
+        self._hops_seen = 0
         self._removal_at: float | None = monotonic() + settings.removal_seconds
 
     async def __aenter__(self) -> Self:
@@ -87,7 +92,15 @@ class Gateway:
         await self.apply(self.plan)
         self.lan.start(self.plan)
         await self._stack.enter_async_context(self._bridge)
-        for work in (self._events, self._flush, self._tick, self._look, self._audit, self._follow_links):
+        for work in (
+            self._events,
+            self._flush,
+            self._tick,
+            self._look,
+            self._audit,
+            self._follow_links,
+            self._follow_neighbours,
+        ):
             tasks.start(work())
         tasks.start(self._keeper.run())
         tasks.start(self.lan.run())
@@ -147,6 +160,7 @@ class Gateway:
         await self._apply_facts()
         await self.router.pump()
         self._fib_wake.set()
+        self._neighbours_due.set()
         self._keeper.wake()
 
     @property
@@ -235,6 +249,7 @@ class Gateway:
                 self._removal_at = None
                 self.fib.set_may_remove(True)
                 self._fib_wake.set()
+                self._neighbours_due.set()
                 self.liveness.complete()
                 self.lan.wake()
 
@@ -284,14 +299,28 @@ class Gateway:
             await self._links_moved.wait()
             self._links_moved.clear()
             self.liveness.links_moved()
+            self._neighbours_due.set()
             self.lan.wake()
             self._set_sysctls()
             await self._apply_facts()
             await self.router.pump()
             self._moved()
 
+    async def _follow_neighbours(self) -> None:
+        """Entries for the next hops that are known now. A burst of paths is one pass."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._neighbours_due.wait(), self.neighbours.due + TICK_SECONDS)
+            self._neighbours_due.clear()
+            hops, links = self.router.rib.hops, self._links.usable
+            await self.neighbours.follow(self.plan, hops, links, may_remove=self._removal_at is None)
+            await asyncio.sleep(SETTLE_SECONDS)
+
     def _routes_moved(self) -> None:
         self.liveness.routes_moved()
+        if self.router.rib.hops.version != self._hops_seen:
+            self._hops_seen = self.router.rib.hops.version
+            self._neighbours_due.set()
         self._fib_wake.set()
 
     def _liveness_moved(self) -> None:

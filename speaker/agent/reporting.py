@@ -136,4 +136,5 @@ def _kernel(gateway: Gateway) -> KernelReport:
         repaired=gateway.fib.repaired,
         last_error=gateway.last_error,
         sysctls=gateway.sysctls,
+        neighbours=gateway.neighbours.outcome.standing,
     )
