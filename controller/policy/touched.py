@@ -11,7 +11,8 @@ def touched(changed: Iterable[Object], inventory: Inventory) -> frozenset[str] |
     """Names of the gateways of `inventory` whose plans can differ from those before; None: any may.
 
     `changed`: what came, what went, and what is another now, before and after. A prefix is in the plans of the
-    gateways that announce it and in nobody else's: hubs know allocations only. A host is in no plan. Anything else may be in every plan.
+    gateways that announce it and in nobody else's: hubs know allocations only. A host is in no plan.
+    Anything else may be in every plan.
     """
     sites: set[str] = set()
     named: set[str] = set()
