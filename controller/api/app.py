@@ -1,4 +1,4 @@
-"""The application: routers put together, errors made problems, the background's two tasks."""
+"""The application: routers put together, errors made problems, the background's tasks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,24 @@ import structlog
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from controller.api import client_config, drain, errors, explain, fabric, gateways, nouns, tokens, uplinks, whatif
+from controller.api import (
+    client_config,
+    drain,
+    enroll,
+    enroll_keys,
+    errors,
+    explain,
+    fabric,
+    gateways,
+    nouns,
+    tokens,
+    uplinks,
+    whatif,
+)
 from controller.api.access import Context, Ctx, Viewer
 from controller.api.answers import PREFIX, PROBLEM
 from controller.api.board import Board
+from controller.api.housekeeping import keep_house
 from controller.api.middleware import Drained, Measured
 from controller.api.settings import Settings
 from controller.service import Controller, Moved
@@ -54,6 +68,8 @@ ROUTERS = (
     fabric.router,
     whatif.router,
     tokens.router,
+    enroll_keys.router,
+    enroll.router,
     gateways.router,
     drain.router,
     uplinks.router,
@@ -83,7 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loops.append(asyncio.get_running_loop())
         async with asyncio.TaskGroup() as group:
-            background = [group.create_task(_touch_tokens(context))]
+            background = [group.create_task(_touch_tokens(context)), group.create_task(keep_house(context))]
             if store.database.is_postgres:
                 background.append(group.create_task(_listen(context)))
             yield

@@ -15,6 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from controller.enroll_key import BadAddress
+from controller.enrolling import EnrolmentRefused, KeyRefused, Unknown
 from controller.inventory.findings import Finding, InventoryRefused
 from controller.service import AssertionsBroken, RemovalsGuarded
 from controller.store.engine import StoreUnavailable
@@ -101,7 +103,11 @@ PROBLEMS: dict[type[Exception], Problem] = {
         401, "unauthorized", "A valid token is needed", {"WWW-Authenticate": 'Bearer realm="leyline"'}
     ),
     Forbidden: Problem(403, "forbidden", "This token may not do that"),
+    KeyRefused: Problem(403, "key-refused", "This enrolment key lets nobody in"),
     NotFound: Problem(404, "not-found", "There is no such thing"),
+    Unknown: Problem(404, "not-found", "There is no such thing"),
+    EnrolmentRefused: Problem(409, "enrolment-refused", "This gateway cannot be enrolled so"),
+    BadAddress: Problem(422, "bad-address", "No enrolment key can be made for this URL"),
     AlreadyExists: Problem(409, "already-exists", "It exists already"),
     RemovalsGuarded: Problem(409, "removals-guarded", "More would be removed than is allowed"),
     AssertionsBroken: Problem(409, "assertions-broken", "What must hold would not hold any more"),
