@@ -53,6 +53,11 @@ class StateDir:
         """One number, added to the priority of every VRRP instance of ours."""
         return self.root / "vrrp-weight"
 
+    @property
+    def nat(self) -> Path:
+        """How the NAT in front of each uplink behaves, and how it did before."""
+        return self.root / "nat.json"
+
     def pid_file(self, process: str) -> Path:
         return self.root / f"{process}.pid"
 

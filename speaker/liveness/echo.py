@@ -7,6 +7,7 @@ says when its answer came (SO_TIMESTAMPNS, socket(7)). Needs CAP_NET_RAW.
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 import socket
 import struct
@@ -34,6 +35,10 @@ Answered = Callable[[Pair, int, float], None]
 """(pair, sequence, round trip in seconds)"""
 
 
+class NoEchoes(Exception):
+    """This process may not send any."""
+
+
 class Reply(NamedTuple):
     sequence: int
     left_ns: int  # Unix time.
@@ -55,17 +60,15 @@ class Echoes:
         self._sources = dict(sources)
 
     def send(self, probe: Probe) -> None:
-        """Raises OSError: EMSGSIZE for more than the interface takes, PermissionError without CAP_NET_RAW."""
+        """Raises OSError (EMSGSIZE for more than the interface takes), NoEchoes without CAP_NET_RAW."""
         device, remote = probe.pair
         version = 6 if ":" in remote else 4
         sock = self._sockets.get((device, version)) or self._open(device, version)
         packet = render(version, probe.sequence, probe.size, STAMP.pack(self._token, time_ns()))
         try:
             sock.sendto(packet, (remote, 0))
-        except BlockingIOError:
-            raise
         except OSError as error:
-            if error.errno in (19, 6):  # ENODEV, ENXIO: the interface went, and the socket is bound to the old one.
+            if error.errno in (errno.ENODEV, errno.ENXIO):  # The interface went, and the socket is bound to that one.
                 self._close((device, version))
             raise
 

@@ -7,7 +7,7 @@ fails over because of it; BFD does that. So it may be slow: at most MAX_PAIRS pa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from speaker.liveness.damping import Pair
@@ -19,6 +19,8 @@ WINDOW = 60
 INTERVAL_SECONDS, QUICK_SECONDS = 5.0, 1.0
 QUICK_PROBES = 10
 """The first ones of a pair, and those of a search for the MTU, come quicker."""
+APART_SECONDS = 0.015
+"""Between the first probes of two pairs."""
 PATIENCE_SECONDS = 3.0
 """A probe that is not answered by then is lost."""
 MTU_SECONDS = 600.0
@@ -113,12 +115,14 @@ class PathProbes:
         self._sequence = 0
         self._mtu: dict[str, int] = {}
 
-    def configure(self, pairs: Collection[Pair], mtu: dict[str, int], now: float) -> None:
-        """These from now on, at most MAX_PAIRS. `mtu`: device -> what its packets should pass with; none: no search."""
-        kept = sorted(pairs)[:MAX_PAIRS]
+    def configure(self, pairs: Iterable[Pair], mtu: dict[str, int], now: float) -> None:
+        """These from now on, the first MAX_PAIRS. `mtu`: device -> what should pass there; none: no search."""
+        kept = list(dict.fromkeys(pairs))[:MAX_PAIRS]
+        starts = iter(range(MAX_PAIRS))  # New ones begin one after the other, and so they go on.
         self._mtu = mtu
         self._paths = {
-            pair: self._paths.get(pair) or _Path(now, 6 if ":" in pair[1] else 4) for pair in dict.fromkeys(kept)
+            pair: self._paths.get(pair) or _Path(now + next(starts) * APART_SECONDS, 6 if ":" in pair[1] else 4)
+            for pair in kept
         }
 
     def due(self, now: float) -> list[Probe]:

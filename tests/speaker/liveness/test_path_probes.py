@@ -114,7 +114,7 @@ def test_the_first_probes_come_quicker() -> None:
 def test_an_answer_that_is_late_foreign_or_second_does_not_count() -> None:
     probes = PathProbes()
     probes.configure([PAIR, ("zt0", "10.42.0.3")], {}, 0.0)
-    first, other = probes.due(0.0)
+    first, other = (*probes.due(0.0), *probes.due(0.1))
     probes.answered(("zt0", "10.42.0.3"), first.sequence, 0.01, 0.01)
     probes.answered(("zt1", PAIR[1]), first.sequence, 0.01, 0.01)
     probes.answered(PAIR, 4711, 0.01, 0.01)
@@ -123,7 +123,7 @@ def test_an_answer_that_is_late_foreign_or_second_does_not_count() -> None:
     probes.answered(PAIR, first.sequence, 0.01, 0.01)
     probes.answered(PAIR, first.sequence, 0.02, 0.02)
     assert [(each.address, each.sent) for each in probes.reports(NAMES)] == [("10.42.0.2", 1)]
-    probes.due(PATIENCE_SECONDS)
+    probes.due(0.1 + PATIENCE_SECONDS)
     probes.answered(other.pair, other.sequence, PATIENCE_SECONDS + 1, PATIENCE_SECONDS + 1)
     losses = {each.address: each.loss for each in probes.reports(NAMES)}
     assert losses == {"10.42.0.2": 0.0, "10.42.0.3": 1.0}
