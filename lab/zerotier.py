@@ -125,7 +125,7 @@ class Service:
             connection.close()
 
     def online(self) -> bool:
-        """Does it reach a root? A root itself never says so."""
+        """Does it reach a root, or is it one?"""
         return self.get("/status").get("online") is True
 
     def answers(self) -> bool:
