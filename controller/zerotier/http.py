@@ -23,15 +23,16 @@ from controller.zerotier.port import Garbled, RateLimited, Refused, Unauthorised
 MAX_ANSWER_BYTES = 32 * 1024 * 1024  # 20,000 members are about 24 MB.
 MAX_QUOTED = 200  # Characters of a stranger's text in an error of ours.
 MAX_AFTER = 3600.0  # Seconds; a service that names a later time is asked again after this.
+MAX_PORT = 65535
 ASK_AGAIN = 1.0  # Seconds after a 429 that names no time.
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long one request may take, in seconds: at most `attempts` x `answer` and the pauses between."""
+    """Bounds of one call, in seconds: it ends within 2 x `answer` and the pauses between its attempts."""
 
     connect: float = 5.0
-    answer: float = 20.0  # Of the whole answer, and not only between two of its bytes.
+    answer: float = 20.0  # For the whole answer, not between two bytes; no attempt starts later than this.
     attempts: int = 3
     first_pause: float = 0.2  # Doubled and jittered from attempt to attempt.
     longest_pause: float = 5.0  # A service that wants us to wait longer ends the call: RateLimited.
@@ -130,7 +131,7 @@ class HttpService:
         )
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._helps),
-            stop=tenacity.stop_after_attempt(patience.attempts),
+            stop=tenacity.stop_after_attempt(patience.attempts) | tenacity.stop_after_delay(patience.answer),
             wait=lambda state: max(backoff(state), _after(state)),
             sleep=self._sleep,
             reraise=True,
@@ -252,7 +253,7 @@ def _plain(url: str) -> str:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError):
         parsed = httpx2.URL("")
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.host or (parsed.port or 0) > MAX_PORT:
         raise Unreachable("the ZeroTier service's URL is no http:// or https:// URL")
     return str(parsed.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("/") + "/"
 

@@ -70,7 +70,8 @@ def transport(fake: Answers) -> httpx2.MockTransport:
         path = request.url.raw_path.decode()
         found = fake.answer(request.method, path, _lower(request.headers), request.read())
         kind = {"Content-Type": found.content_type} if found.content_type else {}
-        return httpx2.Response(found.status, headers={**kind, **found.headers}, stream=httpx2.ByteStream(found.body))
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in {**kind, **found.headers}.items()]
+        return httpx2.Response(found.status, headers=headers, stream=httpx2.ByteStream(found.body))
 
     return httpx2.MockTransport(handle)
 
