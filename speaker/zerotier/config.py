@@ -8,8 +8,6 @@ exits on one that is no JSON; interfaces are matched by the beginning of their n
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from speaker.rib.spans import Network
+from speaker.zerotier.files import replace_file
 
 OURS = "leyline"
 """Top-level key that says what of the rest we have put there: so it can go again, and nothing else ever does."""
@@ -189,27 +188,8 @@ def read(path: Path) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Whole or not at all, with the owner and mode of what stood there. Raises OSError."""
-    descriptor, name = tempfile.mkstemp(prefix=".local.conf-", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            _like(file.fileno(), path if path.exists() else path.parent, is_file=path.exists())
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _like(descriptor: int, example: Path, *, is_file: bool) -> None:
-    """The service may run as a user of its own, who must read it."""
-    status = example.stat()
-    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-        os.fchown(descriptor, status.st_uid, status.st_gid)
-    os.fchmod(descriptor, status.st_mode & 0o777 if is_file else 0o644)
+    """Whole or not at all. Raises OSError."""
+    replace_file(path, text.encode(), 0o644)
 
 
 def in_force(config: Any, text: str) -> bool:

@@ -81,7 +81,7 @@ class Moon:
 
 
 class LocalService:
-    """Not for several threads at once. `port` None: the one that the service wrote into its home."""
+    """May be shared by threads. `port` None: the one that the service wrote into its home."""
 
     def __init__(self, home: Path = DEFAULT_HOME, port: int | None = None, *, timeout: float = TIMEOUT_SECONDS) -> None:
         self.home = home
