@@ -125,8 +125,8 @@ class SelfHosted:
 
     def _missing(self) -> ZeroTierError:
         """What a 404 under /controller/network means: no controller, somebody else's network, or none at all."""
+        node = self._status().address  # First: what answers 404 to this is no ZeroTier at all.
         self._controller()
-        node = self._status().address
         if not self._network.startswith(node):
             return NoController(
                 f"network {self._network} belongs to the controller {self._network[:10]}; {self._http.what} is {node}"

@@ -306,6 +306,24 @@ def test_a_node_without_a_controller_is_named() -> None:
             call()
 
 
+class WebServer:
+    """Something else listens on that port."""
+
+    def answer(self, *_request: Any) -> Answer:
+        return Answer(404, "text/html", b"<html>no such page</html>")
+
+
+def test_a_web_server_is_not_taken_for_a_node_without_a_controller() -> None:
+    options: dict[str, Any] = {"transport": transport(WebServer()), "sleep": lambda _seconds: None}
+    selfhosted, central = (
+        SelfHosted("http://127.0.0.1:80", TOKEN, FIXTURE, **options),
+        Central(TOKEN, FIXTURE, **options),
+    )
+    for call in (selfhosted.network, selfhosted.members, selfhosted.describe, central.describe):
+        with pytest.raises(Garbled, match="404: no "):
+            call()
+
+
 def test_a_network_of_another_controller_is_not_made_here() -> None:
     """zerotier-one makes it and answers 200; no member ever hears of it."""
     node = FakeWorld().node(MEMBER, TOKEN)
