@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 
 from speaker.doctor.facts import Facts, Service
 from speaker.doctor.finding import Found
+from speaker.zerotier.config import NEVER_BOUND
 
 HOW = "leyline speaker writes local.conf so: interfacePrefixBlacklist and physical blacklist; restart zerotier-one"
 
@@ -31,15 +32,25 @@ def check(facts: Facts) -> Iterator[Found]:
 
 def _unguarded(facts: Facts, service: Service, where: str) -> Iterator[Found]:
     """A loop that is possible though it is not there now."""
+    if service.error or facts.plan is None or not facts.plan.network:
+        return
     lans = {each.interface for each in (facts.report.lans if facts.report else ()) if each.interface}
-    open_ = sorted(name for name in lans if not name.startswith(service.interface_blacklist or ("\0",)))
-    if open_ and not service.error and facts.plan is not None and facts.plan.network:
-        what = f"ZeroTier may use the LAN interfaces {', '.join(open_)}: other gateways' LANs would carry it in turn"
+    never = (*NEVER_BOUND, *service.interface_blacklist)
+    free = [name for name in sorted(lans) if not name.startswith(never) and not _listed(facts, service, name)]
+    if free:
+        what = f"ZeroTier may use the LAN interfaces {', '.join(free)}: other gateways' LANs would carry it in turn"
         yield Found("warning", where, what, HOW)
 
 
+def _listed(facts: Facts, service: Service, name: str) -> bool:
+    """Whether all addresses of the interface are on the list of physical networks to keep out of."""
+    interface = (facts.interfaces or {}).get(name)
+    addresses = interface.addresses if interface is not None else ()
+    return bool(addresses) and len({*_inside(service.physical_blacklist, addresses)}) == len(addresses)
+
+
 def _inside(prefixes: Iterable[str], sockets: Iterable[str]) -> Iterator[str]:
-    networks = [ip_network(prefix) for prefix in prefixes]
+    networks = [ip_network(prefix, strict=False) for prefix in prefixes]
     for text in sockets:
         try:
             address = ip_address(_host(text))

@@ -200,6 +200,8 @@ SILENT: list[tuple[str, Facts]] = [
     ("a segment that is not ours", planned(network="", mtu=0)),
     ("probes that know no MTU yet", said(paths=(msgspec.structs.replace(PATH, mtu=0),))),
     ("the controller's own gateway", with_service(node_id=NETWORK[:10], peers=(ROOT,))),
+    ("a LAN that ZeroTier keeps out of by its prefix", with_service(
+        interface_blacklist=(), physical_blacklist=("10.1.0.0/16",))),
     ("an echo that was not tried", replace(WELL, echoes=(RoutedEcho("hub-1", "10.42.0.1", True, "", None),))),
     ("a hub that answers nothing", replace(WELL, echoes=(RoutedEcho("hub-1", "10.42.0.1", False, "", False),))),
     ("a dead path over the overlay", replace(
