@@ -27,8 +27,12 @@ def agent_options(command: Decorated) -> Decorated:
     """What the agent must know: who it is, and where its plan comes from."""
     for option in reversed(
         (
-            click.option("--gateway", required=True, envvar="LEYLINE_GATEWAY", help="This gateway's name."),
-            click.option("--controller", envvar="LEYLINE_URL", help="URL of the controller."),
+            click.option(
+                "--gateway", envvar="LEYLINE_GATEWAY", help="This gateway's name; one that has enrolled knows it."
+            ),
+            click.option(
+                "--controller", envvar="LEYLINE_URL", help="URL of the controller; one that has enrolled knows it."
+            ),
             click.option(
                 "--token-file",
                 type=click.Path(dir_okay=False, path_type=Path),
@@ -63,10 +67,56 @@ def speaker() -> None:
     """The speaker: runs on every gateway and carries its plan out.
 
     \b
-    Example:
+    Examples:
+      leyline speaker enroll KEY && leyline speaker run
       leyline speaker run --controller https://leyline.example:8642 \\
           --gateway berlin-1 --token-file /etc/leyline/token
     """
+
+
+@speaker.command()
+@click.argument("key", envvar="LEYLINE_ENROLL_KEY")
+@click.option("--name", default="", help="Of this gateway; without it the controller chooses one.")
+@click.option(
+    "--zerotier-home",
+    "homes",
+    multiple=True,
+    default=["/var/lib/zerotier-one"],
+    show_default=True,
+    metavar="[NAME=]DIR",
+    help="Home of a ZeroTier service; each one given is an uplink.",
+)
+@click.option(
+    "--cacert",
+    "ca_file",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+    help="The controller's CA: then its certificate may be replaced by another one of that CA.",
+)
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(min=0),
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for approval.",
+)
+@state_option
+def enroll(key: str, homes: tuple[str, ...], state_dir: Path, **options: Any) -> None:
+    """Make this box a gateway: ask the controller that KEY is of, join the segment, wait for approval.
+
+    KEY comes from `leyline enroll-key create`; - reads it from stdin, so that it is in no list of processes. What the
+    speaker needs is kept in the state directory. A run that was broken off goes on when it is started again.
+
+    \b
+    Examples:
+      leyline speaker enroll - < key
+      leyline speaker enroll KEY --name berlin-2 --zerotier-home fiber=/var/lib/zerotier-one \\
+          --zerotier-home lte=/var/lib/zerotier-lte
+    """
+    from speaker.enroll.command import run as enroll_now
+
+    enroll_now(key, _prepared(state_dir), homes, **{**options, "ca_file": options["ca_file"] or ""})
 
 
 @speaker.command()
@@ -239,24 +289,17 @@ def _prepared(state_dir: Path) -> Any:
     return state
 
 
-def _settings(state_dir: Path, gateway: str, **options: Any) -> Any:
+def _settings(state_dir: Path, gateway: str | None, **options: Any) -> Any:
     from dataclasses import replace
 
-    from speaker.agent.poll import ControllerAccess
     from speaker.agent.settings import AgentSettings
     from speaker.state import StateDir
 
-    access = None
-    if options["controller"] and not options["plan"]:
-        if options["token_file"] is None:
-            raise click.UsageError("--controller needs --token-file: the file with this gateway's token")
-        try:
-            token = options["token_file"].read_text().strip()
-        except OSError as error:
-            raise click.ClickException(f"{options['token_file']}: {error.strerror}") from None
-        access = ControllerAccess(options["controller"], token, gateway, options["cacert"])
-    elif not options["plan"]:
-        raise click.UsageError("say where the plan comes from: --controller URL, or --plan FILE")
+    state = StateDir(state_dir)
+    access = None if options["plan"] else _access(state, gateway, **options)
+    gateway = gateway or (access.gateway if access is not None else None)
+    if not gateway:
+        raise click.UsageError("say which gateway this is: --gateway NAME")
     metrics = None
     if options["metrics"]:
         from speaker.agent.metrics import BadAddress, parse_address
@@ -265,11 +308,50 @@ def _settings(state_dir: Path, gateway: str, **options: Any) -> Any:
             metrics = parse_address(options["metrics"])
         except BadAddress as error:
             raise click.BadParameter(str(error), param_hint="--metrics") from None
-    settings = AgentSettings(
-        gateway=gateway, state=StateDir(state_dir), access=access, plan_file=options["plan"], metrics=metrics
-    )
+    settings = AgentSettings(gateway=gateway, state=state, access=access, plan_file=options["plan"], metrics=metrics)
     hidden = {name: options[name] for name in ("audit_seconds", "break_before_make") if options[name] is not None}
     return replace(settings, **hidden)
+
+
+def _enrolled(state: Any, gateway: str | None, url: str | None) -> Any:
+    """What enrolment has stored."""
+    from speaker.agent.poll import ControllerAccess
+    from speaker.enroll import access as stored
+
+    try:
+        held = stored.load(state)
+    except stored.AccessUnusable as error:
+        raise click.ClickException(str(error)) from None
+    if held is None or not held.approved:
+        if url:
+            raise click.UsageError("--controller needs --token-file: the file with this gateway's token")
+        raise click.UsageError(
+            "say where the plan comes from: --controller URL, or --plan FILE; a box that has enrolled knows it"
+            " (leyline speaker enroll)"
+        )
+    for option, given, known in (("--gateway", gateway, held.gateway), ("--controller", url, held.url)):
+        if given not in (None, known):
+            raise click.UsageError(f"{option} is {given}, and this box has enrolled with {known}: leave it out")
+    return ControllerAccess(held.url, held.token, held.gateway, held.ca_file or None, held.fingerprint)
+
+
+def _access(state: Any, gateway: str | None, **options: Any) -> Any:
+    """From the options, or from what enrolment has stored."""
+    from speaker.agent.poll import ControllerAccess
+    from speaker.enroll import access as stored
+
+    if options["token_file"] is None:
+        return _enrolled(state, gateway, options["controller"])
+    if not options["controller"]:
+        raise click.UsageError("--token-file needs --controller: the URL of the controller that the token is of")
+    if not gateway:
+        raise click.UsageError("--controller needs --gateway: this gateway's name")
+    try:
+        token = options["token_file"].read_text().strip()
+    except OSError as error:
+        raise click.ClickException(f"{options['token_file']}: {error.strerror}") from None
+    renewed = stored.token_instead_of(state, gateway, token)
+    return ControllerAccess(options["controller"], renewed, gateway, options["cacert"], replaces=stored.mark_of(token))
 
 
 COMMANDS: dict[str, click.Command] = {"speaker": speaker}

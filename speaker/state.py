@@ -25,6 +25,11 @@ class StateDir:
         return self.root / "plan.json"
 
     @property
+    def access(self) -> Path:
+        """How the controller is reached, with the gateway's token: see speaker.enroll.access."""
+        return self.root / "controller.json"
+
+    @property
     def exabgp_config(self) -> Path:
         return self.root / "exabgp.conf"
 

@@ -20,6 +20,7 @@ from speaker.agent.gateway import Gateway
 from speaker.agent.health import Health
 from speaker.agent.plans import PlanState, PlanStore
 from speaker.agent.poll import ControllerClient
+from speaker.agent.renewal import renew_for_ever
 from speaker.agent.reporting import build_report
 from speaker.agent.settings import AgentSettings
 from speaker.report import Answer, Ask, Report
@@ -58,6 +59,7 @@ class Agent:
                 stack.push_async_callback(self._controller.close)
                 tasks.create_task(self._controller.poll_for_ever())
                 tasks.create_task(self._report_for_ever())
+                tasks.create_task(renew_for_ever(self._settings.state, self._settings.access, self._controller))
             tasks.create_task(self._carry_out())
             tasks.create_task(self._health.run(lambda: self._gateway))
 

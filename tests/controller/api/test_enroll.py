@@ -201,14 +201,10 @@ def test_a_fingerprint_may_come_as_openssl_prints_it(api: Served) -> None:
 def test_who_may_do_what(api: Served) -> None:
     with_network(api)
     viewer = api.as_role("viewer")
-    for call in (
-        lambda: viewer.post("/enroll-keys", {"site": "berlin"}),
-        lambda: viewer.get("/enroll-keys"),
-        lambda: viewer.post("/gateways/paris-1/approve"),
-        lambda: viewer.post("/gateways/paris-1/revoke"),
-        lambda: viewer.post("/gateways/paris-1/token/renew", {}),
-    ):
-        problem(call(), 403, "forbidden")
+    problem(viewer.get("/enroll-keys"), 403, "forbidden")
+    problem(viewer.post("/enroll-keys", {"site": "berlin"}), 403, "forbidden")
+    for action in ("approve", "revoke", "token/renew"):
+        problem(viewer.post(f"/gateways/paris-1/{action}"), 403, "forbidden")
     problem(api.admin.get("/enroll"), 401, "unauthorized")
     name = Gateway(api, make(api, approve=True)).enrols()
     problem(api.as_gateway("paris-1").get(f"/enroll/{name}"), 403, "forbidden")
