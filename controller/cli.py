@@ -70,6 +70,7 @@ BUILTINS: dict[str, Builtin] = {
     "gateway": Builtin("controller.commands", "Let gateways in, and put them out.", OPERATOR),
     "login": Builtin("controller.commands", "Store a controller's URL and your token.", OPERATOR),
     "rename": Builtin("controller.commands", "Rename an object; its numbers and addresses stay.", OPERATOR),
+    "segment": Builtin("controller.commands", "Show the ZeroTier network, compare it, adopt it.", OPERATOR),
     "show": Builtin("controller.commands", "Show sites, gateways, sessions, routes, ...", OPERATOR),
     "token": Builtin("controller.commands", "Create, list and revoke tokens.", OPERATOR),
     "undrain": Builtin("controller.commands", "Bring a drained gateway back into traffic.", OPERATOR),

@@ -10,6 +10,7 @@ from controller.client.drain import drain, undrain
 from controller.client.enroll import approve, enroll_key, pending, revoke
 from controller.client.explain import explain
 from controller.client.login import context, login
+from controller.client.segment import segment
 from controller.client.show import show
 from controller.client.tokens import gateway, token
 from controller.client.whatif import whatif
@@ -28,6 +29,7 @@ COMMANDS: dict[str, click.Command] = {
     "gateway": gateway,
     "login": login,
     "rename": rename,
+    "segment": segment,
     "show": show,
     "token": token,
     "undrain": undrain,

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from controller.enroll_key import BadAddress
 from controller.enrolling import EnrolmentRefused, KeyRefused, Unknown
 from controller.inventory.findings import Finding, InventoryRefused
+from controller.segment import NotToAdopt, SegmentBusy, SegmentUnmanaged
 from controller.service import AssertionsBroken, RemovalsGuarded
 from controller.store.engine import StoreUnavailable
 from speaker.report import ReportUnreadable
@@ -115,6 +116,11 @@ PROBLEMS: dict[type[Exception], Problem] = {
     NoCommonPlanVersion: Problem(406, "no-common-plan-version", "Speaker and controller share no plan version"),
     InventoryRefused: Problem(422, "inventory-refused", "The fabric would not be sound"),
     RequestValidationError: Problem(422, "invalid-parameters", "A parameter is invalid"),
+    SegmentUnmanaged: Problem(409, "segment-unmanaged", "There is no segment to keep"),
+    SegmentBusy: Problem(
+        409, "segment-busy", "The segment is being kept just now", {"Retry-After": str(RETRY_SECONDS)}
+    ),
+    NotToAdopt: Problem(422, "not-to-adopt", "That cannot be adopted"),
     TooManyAsks: Problem(
         429, "too-many-asks", "The gateway has too many open asks", {"Retry-After": str(RETRY_SECONDS)}
     ),

@@ -305,6 +305,25 @@ reports = Table(
     Column("body", LargeBinary, nullable=False),
 )
 
+segment_owned = Table(
+    "segment_owned",
+    metadata,
+    # Whom the controller has let into a ZeroTier network, or was told to adopt; an empty node id is the network itself.
+    Column("network", Text, primary_key=True),
+    Column("node_id", Text, primary_key=True),
+    Column("since", Double, nullable=False),
+)
+
+segment_status = Table(
+    "segment_status",
+    metadata,
+    # Of the last pass over a network, whichever controller made it.
+    Column("network", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("settled_at", Double),
+    Column("body", LargeBinary, nullable=False),  # JSON
+)
+
 tokens = Table(
     "tokens",
     metadata,

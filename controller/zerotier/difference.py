@@ -41,7 +41,7 @@ class Conflict:
 @dataclass(frozen=True, slots=True)
 class Difference:
     """`network` None: nothing to write there. `takes`: node ids that are ours from now on. `leaving`: no longer
-    declared, to be put out. `strangers`: node ids that are neither ours nor declared; they are left alone."""
+    declared, to be put out. `strangers` are neither ours nor declared; they are left alone."""
 
     network: NetworkChange | None
     network_held: tuple[str, ...]
@@ -50,7 +50,7 @@ class Difference:
     takes: frozenset[str]
     held: tuple[Held, ...]
     conflicts: tuple[Conflict, ...]
-    strangers: tuple[str, ...]
+    strangers: tuple[MemberState, ...]
 
     @property
     def settled(self) -> bool:
@@ -91,7 +91,7 @@ def difference(
         frozenset(takes - owned),
         tuple(sorted(held, key=lambda each: each.label)),
         conflicts,
-        tuple(sorted(members.keys() - wanted.members.keys() - owned)),
+        tuple(members[each] for each in sorted(members.keys() - wanted.members.keys() - owned)),
     )
 
 

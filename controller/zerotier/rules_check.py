@@ -70,18 +70,23 @@ def check_rules(state: NetworkState, segment: IPv4Network, segment6: IPv6Network
     found = [] if state.multicast_limit else [_finding("multicast-limit", "set multicastLimit to 32")]
     if not state.broadcast:
         found.append(_finding("broadcast-off", "set enableBroadcast to true"))
+    dropped: dict[tuple[str, int], list[Frame]] = {}
     for frame in frames(segment, segment6):
         verdict = run(state.rules, frame, open_end=bool(state.capabilities))
-        if not verdict.dropped:
-            continue
-        if frame.routed and _asks_ipauth(state.rules, verdict.rule):
-            snippet = f"# instead of `drop not chr ipauth`, or before it:\n{frame.snippet}"
-            found.append(
-                RulesFinding("rules-no-ipauth", _text("rules-no-ipauth", verdict, frame), snippet, verdict.rule)
-            )
-        else:
-            found.append(RulesFinding(frame.code, _text(frame.code, verdict, frame), frame.snippet, verdict.rule))
-    return tuple(found)
+        if verdict.dropped:
+            by_sender = frame.routed and _asks_ipauth(state.rules, verdict.rule)
+            dropped.setdefault(("rules-no-ipauth" if by_sender else frame.code, verdict.rule), []).append(frame)
+    return (*found, *(_dropped(code, rule, those) for (code, rule), those in dropped.items()))
+
+
+def _dropped(code: str, rule: int, those: list[Frame]) -> RulesFinding:
+    where = f"rule {rule} drops it" if rule else "no rule accepts it"
+    what = ", ".join(frame.what for frame in those)
+    message = f"{CODES[code]} ({what}: {where}.) Put what is missing before it, or declare segment_rules: owned."
+    lines = list(dict.fromkeys(frame.snippet for frame in those))
+    if code == "rules-no-ipauth":
+        lines.insert(0, "# instead of `drop not chr ipauth`, or before it:")
+    return RulesFinding(code, message, "\n".join(lines), rule)
 
 
 def frames(segment: IPv4Network, segment6: IPv6Network | None) -> tuple[Frame, ...]:
@@ -226,8 +231,3 @@ def _asks_ipauth(rules: Sequence[Rule], number: int) -> bool:
 
 def _finding(code: str, way_out: str) -> RulesFinding:
     return RulesFinding(code, f"{CODES[code]} In the network's settings {way_out}.")
-
-
-def _text(code: str, verdict: Verdict, frame: Frame) -> str:
-    where = f"rule {verdict.rule} drops it" if verdict.rule else "no rule accepts it"
-    return f"{CODES[code]} ({frame.what}: {where}.) Put what is missing before it, or declare segment_rules: owned."

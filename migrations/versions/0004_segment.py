@@ -48,10 +48,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_moons")),
         sa.UniqueConstraint("gateway", "uplink", name=op.f("uq_moons_gateway_uplink")),
     )
+    op.create_table(
+        "segment_owned",
+        sa.Column("network", sa.Text(), nullable=False),
+        sa.Column("node_id", sa.Text(), nullable=False),
+        sa.Column("since", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("network", "node_id", name=op.f("pk_segment_owned")),
+    )
+    op.create_table(
+        "segment_status",
+        sa.Column("network", sa.Text(), nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("settled_at", sa.Double(), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("network", name=op.f("pk_segment_status")),
+    )
 
 
 def downgrade() -> None:
-    for table in ("moons", "hosts"):
+    for table in ("segment_status", "segment_owned", "moons", "hosts"):
         op.drop_table(table)
     for column in (
         "relayed_preference",

@@ -26,6 +26,7 @@ PLACEHOLDERS = {
     "N": "3",
     "NAME": "berlin-1",
     "NEW": "bonn",
+    "NODE": "a1b2c3d4e5",
     "OLD": "berlin",
     "PREFIX": "10.1.0.0/24",
     "SITE": "berlin",

@@ -150,7 +150,7 @@ def test_a_modified_member_is_put_right_if_it_is_ours_and_held_if_not(
 
 def test_a_stranger_is_listed_and_left_alone() -> None:
     got = found(network(), {**members(), "d000000001": MemberState("d000000001", True, (SEGMENT[99],))})
-    assert got.strangers == ("d000000001",)
+    assert got.strangers == (MemberState("d000000001", True, (SEGMENT[99],)),)
     assert got.as_declared
 
 

@@ -109,7 +109,7 @@ def test_members_that_are_not_ours_are_left_alone_until_they_are_adopted(segment
     assert done.difference is not None
     assert done.difference.network_held == ("name", "routes")
     assert [each.node_id for each in done.difference.held] == ["a000000001"]
-    assert done.difference.strangers == ("d000000001",)
+    assert [each.node_id for each in done.difference.strangers] == ["d000000001"]
     assert before == [segment.controller.network(NETWORK), segment.member("a000000001"), segment.member("d000000001")]
     segment.ledger.take([THE_NETWORK, "a000000001"])
     assert segment.pass_once().condition == "settled"

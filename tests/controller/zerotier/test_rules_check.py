@@ -41,6 +41,14 @@ def test_ipauth_is_named_and_so_is_the_way_out() -> None:
     assert (mpls.code, mpls.snippet) == ("rules-no-mpls", "accept ethertype 0x8847;")
 
 
+def test_one_rule_that_drops_two_families_is_one_finding() -> None:
+    state = NetworkState(NETWORK, rules=(NOT_IPAUTH, DROP, ACCEPT))
+    first, *_ = check_rules(state, SEGMENT, SEGMENT6)
+    assert "(routed IPv4, routed IPv6: rule 2 drops it.)" in first.message
+    assert first.snippet.splitlines()[1:] == ["accept ethertype ipv4;", "accept ethertype ipv6;"]
+    assert codes(NOT_IPAUTH, DROP, ACCEPT, six=True) == ["rules-no-ipauth", "rules-no-mpls", "rules-no-neighbours"]
+
+
 def test_ipauth_of_ipv4_alone() -> None:
     assert codes(ethertype(0x800), NOT_IPAUTH, DROP, ACCEPT) == ["rules-no-ipauth"]
 
