@@ -276,6 +276,49 @@ def show(what: str, prefix: str, family: str | None, limit: int, as_json: bool, 
     prints[what](body, Console(soft_wrap=not sys.stdout.isatty()))
 
 
+@speaker.command()
+@click.option("--gateway", envvar="LEYLINE_GATEWAY", help="This gateway's name.")
+@click.option("--controller", envvar="LEYLINE_URL", help="URL of the controller.")
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="LEYLINE_TOKEN_FILE",
+    help="File with this gateway's token.",
+)
+@click.option("--cacert", type=click.Path(dir_okay=False), envvar="LEYLINE_CACERT", help="The controller's CA.")
+@click.option(
+    "--zerotier-home",
+    "homes",
+    multiple=True,
+    default=["/var/lib/zerotier-one"],
+    show_default=True,
+    metavar="[UPLINK=]DIR",
+    help="Home of a ZeroTier service; name each one.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@state_option
+def doctor(state_dir: Path, homes: tuple[str, ...], as_json: bool, gateway: str | None, **options: Any) -> None:
+    """Examine this gateway: what is wrong, where, and how to fix it.
+
+    Run it as root, on the gateway, with what the speaker is run with. It changes nothing. Exit code 1 when there are
+    errors; warnings alone are 0.
+
+    \b
+    Examples:
+      leyline speaker doctor
+      leyline speaker doctor --json | jq -r '.findings[] | .what'
+    """
+    from speaker.doctor.command import run as examine_now
+    from speaker.doctor.gather import Patient
+    from speaker.state import StateDir
+
+    state = StateDir(state_dir)
+    asked = options["controller"] or state.access.exists()
+    access = _access(state, gateway, **options) if asked else None
+    named = [each.rpartition("=") for each in homes]
+    examine_now(Patient(state, access, [(name, Path(home)) for name, _, home in named]), as_json=as_json)
+
+
 def _prepared(state_dir: Path) -> Any:
     from speaker.state import StateDir
 

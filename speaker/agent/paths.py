@@ -5,7 +5,7 @@ path costs here. Off the failover path: nothing waits for it, and what it cannot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic, time
@@ -28,6 +28,7 @@ from speaker.state import StateDir, write_atomically
 from speaker.zerotier.local import LocalError, LocalService
 from speaker.zerotier.nat import Nat, kind_of, noted
 from speaker.zerotier.peers import Peer, PeersUnreadable, PeerWatch, read_peers
+from speaker.zerotier.placed import placed
 
 log = structlog.get_logger()
 
@@ -35,9 +36,6 @@ LOOK_SECONDS = 5.0
 TURN_SECONDS, SHORTEST_NAP = 1.0, 0.05
 """Between two looks at which pairs are in use, and between two rounds of probes."""
 FORBIDDEN_SECONDS = 60.0
-
-Services = Callable[[], Mapping[str, LocalService]]
-"""Name of each of our uplinks -> the ZeroTier service behind it."""
 
 
 class LivenessView(Protocol):
@@ -58,12 +56,16 @@ class Seen(NamedTuple):
 
 
 class Paths:
-    """`moved` is called when the far uplinks whose paths cost something have changed: see `relayed`."""
+    """`moved` is called when the far uplinks whose paths cost something have changed: see `relayed`.
+
+    `homes`: (name of the uplink or "" to find it, home of its ZeroTier service). The connections are our own, for
+    others use theirs in threads of theirs.
+    """
 
     def __init__(
         self,
         state: StateDir,
-        services: Services,
+        homes: Sequence[tuple[str, Path]],
         liveness: LivenessView,
         hops: Iterable[Hop],
         moved: Callable[[], None],
@@ -71,7 +73,7 @@ class Paths:
         self.peers: tuple[PeerReport, ...] = ()
         self.nat: dict[str, Nat] = read_nat(state.nat)
         self._state = state
-        self._services = services
+        self._services = [(name, LocalService(home)) for name, home in homes]
         self._liveness = liveness
         self._hops = hops
         self._moved = moved
@@ -93,6 +95,8 @@ class Paths:
 
     def close(self) -> None:
         self._echoes.close()
+        for _, service in self._services:
+            service.close()
 
     @property
     def relayed(self) -> frozenset[int]:
@@ -147,14 +151,14 @@ class Paths:
     async def _look_for_ever(self) -> None:
         while True:
             if self._plan is not None and self._plan.network:
-                seen = await asyncio.to_thread(self._read)
+                seen = await asyncio.to_thread(self._read, self._plan)
                 self._take(self._plan, seen)
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _read(self) -> dict[str, Seen]:
+    def _read(self, plan: Plan) -> dict[str, Seen]:
         """In a thread. Who does not answer is left out."""
         found = {}
-        for uplink, service in self._services().items():
+        for uplink, service in placed(plan.uplinks, self._services).items():
             try:
                 status = service.status()
                 peers = read_peers(service.peers(), status.clock_ms)

@@ -23,7 +23,7 @@ from speaker.kernel.links import read_links
 from speaker.plan import Plan
 from speaker.state import StateDir
 from speaker.zerotier.local import DEFAULT_HOME, LocalError, LocalService
-from speaker.zerotier.service import assigned
+from speaker.zerotier.placed import placed
 
 MOST_HUBS = 4
 READERS = 12
@@ -122,27 +122,19 @@ def _of_plan(patient: Patient, readings: Readings, facts: Facts, plan: Plan) -> 
 
 def _services(plan: Plan, homes: Sequence[tuple[str, Path]]) -> list[Service]:
     """Of each uplink the service behind it. One that nobody knows the home of does not answer."""
-    found = [LocalService(home) for _, home in homes]
+    found = [(name, LocalService(home)) for name, home in homes]
     try:
-        nodes = [_node(service) for service in found]
-        place = assigned(plan.uplinks, [(name, node) for (name, _), node in zip(homes, nodes, strict=True)])
+        place = placed(plan.uplinks, found)
         missing = "no --zerotier-home of its service is named"
         return [
-            read_service(uplink.name, found[place[uplink.name]], plan.network)
+            read_service(uplink.name, place[uplink.name], plan.network)
             if uplink.name in place
             else Service(uplink.name, error=missing)
             for uplink in plan.uplinks
         ]
     finally:
-        for service in found:
+        for _, service in found:
             service.close()
-
-
-def _node(service: LocalService) -> str:
-    try:
-        return service.status().node_id
-    except LocalError:
-        return ""
 
 
 def _echoes(plan: Plan, facts: Facts) -> tuple[RoutedEcho, ...]:

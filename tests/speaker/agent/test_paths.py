@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -22,10 +20,10 @@ from speaker.plan import Plan
 from speaker.report import PeerReport
 from speaker.rib.hops import Hop
 from speaker.state import StateDir
-from speaker.zerotier.local import LocalService, NotRunning, Status
 from speaker.zerotier.nat import DEPENDENT, INDEPENDENT, Nat
 from speaker.zerotier.peers import Peer
 from tests.speaker.doctor.given import NETWORK, PLAN, SESSION
+from tests.speaker.zerotier.fake_service import FakeService, running
 
 HUB_NODE, FAR_NODE = "5f8d869aea", "3a7d89a6af"
 HUB, FAR = "10.42.0.1", "10.42.0.7"
@@ -35,7 +33,6 @@ MINE: Plan = replace(
 FAR_HOP = Hop(bytes([10, 42, 0, 7]), 7, mac=mac_of(FAR_NODE, NETWORK))
 RELAYED = Peer(FAR_NODE, "LEAF", -1, -1, "", "1.14.1")
 DIRECT = Peer(FAR_NODE, "LEAF", 3, 1, "192.0.2.7/9993", "1.14.1")
-RECORDED = Path(__file__).parents[2] / "controller" / "zerotier" / "recorded"
 
 
 class Alive:
@@ -64,11 +61,11 @@ class Clock:
 
 
 class Scene:
-    def __init__(self, tmp_path: Path, services: Callable[[], Any] = dict) -> None:
+    def __init__(self, tmp_path: Path, homes: Sequence[tuple[str, Path]] = ()) -> None:
         self.moves: list[frozenset[int]] = []
         self.liveness = Alive()
         self.paths = Paths(
-            StateDir(tmp_path), services, self.liveness, [FAR_HOP], lambda: self.moves.append(self.paths.relayed)
+            StateDir(tmp_path), homes, self.liveness, [FAR_HOP], lambda: self.moves.append(self.paths.relayed)
         )
         self.paths.configure(MINE)
 
@@ -145,30 +142,15 @@ def test_a_broken_memory_is_none(tmp_path: Path, text: str) -> None:
     assert read_nat(path) == {}
 
 
-class Answers:
-    """A service that says what was recorded."""
-
-    def status(self) -> Status:
-        return Status("456efad81a", "1.14.1", True, 1795301128228, "", {}, ("192.0.2.20/9993",), ("192.0.2.20/9993",))
-
-    def peers(self) -> object:
-        return json.loads((RECORDED / "member_GET_peer_list.json").read_text())
-
-
-class Gone:
-    def status(self) -> Status:
-        raise NotRunning("nothing answers")
-
-
-class Nonsense(Answers):
-    def peers(self) -> object:
-        return {"error": 500}
-
-
 def test_services_are_read_and_those_that_fail_are_left_out(tmp_path: Path) -> None:
-    services = {"main": Answers(), "lte": Gone(), "sat": Nonsense()}
-    scene = Scene(tmp_path, lambda: cast(dict[str, LocalService], services))
-    seen = scene.paths._read()
+    well, garbled = FakeService(tmp_path / "well"), FakeService(tmp_path / "garbled")
+    garbled.peers = {"error": 500}
+    homes = [("main", well.home), ("lte", garbled.home), ("sat", tmp_path / "nothing")]
+    scene = Scene(tmp_path, homes)
+    uplinks = tuple(replace(PLAN.uplinks[0], name=name) for name, _ in homes)
+    with running(well), running(garbled):
+        seen = scene.paths._read(replace(MINE, uplinks=uplinks))
+    scene.paths.close()
     assert {uplink: (len(each.peers), each.nat) for uplink, each in seen.items()} == {"main": (5, "none")}
 
 
