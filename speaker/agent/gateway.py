@@ -19,6 +19,7 @@ from speaker.agent.lan import LanSide
 from speaker.agent.liveness import Liveness
 from speaker.agent.neighbours import Neighbours
 from speaker.agent.router import Router
+from speaker.agent.segment import SegmentSide
 from speaker.agent.settings import AgentSettings
 from speaker.agent.tasks import Tasks
 from speaker.bgp.bridge import SOCKET
@@ -60,6 +61,7 @@ class Gateway:
         self._guard = Guard()
         self._labels = Labels()
         self.neighbours = Neighbours()
+        self.segment = SegmentSide(settings.zerotier, settings.state.root / "orbits.json", moved)
         self._neighbours_due = asyncio.Event()
         self._hops_seen = 0
         self._removal_at: float | None = monotonic() + settings.removal_seconds
@@ -79,6 +81,7 @@ class Gateway:
         self._bridge = BridgeClient(self._settings.state.bridge / SOCKET)
         self.lan = LanSide(self._settings.state, self._withdraw, self._forwards)
         self._stack.callback(self.lan.close)
+        self._stack.callback(self.segment.close)
         tasks = await self._stack.enter_async_context(Tasks())
         await self._start_liveness(tasks)
         self._keeper = SessionKeeper(
@@ -104,6 +107,7 @@ class Gateway:
             tasks.start(work())
         tasks.start(self._keeper.run())
         tasks.start(self.lan.run())
+        tasks.start(self.segment.run())
         self.failed = tasks.failed
         return self
 
@@ -157,6 +161,7 @@ class Gateway:
         self.fib.want_rejects(plan.rejects)
         self.liveness.configure(plan)
         self.lan.configure(plan)
+        self.segment.configure(plan)
         await self._apply_facts()
         await self.router.pump()
         self._fib_wake.set()

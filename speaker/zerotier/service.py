@@ -22,6 +22,13 @@ JOIN_SECONDS = 60.0
 """An authorised member has its address 4 s after it joined; the rest is for a controller that a person asks."""
 
 
+LOST_SECONDS, RENEW_SECONDS = 10.0, 300.0
+"""An address that the kernel has not had for so long is asked for anew, and again only after so long."""
+
+Held = Callable[[str], frozenset[str] | None]
+"""Interface -> its addresses in the kernel; None: not known now."""
+
+
 class NotAdmitted(Exception):
     """The network did not take us in. The text says why, and who can change it."""
 
@@ -57,6 +64,7 @@ class Managed:
         self._clock = clock
         self._sleep = sleep
         self._off_at: dict[str, float] = {}
+        self._lost_at: dict[str, float] = {}
 
     def off(self, network: str) -> None:
         self._service.join(network, allowManaged=False)
@@ -73,18 +81,27 @@ class Managed:
             self._sleep(left)
         return self._service.join(network, **settings_for(segments))
 
+    def lost_for_long(self, network: str, *, lost: bool) -> bool:
+        """Whether they have been lost for longer than a join takes. True once, then not again for a while."""
+        if not lost:
+            self._lost_at.pop(network, None)
+            return False
+        now = self._clock()
+        if now < self._lost_at.setdefault(network, now + LOST_SECONDS):
+            return False
+        self._lost_at[network] = now + RENEW_SECONDS
+        return True
+
     def renew(self, network: str, segments: Iterable[str] = ()) -> Joined:
         """Off and on: the service gives the interface its addresses anew. For those that were lost."""
         self.off(network)
         return self.on(network, segments)
 
 
-def attend(
-    service: LocalService, managed: Managed, wanted: Membership, held: Callable[[str], frozenset[str]]
-) -> ServiceReport:
+def attend(service: LocalService, managed: Managed, wanted: Membership, held: Held) -> ServiceReport:
     """One look at a service, and what is needed so that it is the member that is `wanted`. Raises LocalError.
 
-    Joins, allows managed addresses, and has a lost one given anew. `held`: interface -> addresses in the kernel.
+    Joins, allows managed addresses, and has a lost one given anew.
     """
     status = service.status()
     joined = service.network(wanted.network)
@@ -93,7 +110,7 @@ def attend(
         managed.seen_off(wanted.network)
     if joined is None or not joined.allow_managed or ("allowGlobal" in needed and not joined.allow_global):
         joined = managed.on(wanted.network, wanted.segments)
-    elif lost_address(joined, held):
+    elif managed.lost_for_long(wanted.network, lost=lost_address(joined, held)):
         joined = managed.renew(wanted.network, wanted.segments)
     return report_of(status, joined, wanted)
 
@@ -145,11 +162,12 @@ def problems(status: Status, joined: Joined, wanted: Membership) -> Iterator[str
         yield "ZeroTier reaches none of its roots: is UDP 9993 blocked?"
 
 
-def lost_address(joined: Joined, held: Callable[[str], frozenset[str]]) -> bool:
+def lost_address(joined: Joined, held: Held) -> bool:
     """The service has an address from the network and the kernel does not: `allowManaged` was turned too fast."""
     if joined.status != "OK" or not joined.addresses or not joined.interface:
         return False
-    return not addresses_of(joined) <= held(joined.interface)
+    standing = held(joined.interface)
+    return standing is not None and not addresses_of(joined) <= standing
 
 
 def addresses_of(joined: Joined) -> frozenset[str]:
