@@ -21,6 +21,7 @@ from controller.api import (
     fabric,
     gateways,
     nouns,
+    paths,
     segment,
     tokens,
     uplinks,
@@ -81,6 +82,7 @@ ROUTERS = (
     segment.router,
     client_config.router,
     explain.router,
+    paths.router,
     *nouns.ROUTERS,
 )
 
