@@ -53,6 +53,14 @@ def agent_options(command: Decorated) -> Decorated:
                 envvar="LEYLINE_METRICS",
                 help="Serve Prometheus metrics there, like 127.0.0.1:9641. Off by default.",
             ),
+            click.option(
+                "--zerotier-home",
+                multiple=True,
+                envvar="LEYLINE_ZEROTIER_HOMES",
+                metavar="[UPLINK=]DIR",
+                help="Home of a ZeroTier service, once for each uplink that has one of its own."
+                " Without an uplink's name it is found by its node id.  [default: /var/lib/zerotier-one]",
+            ),
             click.option("--audit-seconds", type=click.FloatRange(min=0.1), hidden=True),
             click.option("--break-before-make", type=bool, hidden=True),
             state_option,
@@ -136,7 +144,9 @@ def run(state_dir: Path, **options: Any) -> None:
     state = _prepared(state_dir)
     _settings(state_dir, **options)  # A wrong option is said once, here, and not by an agent that dies for ever.
     arguments = [f"--state-dir={state_dir}"]
-    arguments += [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+    for name, value in options.items():
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
+        arguments += [f"--{name.replace('_', '-')}={each}" for each in values]
     python = (sys.executable, "-m", "controller.cli", "speaker")
     agent_process = ProcessSpec("agent", (*python, "agent", *arguments))
     exabgp_process = ProcessSpec("exabgp", (*python, "exabgp", f"--state-dir={state_dir}"), needs=state.exabgp_config)
@@ -293,6 +303,7 @@ def show(what: str, prefix: str, family: str | None, limit: int, as_json: bool, 
     default=["/var/lib/zerotier-one"],
     show_default=True,
     metavar="[UPLINK=]DIR",
+    envvar="LEYLINE_ZEROTIER_HOMES",
     help="Home of a ZeroTier service; name each one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -352,8 +363,23 @@ def _settings(state_dir: Path, gateway: str | None, **options: Any) -> Any:
         except BadAddress as error:
             raise click.BadParameter(str(error), param_hint="--metrics") from None
     settings = AgentSettings(gateway=gateway, state=state, access=access, plan_file=options["plan"], metrics=metrics)
+    if options["zerotier_home"]:
+        settings = replace(settings, zerotier=_homes(options["zerotier_home"]))
     hidden = {name: options[name] for name in ("audit_seconds", "break_before_make") if options[name] is not None}
     return replace(settings, **hidden)
+
+
+def _homes(values: tuple[str, ...]) -> tuple[tuple[str, Path], ...]:
+    """(name of the uplink or "", home of its service)."""
+    found = []
+    for value in values:
+        name, _, home = value.rpartition("=")
+        if not home:
+            raise click.BadParameter(f"{value!r}: write DIR, or UPLINK=DIR", param_hint="--zerotier-home")
+        found.append((name, Path(home)))
+    if len({home for _, home in found}) < len(found):
+        raise click.BadParameter("one home is named twice", param_hint="--zerotier-home")
+    return tuple(found)
 
 
 def _enrolled(state: Any, gateway: str | None, url: str | None) -> Any:

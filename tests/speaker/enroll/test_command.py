@@ -19,7 +19,10 @@ from tests.speaker.enroll.conftest import NETWORK, FakeZeroTier, Operator
 
 ENROLLED = Access("https://leyline.example", "berlin-1", "leyline_a_b", fingerprint="ab" * 32, approved=True)
 NOTHING = dict.fromkeys(
-    ("gateway", "controller", "token_file", "cacert", "plan", "metrics", "audit_seconds", "break_before_make")
+    (
+        *("gateway", "controller", "token_file", "cacert", "plan", "metrics"),
+        *("zerotier_home", "audit_seconds", "break_before_make"),
+    )
 )
 
 
