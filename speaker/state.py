@@ -27,7 +27,7 @@ class StateDir:
     @property
     def access(self) -> Path:
         """How the controller is reached, with the gateway's token: see speaker.enroll.access."""
-        return self.root / "controller.json"
+        return self.root / "access.json"
 
     @property
     def exabgp_config(self) -> Path:

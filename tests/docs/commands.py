@@ -22,6 +22,7 @@ PLACEHOLDERS = {
     "FILE.clab.yml": "two.clab.yml",
     "GATEWAY": "berlin-1",
     "ID": "7",
+    "KEY": "leyline-key.1.x",
     "KIND": "site",
     "N": "3",
     "NAME": "berlin-1",

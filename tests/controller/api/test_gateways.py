@@ -54,7 +54,7 @@ def test_a_poll_ends_after_its_wait(api: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("versions", "status"), [("3", 200), ("1, 2, 3", 200), ("1, 2", 406), ("", 406), ("junk", 406)]
+    ("versions", "status"), [("4", 200), ("1, 2, 3, 4", 200), ("1, 2, 3", 406), ("", 406), ("junk", 406)]
 )
 def test_plan_versions(api: Served, versions: str, status: int) -> None:
     gateway = api.with_small().as_gateway("paris-1")

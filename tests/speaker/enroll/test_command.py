@@ -78,9 +78,9 @@ def test_a_token_file_is_used_unless_its_token_was_renewed(state: StateDir, tmp_
 @pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"url": 7}', b"\xff", b"[" * 100_000])
 def test_a_broken_file_is_named_with_the_way_out(state: StateDir, junk: bytes) -> None:
     state.access.write_bytes(junk)
-    with pytest.raises(AccessUnusable, match=r"controller\.json.*enrol again"):
+    with pytest.raises(AccessUnusable, match=r"access\.json.*enrol again"):
         stored.load(state)
-    with pytest.raises(click.ClickException, match=r"controller\.json"):
+    with pytest.raises(click.ClickException, match=r"access\.json"):
         settings(state)
     assert stored.token_instead_of(state, "berlin-1", "t") == "t"
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from controller.enroll_key import MAX_URL, BadAddress, checked, render
 from speaker.enroll.key import MAX_KEY, Key, KeyUnreadable, parse
+from tests.docs.pages import blocks
 
 ID, SECRET, FINGERPRINT = "0123456789ab", "S" * 43, "ab" * 32
 GOOD = render(ID, SECRET, "https://leyline.example:8642", FINGERPRINT)
@@ -113,3 +114,10 @@ def test_the_longest_url_fits() -> None:
 
 def test_a_key_shows_its_secret_to_nobody_who_prints_it() -> None:
     assert SECRET not in repr(parse(GOOD))
+
+
+def test_the_form_in_the_page_is_that_of_keys() -> None:
+    (block,) = blocks("text", "enrolment.md")
+    shown = block.text.strip().split(".")
+    assert shown[:2] == GOOD.split(".")[:2]
+    assert len(shown) == len(GOOD.split("."))
