@@ -11,6 +11,7 @@ import signal
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -158,6 +159,18 @@ class Agent:
     async def _answer(self, ask: Ask) -> Answer:
         if ask.kind == "report":
             return Answer(ask.id, ok=True, body=self._report())
+        if ask.kind == "doctor":
+            return Answer(ask.id, ok=True, body=await asyncio.to_thread(self._examined))
         if self._gateway is None:
             return Answer(ask.id, ok=False, body={"error": f"no plan yet: {self._plans.error or 'none has arrived'}"})
         return answer(ask, self._gateway.router.rib, self._gateway.fib)
+
+    def _examined(self) -> Any:
+        """What `leyline speaker doctor` says here. In a thread; it asks this agent in turn, over the socket.
+
+        Whoever asked us to has come by the controller: that it is reached needs no proof.
+        """
+        from speaker.doctor.command import examined
+        from speaker.doctor.gather import Patient
+
+        return examined(Patient(self._settings.state, homes=self._settings.zerotier))

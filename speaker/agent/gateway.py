@@ -18,6 +18,7 @@ from speaker.agent.labels import Labels
 from speaker.agent.lan import LanSide
 from speaker.agent.liveness import Liveness
 from speaker.agent.neighbours import Neighbours
+from speaker.agent.paths import Paths
 from speaker.agent.router import Router
 from speaker.agent.segment import SegmentSide
 from speaker.agent.settings import AgentSettings
@@ -34,6 +35,7 @@ from speaker.kernel.sysctls import apply_sysctls
 from speaker.plan import Plan
 from speaker.rib.facts import RouterFacts, facts_of
 from speaker.rib.hops import Hops
+from speaker.rib.relayed import with_relayed
 
 log = structlog.get_logger()
 
@@ -63,7 +65,7 @@ class Gateway:
         self.neighbours = Neighbours()
         self.segment = SegmentSide(settings.zerotier, settings.state.root / "orbits.json", moved)
         self._neighbours_due = asyncio.Event()
-        self._hops_seen = 0
+        self._views_due = asyncio.Event()
         self._removal_at: float | None = monotonic() + settings.removal_seconds
 
     async def __aenter__(self) -> Self:
@@ -103,11 +105,13 @@ class Gateway:
             self._audit,
             self._follow_links,
             self._follow_neighbours,
+            self._follow_views,
         ):
             tasks.start(work())
         tasks.start(self._keeper.run())
         tasks.start(self.lan.run())
         tasks.start(self.segment.run())
+        tasks.start(self.paths.run())
         self.failed = tasks.failed
         return self
 
@@ -134,6 +138,8 @@ class Gateway:
             hops=hops,
             clients=self.liveness,
         )
+        self.paths = Paths(self._settings.state, self._settings.zerotier, self.liveness, hops, self._views_due.set)
+        self._stack.callback(self.paths.close)
         tasks.start(self.liveness.client.run())
         tasks.start(self.liveness.run())
         await self._guard.apply(self.plan)
@@ -162,6 +168,7 @@ class Gateway:
         self.liveness.configure(plan)
         self.lan.configure(plan)
         self.segment.configure(plan)
+        self.paths.configure(plan)
         await self._apply_facts()
         await self.router.pump()
         self._fib_wake.set()
@@ -195,7 +202,8 @@ class Gateway:
         return facts_of(self.plan, connected)
 
     async def _apply_facts(self) -> None:
-        self.router.apply(self.plan, await self._facts())
+        facts = await self._facts()
+        self.router.apply(with_relayed(self.plan, self.paths.relayed), facts)
 
     # Tasks
 
@@ -317,15 +325,22 @@ class Gateway:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._neighbours_due.wait(), self.neighbours.due + TICK_SECONDS)
             self._neighbours_due.clear()
-            hops, links = self.router.rib.hops, self._links.usable
-            await self.neighbours.follow(self.plan, hops, links, may_remove=self._removal_at is None)
+            known = self.plan, self.router.rib.hops, self.fib.next_hops()
+            await self.neighbours.follow(*known, self._links.usable, may_remove=self._removal_at is None)
             await asyncio.sleep(SETTLE_SECONDS)
+
+    async def _follow_views(self) -> None:
+        """Relayed paths began to cost preference here, or no longer do: every route may be another one."""
+        while True:
+            await self._views_due.wait()
+            self._views_due.clear()
+            await self._apply_facts()
+            await self.router.pump()
+            self._moved()
 
     def _routes_moved(self) -> None:
         self.liveness.routes_moved()
-        if self.router.rib.hops.version != self._hops_seen:
-            self._hops_seen = self.router.rib.hops.version
-            self._neighbours_due.set()
+        self._neighbours_due.set()
         self._fib_wake.set()
 
     def _liveness_moved(self) -> None:

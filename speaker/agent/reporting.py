@@ -62,6 +62,8 @@ def build_report(
         forwarded=health.forwarded,
         forwarded_pps=health.forwarded_pps,
         loop_lag_ms=health.lag.p999_ms,
+        peers=gateway.paths.peers if gateway else (),
+        paths=gateway.paths.measured if gateway else (),
         zerotier=gateway.segment.reports if gateway else (),
         moon_world=gateway.segment.moon_world if gateway else "",
     )

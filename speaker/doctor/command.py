@@ -29,6 +29,16 @@ def run(patient: Patient, *, as_json: bool) -> None:
         sys.exit(1)
 
 
+def examined(patient: Patient) -> dict[str, Any]:
+    """What `leyline speaker doctor --json` prints. Blocks for some seconds."""
+    from speaker.doctor.checks import CHECKS
+    from speaker.doctor.finding import examine
+    from speaker.doctor.gather import gather
+
+    facts = gather(patient)
+    return as_document(examine(CHECKS, facts), facts.unread)
+
+
 def as_document(findings: Sequence[Any], unread: Any) -> dict[str, Any]:
     """For programs: findings, and what could not be read."""
     return {"findings": [each._asdict() for each in findings], "unread": dict(unread)}

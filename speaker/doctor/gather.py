@@ -104,7 +104,8 @@ def _of_plan(patient: Patient, readings: Readings, facts: Facts, plan: Plan) -> 
         devices = {index: name for index, (name, _) in read_links().items()}
         routes = readings.start(agent_view.route_differences, patient.state.control, devices)
     others = [(u.address, readings.start(wire.who_else_has, u.interface, u.address)) for u in plan.uplinks]
-    echoes = readings.start(_echoes, plan, facts)
+    source = _lan_address(plan, facts)
+    echoes = [readings.start(_echo, plan, each.peer, each.peer_address, source) for each in _hubs(plan)[:MOST_HUBS]]
     services = tuple(_services(plan, patient.homes)) if plan.network else ()
     towards = {peer.physical.partition("/")[0] for each in services for peer in each.peers if peer.heard}
     toward = readings.start(here.devices_towards, towards - {""})
@@ -115,7 +116,7 @@ def _of_plan(patient: Patient, readings: Readings, facts: Facts, plan: Plan) -> 
         services=services,
         underlay_devices=underlay,
         answering={text: macs for text, each in others if (macs := readings.take(f"ARP for {text}", each, ()))},
-        echoes=readings.take("echoes", echoes, ()),
+        echoes=tuple(echo for each in echoes if (echo := readings.take("echoes", each, None)) is not None),
         routes=readings.take("routes", routes, None) if routes is not None else None,
     )
 
@@ -137,11 +138,9 @@ def _services(plan: Plan, homes: Sequence[tuple[str, Path]]) -> list[Service]:
             service.close()
 
 
-def _echoes(plan: Plan, facts: Facts) -> tuple[RoutedEcho, ...]:
-    """To the first hubs: from our overlay address, and, if that one comes back, from an address in our LAN."""
+def _lan_address(plan: Plan, facts: Facts) -> str:
     lans = [each.interface for each in facts.report.lans if each.up] if facts.report is not None else []
-    source = here.lan_address(plan, facts.interfaces or {}, lans)
-    return tuple(_echo(plan, session.peer, session.peer_address, source) for session in _hubs(plan)[:MOST_HUBS])
+    return here.lan_address(plan, facts.interfaces or {}, lans)
 
 
 def _hubs(plan: Plan) -> list[Any]:
@@ -149,6 +148,7 @@ def _hubs(plan: Plan) -> list[Any]:
 
 
 def _echo(plan: Plan, hub: str, address: str, source: str) -> RoutedEcho:
+    """From our overlay address, and, if that comes back, from an address in our LAN."""
     uplink = plan.uplinks[0]
     plain = wire.answers_from(uplink.address, address, uplink.interface)
     routed = wire.answers_from(source, address, uplink.interface) if plain and source else None
