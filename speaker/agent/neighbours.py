@@ -64,7 +64,7 @@ class Neighbours:
         self.outcome = NeighbourOutcome()
         self._table = table or NeighbourTable()
         self._applied: object = None
-        self._known: tuple[Plan, int, Macs] | None = None  # Of this plan, as of this version of the hops.
+        self._known: tuple[Plan, int, frozenset[bytes], Macs] | None = None
         self._audit_at = 0.0
         self._said: tuple[str, ...] = ()
 
@@ -73,12 +73,15 @@ class Neighbours:
         """Seconds until the kernel is to be looked at again, whether anything moved or not."""
         return max(0.0, self._audit_at - monotonic())
 
-    async def follow(self, plan: Plan, hops: Hops, links: Mapping[str, int], *, may_remove: bool) -> None:
+    async def follow(
+        self, plan: Plan, hops: Hops, used: frozenset[bytes], links: Mapping[str, int], *, may_remove: bool
+    ) -> None:
         """Bring the kernel to what is known, when that or an interface's index moved, and once a minute.
 
-        `links`: usable interfaces and their indexes.
+        `used`: next hops of routes, the only strangers that there are entries for. `links`: usable interfaces and
+        their indexes.
         """
-        macs = self._macs(plan, hops)
+        macs = self._macs(plan, hops, used)
         devices = dict.fromkeys(uplink.interface for uplink in plan.uplinks)
         value = macs, {device: links.get(device) for device in devices}, may_remove
         if value == self._applied and self.due:
@@ -88,10 +91,12 @@ class Neighbours:
         self._audit_at = monotonic() + (RETRY_SECONDS if self.outcome.errors else AUDIT_SECONDS)
         self._told(len(macs))
 
-    def _macs(self, plan: Plan, hops: Hops) -> Macs:
-        if self._known is None or self._known[0] is not plan or self._known[1] != hops.version:
-            self._known = plan, hops.version, known_macs(plan, hops)
-        return self._known[2]
+    def _macs(self, plan: Plan, hops: Hops, used: frozenset[bytes]) -> Macs:
+        """`known_macs`, made anew when something moved."""
+        if self._known is None or self._known[0] is not plan or self._known[1:3] != (hops.version, used):
+            macs = known_macs(plan, (hop for hop in hops if hop.next_hop in used))
+            self._known = plan, hops.version, used, macs
+        return self._known[3]
 
     def _apply(
         self, macs: Macs, devices: Iterable[str], links: Mapping[str, int], may_remove: bool

@@ -139,10 +139,16 @@ class Bench:
         monkeypatch.setattr(neighbours, "_index", lambda device: {"zt1": 1, "zt2": 2}.get(device, 0))
 
     def follow(
-        self, plan: Plan, *hops: Hop, links: Mapping[str, int] | None = None, may_remove: bool = True
+        self,
+        plan: Plan,
+        *hops: Hop,
+        used: frozenset[bytes] | None = None,
+        links: Mapping[str, int] | None = None,
+        may_remove: bool = True,
     ) -> set[tuple[int, str]]:
+        used = frozenset(hop.next_hop for hop in hops) if used is None else used
         links = {"zt1": 1, "zt2": 2} if links is None else links
-        asyncio.run(self.neighbours.follow(plan, learnt(*hops), links, may_remove=may_remove))
+        asyncio.run(self.neighbours.follow(plan, learnt(*hops), used, links, may_remove=may_remove))
         return {(name.ifindex, str(ip_address(name.address))) for name in self.kernel.table}
 
 
@@ -174,6 +180,13 @@ def test_a_refusal_is_tried_again_soon(bench: Bench) -> None:
     assert bench.neighbours.due == 10
     bench.now += 11
     assert len(bench.follow(plan(session("hub")))) == 4
+
+
+def test_there_is_an_entry_while_a_route_leads_there(bench: Bench) -> None:
+    """What is known of a next hop outlives its last route."""
+    assert len(bench.follow(plan(), LEARNT)) == 2
+    assert bench.follow(plan(), LEARNT, used=frozenset()) == set()
+    assert len(bench.follow(plan(), LEARNT)) == 2
 
 
 def test_an_entry_goes_with_its_next_hop_and_with_the_switch(bench: Bench) -> None:
