@@ -76,7 +76,7 @@ CODES: dict[str, dict[str, str]] = {
         "uplinks-too-many": "A gateway has at most 8 uplinks.",
     },
     "Segment": {
-        "moon-taken": "Two moons on one uplink.",
+        "moon-taken": "Two moons on one gateway.",
         "moons-too-many": "A fabric has at most 8 moons.",
         "network-missing": "Something is asked of the ZeroTier network, and no `network` is declared.",
         "uplink-unknown": "The gateway has no such uplink.",

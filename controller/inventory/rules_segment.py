@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from controller.inventory.fields import closest
 from controller.inventory.findings import Finding
-from controller.inventory.model import Inventory, Moon
+from controller.inventory.model import Inventory
 from controller.inventory.rules_members import taken, unknown, unreadable
 
 MAX_MOONS = 8
@@ -40,16 +40,10 @@ def unknown_uplink(inventory: Inventory) -> Iterator[Finding]:
 
 
 def moon_twice(inventory: Inventory) -> Iterator[Finding]:
-    """A node makes one moon: its world id is the node's."""
-    owners = ((moon.label, _seed(inventory, moon)) for moon in inventory.moons)
-    yield from taken(owners, "moon-taken", "uplink")
-
-
-def _seed(inventory: Inventory, moon: Moon) -> str | None:
-    for gateway in inventory.gateways:
-        if gateway.name == moon.gateway and gateway.uplinks:
-            return f"{gateway.name}/{moon.uplink or gateway.uplinks[0].name}"
-    return None
+    """A gateway makes one moon: its plan has room for one, and a second root there would fail with the first."""
+    known = {gateway.name for gateway in inventory.gateways}
+    owners = ((moon.label, moon.gateway if moon.gateway in known else None) for moon in inventory.moons)
+    yield from taken(owners, "moon-taken", "gateway")
 
 
 def moons_of_the_fabric(inventory: Inventory) -> Iterator[Finding]:
