@@ -6,6 +6,7 @@ import click
 
 from controller.client.apply import apply, export, rename, validate
 from controller.client.client_config import client_config
+from controller.client.doctor import doctor
 from controller.client.drain import drain, undrain
 from controller.client.enroll import approve, enroll_key, pending, revoke
 from controller.client.explain import explain
@@ -22,6 +23,7 @@ COMMANDS: dict[str, click.Command] = {
     "apply": apply,
     "client-config": client_config,
     "context": context,
+    "doctor": doctor,
     "drain": drain,
     "enroll-key": enroll_key,
     "explain": explain,
