@@ -267,16 +267,10 @@ class Enrolling:
 
     def gone(self, since: float) -> list[str]:
         """Ephemeral gateways that nobody has heard for their time, which begins at `since` at the earliest."""
-        now, reports = self._clock(), self._store.reports()
-        found = []
-        for each in self.enrolments():
-            if not each.ephemeral or each.approved_at is None:
-                continue
-            report = reports.get(each.gateway)
-            seen = max(since, each.approved_at, 0.0 if report is None else report.received_at)
-            if now - seen > each.gone_seconds:
-                found.append(each.gateway)
-        return found
+        with self._store.database.read() as connection:
+            signs = enroll.last_signs(connection)
+        now = self._clock()
+        return [name for name, gone_seconds, seen in signs if now - max(since, seen) > gone_seconds]
 
     def _enter(self, change: Changing, enrolment: Enrolment) -> None:
         """The request's row, and one use of its key."""

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from controller.inventory.model import Role
+from controller.store import tables
 from controller.store.enroll_tables import enroll_keys, enrolments
 from controller.store.tokens import hash_of
 
@@ -153,6 +154,19 @@ def find_by_token(connection: Connection, token_id: str) -> Enrolment | None:
 def every(connection: Connection) -> list[Enrolment]:
     """By name."""
     return [_enrolment_of(row) for row in connection.execute(select(enrolments).order_by(enrolments.c.gateway))]
+
+
+def last_signs(connection: Connection) -> list[tuple[str, int, float]]:
+    """Of ephemeral gateways that are approved: (name, seconds that it may be gone, when it last gave a sign)."""
+    reports = tables.reports
+    query = (
+        select(enrolments.c.gateway, enrolments.c.gone_seconds, enrolments.c.approved_at, reports.c.received_at)
+        .select_from(enrolments.outerjoin(reports, reports.c.gateway == enrolments.c.gateway))
+        .where(enrolments.c.ephemeral, enrolments.c.approved_at.is_not(None))
+        .order_by(enrolments.c.gateway)
+    )
+    rows = connection.execute(query)
+    return [(row.gateway, row.gone_seconds, max(row.approved_at, row.received_at or 0.0)) for row in rows]
 
 
 def put(connection: Connection, enrolment: Enrolment) -> None:
