@@ -41,25 +41,34 @@ def segment(world: World) -> dict[str, Any]:
 
 
 def enter(world: World) -> None:
-    """Every gateway, hubs first: a key is made on the controller's node, and used on the gateway."""
-    run = world.run
-    for role, gateways in (("hub", HUBS), ("spoke", SPOKES)):
-        run.step(f"{', '.join(gateways)}: `leyline enroll-key create`, `leyline speaker enroll`, `leyline speaker run`")
-        for gateway, site in gateways.items():
-            at = time.monotonic()
-            words = ["--site", site, "--role", role, "--approve", "--gateways-url", world.stack.url]
-            enroll(world, gateway, world.stack.leyline("enroll-key", "create", *words).strip())
-            run.wait_until(
-                f"{gateway} has its address in the segment", lambda name=gateway: world.address(name),  # type: ignore[misc]
-                ENROLLED_SECONDS, lambda name=gateway: world.services[name].network(world.network), at,
-            )  # fmt: skip
-            world.overlay[gateway] = world.address(gateway)
+    """Hubs wait for an operator's approval, spokes come by keys that approve; each key is used on its gateway."""
+    for gateway, site in HUBS.items():
+        world.run.step(f"{gateway}: leyline enroll-key create, leyline speaker enroll, leyline gateway approve")
+        come(world, gateway, ["--site", site, "--role", "hub"])
+    for gateway, site in SPOKES.items():
+        world.run.step(f"{gateway}: leyline enroll-key create --approve, leyline speaker enroll")
+        come(world, gateway, ["--site", site, "--approve"])
     world.stack.wait_for_sessions(SETTLED_SECONDS)
 
 
-def enroll(world: World, gateway: str, key: str) -> None:
-    """As the operator of that box does it. Raises CommandFailed."""
+def come(world: World, gateway: str, words: list[str]) -> None:
+    """As the operators of the controller and of that box do it; until it has its address. Raises Unmet."""
+    run, at = world.run, time.monotonic()
+    key = world.stack.leyline("enroll-key", "create", "--gateways-url", world.stack.url, *words).strip()
     state = ["--state-dir", STATE_DIR]
-    command = [*leyline(), "speaker", "enroll", "-", "--name", gateway, "--zerotier-home", HOME, *state]
-    world.node(gateway).run(command, stdin=f"{key}\n")
+    command = [*leyline(), "speaker", "enroll", key, "--name", gateway, "--zerotier-home", HOME, *state]
+    process = world.node(gateway).start(command, name="enroll")
+    if "--approve" not in words:
+        run.wait_until(f"{gateway} waits for approval", lambda: waits(world, gateway), 20, process.log.read_text)
+        world.stack.leyline("gateway", "approve", gateway)
+    run.wait_until(f"{gateway} is enrolled", lambda: not process.alive(), ENROLLED_SECONDS, process.log.read_text)
     world.stack.launch(gateway, ["--zerotier-home", HOME])
+    run.wait_until(
+        f"{gateway} has its address in the segment", lambda: world.address(gateway), ENROLLED_SECONDS,
+        lambda: f"{world.services[gateway].network(world.network)}\n{process.log.read_text()}", at,
+    )  # fmt: skip
+    world.overlay[gateway] = world.address(gateway)
+
+
+def waits(world: World, gateway: str) -> bool:
+    return gateway in world.stack.leyline("gateway", "pending")
