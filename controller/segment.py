@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,14 @@ from controller.inventory.model import Fabric, Inventory
 from controller.segment_status import MOST_LISTED, as_answer
 from controller.store.segment import SegmentStore
 from controller.store.store import Store
+from controller.zerotier.alive import Heard, gone
 from controller.zerotier.desired import desired
 from controller.zerotier.difference import THE_NETWORK
 from controller.zerotier.port import SegmentApi, ZeroTierError
 from controller.zerotier.reconcile import one_pass
 from controller.zerotier.state import Pass
+from controller.zerotier.summaries import summaries
+from speaker.report import ReportUnreadable, decode_report
 
 Connect = Callable[[str], SegmentApi]
 """Network id -> the service that keeps it. Raises ZeroTierError, such as when the token cannot be read."""
@@ -108,12 +112,23 @@ class Segment:
             done = Pass(now, error=str(error))
         else:
             ledger = _Ledger(self.memory, fabric.network, now)
-            done = one_pass(wanted, fabric, api, ledger, time.monotonic, now)
+            lost = gone(inventory, self._heard(), now)
+            done = one_pass(
+                wanted, fabric, api, ledger, time.monotonic, now, lambda routes: summaries(inventory, lost, routes)
+            )
         if done.error:
             self._api = None  # The token may be another one by now: it is read again.
         body = msgspec.json.encode(as_answer(done, wanted))
         self.memory.save_status(fabric.network, body, now, settled=done.condition == "settled")
         return done
+
+    def _heard(self) -> dict[str, Heard]:
+        """A report that cannot be read was not heard."""
+        found = {}
+        for name, stored in self.store.reports().items():
+            with suppress(ReportUnreadable):
+                found[name] = Heard(stored.received_at, decode_report(stored.body))
+        return found
 
     def _api_of(self, fabric: Fabric) -> SegmentApi:
         assert self._connect is not None

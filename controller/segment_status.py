@@ -30,6 +30,11 @@ def as_answer(done: Pass, wanted: Desired) -> dict[str, Any]:
             "without_node_id": list(wanted.nameless[:MOST_LISTED]),
         },
         "rules": [asdict(each) for each in done.rules],
+        "summaries": {
+            "total": len(done.summaries.routes),
+            "items": [{"prefix": str(each.target), "via": str(each.via)} for each in done.summaries.routes],
+            "remarks": [asdict(each) for each in done.summaries.remarks[:MOST_LISTED]],
+        },
         **(_left(left, wanted) if left else {}),
     }
 

@@ -111,6 +111,8 @@ def _print(status: Mapping[str, Any], as_json: bool) -> None:
         if rows:
             click.echo(f"\n{title}")
             print_table(headers, rows)
+    for remark in status.get("summaries", {}).get("remarks", ()):
+        click.echo(f"\n{remark['code']}: {remark['message']}")
     for finding in status.get("rules", ()):
         click.echo(f"\n{finding['code']}: {finding['message']}")
         if finding["snippet"]:
@@ -134,6 +136,8 @@ def summary(status: Mapping[str, Any], now: float) -> Iterator[str]:
         yield f"members: {members['declared']} declared, {members['in_service']} in ZeroTier"
         if members["without_node_id"]:
             yield f"without a node id, so not let in: {', '.join(members['without_node_id'])}"
+    if (routes := status.get("summaries", {})).get("total"):
+        yield f"managed summaries: {routes['total']}"
     if status.get("error"):
         yield f"error: {status['error']}"
 

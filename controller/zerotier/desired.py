@@ -6,7 +6,7 @@ Only what Leyline owns is in here: a field that is not named is the operator's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.inventory.model import Client, Host, Inventory, Uplink, uplink_key
 from controller.zerotier.port import Address, ManagedRoute, Network, Rule
@@ -49,17 +49,23 @@ class Desired:
     nameless: tuple[str, ...] = ()
 
 
-def desired(inventory: Inventory, summaries: Iterable[ManagedRoute] = ()) -> Desired | None:
+def desired(inventory: Inventory) -> Desired | None:
     """None when the segment is somebody else's business. `inventory` is allocated and sound."""
     fabric = inventory.fabric
     if fabric is None or not fabric.network:
         return None
     segments: list[Network] = [fabric.segment, *([fabric.segment6] if fabric.segment6 else [])]
-    routes = in_order((*(ManagedRoute(segment) for segment in segments), *summaries))
+    routes = in_order(ManagedRoute(segment) for segment in segments)
     rules = OWNED_RULES if fabric.segment_rules == "owned" else None
     network = DesiredNetwork(fabric.network, fabric.name, routes, fabric.mtu, rules)
     members = {each.node_id: each for each in _members(inventory)}
     return Desired(network, members, tuple(sorted(each.label for each in inventory.clients if not each.node_id)))
+
+
+def with_summaries(wanted: Desired, summaries: Iterable[ManagedRoute]) -> Desired:
+    """`wanted`, and these managed routes beside the segment."""
+    routes = in_order((*wanted.network.routes, *summaries))
+    return replace(wanted, network=replace(wanted.network, routes=routes))
 
 
 def in_order(routes: Iterable[ManagedRoute]) -> tuple[ManagedRoute, ...]:

@@ -12,10 +12,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from controller.zerotier.desired import Desired, DesiredMember, DesiredNetwork, addresses_in_order, in_order
-from controller.zerotier.port import Address, MemberChange, MemberState, NetworkChange, NetworkState
+from controller.zerotier.port import Address, ManagedRoute, MemberChange, MemberState, NetworkChange, NetworkState
 
 THE_NETWORK = ""
 """Stands among node ids for the network itself."""
+
+MAX_MOVES = 4
+"""Managed routes that change their gateway in one pass."""
 
 LEAVE = MemberChange(authorised=False, addresses=())
 
@@ -129,7 +132,21 @@ def network_change(wanted: DesiredNetwork, actual: NetworkState | None) -> Netwo
         if getattr(replace(now, routes=in_order(now.routes)), field) == getattr(whole, field)
     }
     change = replace(whole, **same)
+    if change.routes is not None:
+        change = replace(change, routes=_step(wanted.routes, now.routes))
     return None if change == NetworkChange() else change
+
+
+def _step(wanted: tuple[ManagedRoute, ...], actual: tuple[ManagedRoute, ...]) -> tuple[ManagedRoute, ...]:
+    """Members never apply another `via` of a route that they have: it goes first, and comes back in the next pass.
+
+    Each removal stalls every member for about a second, so few go at a time; the others stay as they are till then.
+    """
+    before = {route.target: route for route in actual}
+    moving = [route for route in wanted if route.via is not None and before.get(route.target, route).via != route.via]
+    waiting = {route.target: before[route.target] for route in moving[MAX_MOVES:]}
+    goes = {route.target for route in moving[:MAX_MOVES]}
+    return tuple(waiting.get(route.target, route) for route in wanted if route.target not in goes)
 
 
 def differing(change: NetworkChange | MemberChange) -> tuple[str, ...]:

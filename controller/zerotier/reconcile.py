@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from controller.inventory.model import Fabric
-from controller.zerotier.desired import Desired
+from controller.zerotier.desired import Desired, with_summaries
 from controller.zerotier.difference import LEAVE, THE_NETWORK, Difference, difference
 from controller.zerotier.port import (
     Garbled,
+    ManagedRoute,
     MemberState,
     NetworkState,
     NoSuchNetwork,
@@ -23,6 +24,7 @@ from controller.zerotier.port import (
 )
 from controller.zerotier.rules_check import RulesFinding, check_rules
 from controller.zerotier.state import Failure, Pass
+from controller.zerotier.summaries import Summaries
 
 MAX_WRITES = 500
 PASS_SECONDS = 20.0
@@ -46,6 +48,8 @@ class Ledger(Protocol):
 
 
 Clock = Callable[[], float]
+Summarise = Callable[[tuple[ManagedRoute, ...]], Summaries]
+"""Routes of the network as they are -> managed summaries that it should have. Pure."""
 
 
 class _Enough(Exception):
@@ -64,13 +68,24 @@ class _Seen:
     failures: list[Failure] = field(default_factory=list)
 
 
-def one_pass(wanted: Desired, fabric: Fabric, api: SegmentApi, ledger: Ledger, clock: Clock, now: float) -> Pass:
+def one_pass(
+    wanted: Desired,
+    fabric: Fabric,
+    api: SegmentApi,
+    ledger: Ledger,
+    clock: Clock,
+    now: float,
+    summarise: Summarise = lambda _routes: Summaries(),
+) -> Pass:
     """Brings the segment to `wanted`. Raises nothing that the service causes. `clock` is monotonic, in seconds."""
     seen = _Seen(None, {}, frozenset())
     error = ZeroTierError("")
+    found = Summaries()
     deadline = clock() + PASS_SECONDS
     try:
         _read(seen, api, ledger)
+        found = summarise(seen.network.routes if seen.network else ())
+        wanted = with_summaries(wanted, found.routes)
         _write(seen, wanted, api, ledger, lambda: clock() < deadline)
     except _Enough:
         pass
@@ -87,6 +102,7 @@ def one_pass(wanted: Desired, fabric: Fabric, api: SegmentApi, ledger: Ledger, c
         str(error),
         error.after,
         len(seen.members),
+        found,
     )
 
 

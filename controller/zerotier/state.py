@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from controller.zerotier.difference import Difference
 from controller.zerotier.port import Service
 from controller.zerotier.rules_check import RulesFinding
+from controller.zerotier.summaries import Summaries
 
 Condition = Literal["unmanaged", "waiting", "settled", "busy", "held", "failing"]
 """unmanaged  no network declared, or no service configured
@@ -43,6 +44,7 @@ class Pass:
     error: str = ""
     after: float = 0.0  # The service asked for so long a pause, in seconds.
     members: int = 0  # That the service has.
+    summaries: Summaries = field(default_factory=Summaries)
 
     @property
     def condition(self) -> Condition:

@@ -79,7 +79,10 @@ def test_a_change_is_in_zerotier_without_anybody_asking(database: Database, tmp_
         assert (status["members"]["declared"], status["members"]["in_service"]) == (7, 7)
         assert status["service"]["kind"] == "self-hosted"
         assert running.network()["mtu"] == 2800
-        assert [each["target"] for each in running.network()["routes"]] == ["10.42.0.0/16", "fd42:42::/64"]
+        routes = {each["target"]: each["via"] for each in running.network()["routes"]}
+        assert routes.pop("10.42.0.0/16") is routes.pop("fd42:42::/64") is None
+        assert routes == {"10.1.0.0/16": "10.42.0.1", "10.2.0.0/16": "10.42.0.2", "2001:db8:2::/48": "fd42:42::2"}
+        assert [each["prefix"] for each in status["summaries"]["items"]] == sorted(routes)
         assert running.member("c000000002")["ipAssignments"][0] == "10.42.0.200"
         answer = running.leyline.admin.delete("/hosts/nas")
         assert answer.status_code == 200, answer.text

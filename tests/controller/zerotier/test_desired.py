@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from controller.inventory.allocate import allocate
 from controller.inventory.model import Inventory
-from controller.zerotier.desired import OWNED_RULES, desired
+from controller.zerotier.desired import OWNED_RULES, desired, with_summaries
 from controller.zerotier.port import ManagedRoute
 from tests.controller.inventories import inventories, shuffled
 from tests.controller.zerotier.segments import NETWORK, SEGMENT, SEGMENT6, small, wanted
@@ -52,8 +52,7 @@ def test_summaries_stand_behind_the_segment_in_one_order() -> None:
         ManagedRoute(ip_network("10.9.0.0/16"), SEGMENT[2]),
         ManagedRoute(ip_network("10.1.0.0/16"), SEGMENT[1]),
     ]
-    found = desired(small(), summaries)
-    assert found is not None
+    found = with_summaries(wanted(small()), summaries)
     assert [str(each.target) for each in found.network.routes] == ["10.1.0.0/16", "10.9.0.0/16", "10.42.0.0/24"]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from controller.zerotier.desired import Desired
-from controller.zerotier.difference import LEAVE, THE_NETWORK, Difference, difference
+from controller.zerotier.desired import Desired, in_order
+from controller.zerotier.difference import LEAVE, MAX_MOVES, THE_NETWORK, Difference, difference
 from controller.zerotier.port import ManagedRoute, MemberChange, MemberState, NetworkChange, NetworkState, Pool
 from tests.controller.zerotier.segments import NETWORK, SEGMENT, SEGMENT6, small, wanted
 
@@ -88,6 +88,36 @@ def test_the_order_of_routes_means_nothing() -> None:
     both = wanted(small(segment6=SEGMENT6))
     state = network(routes=(ManagedRoute(SEGMENT6), ManagedRoute(SEGMENT)))
     assert difference(both, state, {}, ALL).network is None
+
+
+def routes(*vias: int) -> tuple[ManagedRoute, ...]:
+    """10.N.0.0/16 by way of the N-th of `vias`, behind the segment; 0: none."""
+    some = [ManagedRoute(ip_network(f"10.{n}.0.0/16"), SEGMENT[via]) for n, via in enumerate(vias, 1) if via]
+    return in_order([ManagedRoute(SEGMENT), *some])
+
+
+def moved(actual: tuple[ManagedRoute, ...], *vias: int) -> tuple[ManagedRoute, ...] | None:
+    asked = replace(WANTED, network=replace(WANTED.network, routes=routes(*vias)))
+    change = found(network(routes=actual), members(), asked=asked).network
+    return change.routes if change else None
+
+
+def test_a_route_moves_by_going_first() -> None:
+    """Members never apply another via of a route that they have."""
+    assert moved(routes(1, 1), 2, 1) == routes(0, 1)
+    assert moved(routes(0, 1), 2, 1) == routes(2, 1)
+    assert moved(routes(2, 1), 2, 1) is None
+    assert moved(routes(1), 2, 3) == routes(0, 3), "what is new comes at once"
+
+
+def test_few_routes_move_at_a_time() -> None:
+    state, passes = routes(*[1] * 10), 0
+    while (change := moved(state, *[2] * 10)) is not None:
+        gone = {each.target for each in state} - {each.target for each in change}
+        assert len(gone) <= MAX_MOVES
+        state, passes = change, passes + 1
+        assert passes < 10
+    assert state == routes(*[2] * 10)
 
 
 def test_fields_that_are_not_ours_are_left_alone() -> None:

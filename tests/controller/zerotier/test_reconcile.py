@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import httpx2
 import pytest
 
-from controller.inventory.model import Inventory
+from controller.inventory.model import Allocation, Inventory, Prefix
 from controller.zerotier import reconcile
 from controller.zerotier.difference import THE_NETWORK
-from controller.zerotier.reconcile import one_pass
+from controller.zerotier.reconcile import Summarise, one_pass
 from controller.zerotier.selfhosted import SelfHosted
 from controller.zerotier.state import EVERY_SECONDS, LONGEST_PAUSE_SECONDS, SOON_SECONDS, Failure, Pass, pause_after
+from controller.zerotier.summaries import ALL, Summaries, summaries
 from tests.controller.zerotier.fake import FakeWorld
 from tests.controller.zerotier.fake_http import Answer, Faulty, said, transport
 from tests.controller.zerotier.segments import CONTROLLER, NETWORK, MemoryLedger, small, wanted
@@ -34,9 +36,10 @@ class Segment:
         self.inventory = inventory or small()
         self.clock = 0.0
 
-    def pass_once(self) -> Pass:
-        assert self.inventory.fabric is not None
-        return one_pass(wanted(self.inventory), self.inventory.fabric, self.api, self.ledger, lambda: self.clock, 7.0)
+    def pass_once(self, summarise: Summarise = lambda _routes: Summaries()) -> Pass:
+        fabric = self.inventory.fabric
+        assert fabric is not None
+        return one_pass(wanted(self.inventory), fabric, self.api, self.ledger, lambda: self.clock, 7.0, summarise)
 
     def without(self, *gateways: str) -> None:
         kept = tuple(each for each in self.inventory.gateways if each.name not in gateways)
@@ -222,6 +225,26 @@ def test_rules_that_break_routing_are_said_and_left(segment: Segment) -> None:
     segment.inventory = small(segment_rules="owned")
     done = segment.pass_once()
     assert (done.rules, segment.controller.network(NETWORK)["rules"][0]["type"]) == ((), "ACTION_ACCEPT")
+
+
+def test_the_summaries_of_a_gateway_that_is_gone_go_and_come_back_by_another(segment: Segment) -> None:
+    """Members never apply another via in place, so at no time has a route another one than before."""
+    inventory = replace(
+        segment.inventory,
+        allocations=(Allocation("berlin", ip_network("10.1.0.0/16"), 24),),
+        prefixes=(Prefix("berlin", ip_network("10.1.1.0/24"), gateways=("berlin-1", "hub-1")),),
+    )
+    seen = []
+    for lost in ({}, {"berlin-1": frozenset({ALL})}, {"berlin-1": frozenset({ALL})}, {}):
+        done = segment.pass_once(lambda routes, lost=lost: summaries(inventory, lost, routes))  # type: ignore[misc]
+        routes = segment.controller.network(NETWORK)["routes"]
+        seen.append((done.condition, [each["via"] for each in routes if each["via"]]))
+    assert seen == [
+        ("settled", ["10.42.0.1"]),
+        ("busy", []),
+        ("settled", ["10.42.0.3"]),
+        ("settled", ["10.42.0.3"]),
+    ]
 
 
 def test_when_the_next_pass_is_due() -> None:
