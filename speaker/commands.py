@@ -133,7 +133,8 @@ def run(state_dir: Path, **options: Any) -> None:
     """Run the whole speaker in the foreground: agent, ExaBGP, BFD and keepalived, each restarted alone.
 
     \b
-    Example:
+    Examples:
+      leyline speaker run
       leyline speaker run --controller https://leyline.example:8642 \\
           --gateway berlin-1 --token-file /etc/leyline/token
     """
@@ -365,6 +366,8 @@ def _settings(state_dir: Path, gateway: str | None, **options: Any) -> Any:
     settings = AgentSettings(gateway=gateway, state=state, access=access, plan_file=options["plan"], metrics=metrics)
     if options["zerotier_home"]:
         settings = replace(settings, zerotier=_homes(options["zerotier_home"]))
+    elif access is not None and access.homes:
+        settings = replace(settings, zerotier=tuple((name, Path(home)) for name, home in access.homes))
     hidden = {name: options[name] for name in ("audit_seconds", "break_before_make") if options[name] is not None}
     return replace(settings, **hidden)
 
@@ -401,7 +404,9 @@ def _enrolled(state: Any, gateway: str | None, url: str | None) -> Any:
     for option, given, known in (("--gateway", gateway, held.gateway), ("--controller", url, held.url)):
         if given not in (None, known):
             raise click.UsageError(f"{option} is {given}, and this box has enrolled with {known}: leave it out")
-    return ControllerAccess(held.url, held.token, held.gateway, held.ca_file or None, held.fingerprint)
+    return ControllerAccess(
+        held.url, held.token, held.gateway, held.ca_file or None, held.fingerprint, homes=held.homes
+    )
 
 
 def _access(state: Any, gateway: str | None, **options: Any) -> Any:

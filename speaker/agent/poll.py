@@ -33,6 +33,7 @@ class ControllerAccess:
     ca_file: str | None = None
     fingerprint: str = ""  # SHA-256 of the one certificate to trust; "": the system's CAs, or those of `ca_file`.
     replaces: str = ""  # Mark of the token in the operator's file, where the token came from one: see speaker.enroll.
+    homes: tuple[tuple[str, str], ...] = ()  # As enrolment has kept them: uplink, home of its ZeroTier service.
 
 
 class ControllerClient:

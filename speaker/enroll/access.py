@@ -33,6 +33,7 @@ class Access(Struct, frozen=True):
     approved: bool = False
     next_token: str = ""
     replaces: str = ""
+    homes: tuple[tuple[str, str], ...] = ()  # Name of the uplink, home of its ZeroTier service.
 
 
 def load(state: StateDir) -> Access | None:

@@ -52,10 +52,12 @@ def run(key: str, state: Any, homes: tuple[str, ...], **options: Any) -> None:
     from speaker.zerotier.local import LocalError, LocalService
 
     text = sys.stdin.readline(4096) if key == "-" else key
-    services = [(name, Local(LocalService(home))) for name, home in named_homes(homes)]
+    named = named_homes(homes)
+    services = [(name, Local(LocalService(home))) for name, home in named]
+    kept = tuple((name, str(home.absolute())) for name, home in named)
     progress = Progress()
     try:
-        access = enroll(Wish(parse(text), services, **options), state, progress.say)
+        access = enroll(Wish(parse(text), services, homes=kept, **options), state, progress.say)
     except (KeyUnreadable, EnrolFailed, AccessUnusable, LocalError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:

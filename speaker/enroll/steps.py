@@ -45,6 +45,7 @@ class Wish:
     services: Sequence[tuple[str, ZeroTier]]
     name: str = ""
     ca_file: str = ""
+    homes: tuple[tuple[str, str], ...] = ()  # Of the services, for the speaker to find them again.
     wait_seconds: float = 3_600.0
 
 
@@ -101,6 +102,7 @@ def _begun(wish: Wish, state: StateDir, controller: Exchange) -> Access:
         ca_file=ca_file,
         network=invitation.network,
         key_id=wish.key.id,
+        homes=wish.homes,
     )
     stored.save(state, access)  # Before the controller hears of the token: the same request can be sent again.
     return access

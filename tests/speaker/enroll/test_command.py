@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -37,6 +38,14 @@ def test_the_speaker_knows_what_enrolment_has_stored(state: StateDir) -> None:
         found = settings(state, **options).access
         assert (found.url, found.gateway, found.token) == (ENROLLED.url, "berlin-1", "leyline_a_b")
         assert (found.fingerprint, found.ca_file, found.replaces) == ("ab" * 32, None, "")
+
+
+def test_the_speaker_finds_the_services_by_which_it_has_enrolled(state: StateDir) -> None:
+    stored.save(state, ENROLLED)
+    assert settings(state).zerotier == (("", Path("/var/lib/zerotier-one")),)
+    stored.save(state, msgspec.structs.replace(ENROLLED, homes=(("main", "/a"), ("lte", "/b"))))
+    assert settings(state).zerotier == (("main", Path("/a")), ("lte", Path("/b")))
+    assert settings(state, zerotier_home=("main=/c",)).zerotier == (("main", Path("/c")),)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +127,9 @@ def test_a_key_comes_in_three_ways(operator: Operator, state: StateDir, service:
     assert done.stdout == f"this is gateway berlin-1 of {operator.running.url}: leyline speaker run starts it\n"
     assert done.stderr == f"node e000000001 has joined {NETWORK} on ztfabric0\n"
     assert set(service.joins) == {NETWORK}
+    held = stored.load(state)
+    assert held is not None
+    assert held.homes == (("main", "/var/lib/zerotier-one"),)
 
 
 @pytest.mark.parametrize(
