@@ -49,8 +49,11 @@ RUN_BY = {
         "tests/controller/inventory/test_document.py::test_the_documented_examples_add_up_to_a_sound_fabric",
     ),
     ("lab.md", ""): (1, COMMANDS),
+    ("paths.md", "yaml"): (2, "tests/docs/test_paths.py::test_the_yaml_of_the_page_is_of_what_there_is"),
     ("segment.md", ""): (2, COMMANDS),
     ("segment.md", "yaml"): (1, "tests/docs/test_segment.py::test_the_inventory_of_the_page_is_read"),
+    ("zerotier.md", ""): (1, COMMANDS),
+    ("zerotier.md", "json"): (1, "tests/speaker/zerotier/test_config.py::test_the_file_in_the_page_is_what_is_written"),
     ("lab.md", "python"): (2, "tests/docs/test_blocks.py::test_python_in_the_page_of_labs_is_typed_as_labs_are"),
 }
 """(page, language) -> how many blocks, and the test that takes all of them."""

@@ -90,6 +90,15 @@ def test_what_the_operator_has_there_stays() -> None:
     assert document["leyline"]["interfacePrefixBlacklist"] == ["sdwan0"], "lan0 is theirs, and will stay"
 
 
+def test_the_file_in_the_page_is_what_is_written() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "zerotier.md").read_text()
+    shown = json.loads(page.split("```json")[1].split("```")[0])
+    theirs = {"settings": {"primaryPort": 9993, "interfacePrefixBlacklist": ["docker"]}}
+    wanted = Wanted(interfaces=("lan0", "ztabc"), spared=("eth0",), space=SPACE[:2])
+    assert after(theirs, wanted) == shown
+    assert after(shown, Wanted()) == theirs
+
+
 @given(documents, wishes, wishes)
 def test_whatever_was_wanted_meanwhile_theirs_is_what_is_left(
     theirs: dict[str, Any], first: Wanted, second: Wanted
