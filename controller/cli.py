@@ -63,7 +63,7 @@ BUILTINS: dict[str, Builtin] = {
         "controller.commands", "Write the BGP configuration of a router that is not ours.", OPERATOR
     ),
     "context": Builtin("controller.commands", "List, choose and forget stored controllers.", OPERATOR),
-    "doctor": Builtin("controller.commands", "Say what is wrong, where, and how to fix it.", OPERATOR),
+    "doctor": Builtin("controller.commands", "Examine the fabric: what is wrong, where, and how to fix it.", OPERATOR),
     "drain": Builtin("controller.commands", "Take a gateway out of traffic, and wait until it is.", OPERATOR),
     "enroll-key": Builtin("controller.commands", "Create, list and revoke keys by which gateways enrol.", OPERATOR),
     "explain": Builtin("controller.commands", "Say where packets to an address go, and why there.", OPERATOR),
