@@ -10,7 +10,7 @@ import structlog
 
 from controller.segment import Segment, SegmentBusy, SegmentUnmanaged
 from controller.store.engine import StoreError
-from controller.zerotier.state import EVERY_SECONDS, Pass, pause_after
+from controller.zerotier.state import EVERY_SECONDS, SOON_SECONDS, Pass, pause_after
 
 log = structlog.get_logger()
 
@@ -51,28 +51,32 @@ class Keeper:
             if self._stopped.is_set():
                 return
             self._news.clear()  # Before the pass, so that what comes during it is not lost.
-            done = self._once()
-            pause = pause_after(done, self._failed_in_a_row) if done else EVERY_SECONDS
-            not_before = self._clock() + (done.after if done else 0.0)
+            pause, after = self._once()
+            not_before = self._clock() + after
 
-    def _once(self) -> Pass | None:
-        """None: there was nothing to do, or somebody else does it."""
+    def _once(self) -> tuple[float, float]:
+        """One pass: (pause until the next one, how much of it the service has asked for), in seconds."""
         try:
             done = self._segment.synchronise(wait=0.0)
-        except (SegmentUnmanaged, SegmentBusy):
-            return None
+        except SegmentUnmanaged:
+            return EVERY_SECONDS, 0.0
+        except SegmentBusy:
+            return SOON_SECONDS, 0.0  # That pass may have begun before the change that woke this one.
         except StoreError as error:
             self._say("segment not looked at", str(error))
-            return None
+            return EVERY_SECONDS, 0.0
         except Exception:
             log.exception("the pass over the segment failed; gateways are not touched by it")
-            return None
+            return EVERY_SECONDS, 0.0
+        self._tell(done)
+        return pause_after(done, self._failed_in_a_row), done.after
+
+    def _tell(self, done: Pass) -> None:
         self._failed_in_a_row = self._failed_in_a_row + 1 if done.condition == "failing" else 0
         reasons = [done.error, *(f"{each.object}: {each.message}" for each in done.failures[:3])]
         self._say("segment not as declared" if any(reasons) else "", "; ".join(filter(None, reasons)))
         if done.written:
             log.info("segment written", objects=done.written, condition=done.condition)
-        return done
 
     def _say(self, event: str, reason: str) -> None:
         """Once, until it is another."""

@@ -12,12 +12,14 @@ import pytest
 
 from controller.inventory.model import Allocation, Inventory, Prefix
 from controller.zerotier import reconcile
+from controller.zerotier.central import Central
 from controller.zerotier.difference import THE_NETWORK
 from controller.zerotier.reconcile import Summarise, one_pass
 from controller.zerotier.selfhosted import SelfHosted
 from controller.zerotier.state import EVERY_SECONDS, LONGEST_PAUSE_SECONDS, SOON_SECONDS, Failure, Pass, pause_after
 from controller.zerotier.summaries import ALL, Summaries, summaries
 from tests.controller.zerotier.fake import FakeWorld
+from tests.controller.zerotier.fake_central import FakeCentral
 from tests.controller.zerotier.fake_http import Answer, Faulty, said, transport
 from tests.controller.zerotier.segments import CONTROLLER, NETWORK, MemoryLedger, small, wanted
 
@@ -245,6 +247,29 @@ def test_the_summaries_of_a_gateway_that_is_gone_go_and_come_back_by_another(seg
         ("settled", ["10.42.0.3"]),
         ("settled", ["10.42.0.3"]),
     ]
+
+
+def test_a_network_at_central_is_adopted_and_kept() -> None:
+    central = FakeCentral(per_second=1000)
+    network = central.make_network("lonely_hopper")
+    api = Central("secret", network, transport=transport(central), interval=0.0)
+    ledger = MemoryLedger()
+    inventory = small(network=network, segment_rules="owned")
+    assert inventory.fabric is not None
+
+    def pass_once() -> Pass:
+        assert inventory.fabric is not None
+        return one_pass(wanted(inventory), inventory.fabric, api, ledger, lambda: 0.0, 7.0)
+
+    held = pass_once()
+    assert held.difference is not None
+    assert (held.condition, held.error, held.difference.network_held) == ("held", "", ("name",))
+    ledger.take([THE_NETWORK])
+    assert (pass_once().condition, api.network().name) == ("settled", "demo")
+    assert (pass_once().written, pass_once().condition) == (0, "settled")
+    inventory = replace(inventory, hosts=())
+    assert pass_once().condition == "settled"
+    assert api.members()["c000000001"].authorised is False
 
 
 def test_when_the_next_pass_is_due() -> None:
