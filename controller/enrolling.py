@@ -217,6 +217,11 @@ class Enrolling:
         )
         return Revoked(outcome, next(iter(came_by), None))
 
+    def by_token(self, token_id: str) -> Enrolment | None:
+        """The enrolment that was asked for with this token."""
+        with self._store.database.read() as connection:
+            return enroll.find_by_token(connection, token_id)
+
     def found(self, name: str) -> Enrolment:
         """Raises Unknown."""
         with self._store.database.read() as connection:

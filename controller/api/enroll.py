@@ -162,15 +162,16 @@ async def enrol(request: Request, context: Ctx) -> EnrolAnswer:
 
 @router.get("/enroll/{name}", summary="Whether a gateway that has enrolled is approved")
 def read_enrolment(request: Request, context: Ctx, name: Name) -> EnrolAnswer:
-    """Asked with the token that the gateway has made. 404: it was refused, or is over."""
+    """Asked with the token that the gateway has made. 401: it was refused, or was put out."""
     public, secret = bearer(request)
-    enrolment = Enrolling(context.controller).found(name)
-    if enrolment.token_id == public and proves(enrolment.token_sha256, secret):
-        return _answer(context, enrolment)
-    # It may have renewed its token since.
+    enrolling = Enrolling(context.controller)
+    waits = enrolling.by_token(public)
+    if waits is not None and waits.approved_at is None and proves(waits.token_sha256, secret) and waits.gateway == name:
+        return _answer(context, waits)
+    # Once it is approved its token is one like others; whoever has none that is good learns of nobody's enrolment.
     if admit(context, context.store.token(public), secret).token.gateway != name:
         raise Forbidden("only the gateway itself may ask this")
-    return _answer(context, enrolment)
+    return _answer(context, enrolling.found(name))
 
 
 @router.get("/enrolments", response_model=Page, summary="List: who came by a key; those who wait have no approved_at")

@@ -86,6 +86,8 @@ def test_from_a_key_to_a_gateway_of_the_fabric(served: Served) -> None:
     assert days[:10] == time.strftime("%Y-%m-%d", time.gmtime(time.time() + 90 * 86_400))
     again = served.admin.post("/gateways/berlin-2/approve").json()
     assert (again["revision"], again["changes"]) == (2, [])
+    served.admin.delete(f"/tokens/{gateway.asked['token']['id']}")  # type: ignore[index]
+    problem(gateway.by_token.get("/enroll/berlin-2"), 401, "unauthorized")
 
 
 def test_a_key_that_approves_makes_one_revision_by_its_own_name(served: Served) -> None:
@@ -208,6 +210,9 @@ def test_who_may_do_what(api: Served) -> None:
     problem(api.admin.get("/enroll"), 401, "unauthorized")
     name = Gateway(api, make(api, approve=True)).enrols()
     problem(api.as_gateway("paris-1").get(f"/enroll/{name}"), 403, "forbidden")
+    stranger = api.as_token(f"leyline_{'7' * 12}_{SECRET}")
+    for each in (name, "nobody"):
+        problem(stranger.get(f"/enroll/{each}"), 401, "unauthorized")
     problem(api.as_gateway("paris-1").post(f"/gateways/{name}/token/renew", {}), 403, "forbidden")
 
 
@@ -344,7 +349,7 @@ def test_one_that_waits_can_be_refused(api: Served) -> None:
     name = gateway.enrols()
     answer = api.admin.post(f"/gateways/{name}/revoke").json()
     assert (answer["was"], answer["revision"], answer["key"]) == ("pending", 1, gateway.key.id)
-    problem(gateway.by_token.get(f"/enroll/{name}"), 404, "not-found")
+    problem(gateway.by_token.get(f"/enroll/{name}"), 401, "unauthorized")
     problem(api.admin.post(f"/gateways/{name}/approve"), 404, "not-found")
 
 
