@@ -42,7 +42,7 @@ log = structlog.get_logger()
 TICK_SECONDS = 0.25
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
-SETTLE_SECONDS = 0.05
+SETTLE_SECONDS = 0.2
 
 
 class Gateway:

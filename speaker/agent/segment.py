@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from time import time
 
@@ -190,7 +191,7 @@ class SegmentSide:
         except moons.MoonError as error:
             return [str(error)]
         except OSError as error:
-            return [f"{self._orbits} was not written: {error.strerror}"]
+            return [f"{error.filename or self._orbits}: {error.strerror or error}"]
         return orbited.problems
 
     def _read_orbits(self) -> dict[str, list[str]]:
@@ -214,4 +215,9 @@ def _roots(service: LocalService, status: Status) -> list[str]:
         peers = read_peers(service.peers(), status.clock_ms)
     except PeersUnreadable:
         return []
-    return [peer.physical.rpartition("/")[0] for peer in peers if peer.root and peer.physical]
+    found = []
+    for peer in peers:
+        with suppress(ValueError):
+            if peer.root:
+                found.append(str(ip_address(peer.physical.rpartition("/")[0])))
+    return found

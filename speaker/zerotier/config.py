@@ -54,6 +54,13 @@ def merged(text: str, wanted: Wanted) -> Merged:
 
     What the operator has written stays, and wins where the two speak of one thing. Raises ConfigUnreadable.
     """
+    try:
+        return _merged(text, wanted)
+    except RecursionError:
+        raise ConfigUnreadable("local.conf is nested too deeply to be read: repair it") from None
+
+
+def _merged(text: str, wanted: Wanted) -> Merged:
     document = _document(text)
     before = json.dumps(document)
     problems: list[str] = []

@@ -169,6 +169,14 @@ def test_a_service_that_does_not_take_it_is_to_be_restarted_and_never_is(
     assert world.problems(two())[0] == ""
 
 
+def test_roots_that_are_nowhere_are_passed_over(world: World) -> None:
+    for peer in world.fakes[0].peers:
+        peer |= {"role": "PLANET"}
+        for path in peer["paths"]:
+            path["address"] = "nowhere/9993"
+    assert world.problems(two()) == ["", ""]
+
+
 def test_a_moon_is_made_where_it_is_declared_and_its_world_reported(world: World) -> None:
     made = two(moon=MoonSeedPlan("home", "u1", ("203.0.113.5/9993",)))
     assert world.problems(made) == ["", ""]

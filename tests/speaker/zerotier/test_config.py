@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
@@ -179,6 +180,20 @@ def test_the_bound_of_zerotier_is_kept_and_said() -> None:
 def test_a_file_that_the_service_would_not_read_is_left_alone(text: str) -> None:
     with pytest.raises(ConfigUnreadable, match="repair it"):
         merged(text, WANTED)
+
+
+@given(st.text(max_size=30) | plain.map(json.dumps) | documents.map(json.dumps), wishes)
+def test_whatever_stands_there_it_is_merged_or_left(text: str, wanted: Wanted) -> None:
+    with contextlib.suppress(ConfigUnreadable):
+        found = merged(text, wanted)
+        assert isinstance(json.loads(found.text or "{}"), dict)
+
+
+@pytest.mark.parametrize("depth", [10, 300, 900, 1_000, 5_000])
+def test_depth_is_no_danger(depth: int) -> None:
+    text = '{"a":' * depth + "1" + "}" * depth
+    with contextlib.suppress(ConfigUnreadable):
+        assert json.loads(merged(text, WANTED).text)["a"] == json.loads(text)["a"]
 
 
 def test_a_file_is_replaced_whole_with_its_mode(tmp_path: Path) -> None:
