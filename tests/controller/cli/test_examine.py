@@ -127,6 +127,7 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("mtu", "error", "berlin-1/main to paris-1/main", "more than 1392", paths({"mtu": 1392})),
     ("overlay-loop", "error", "berlin-1/main", "over itself", paths({"physical": "10.42.0.3/9993"})),
     ("relayed", "warning", "berlin-1/main", "relayed to paris-1/main", paths(RELAYED, {"to": "oslo-1/main"})),
+    ("relayed", "warning", "berlin-1/main", "relayed to paris-1/main", paths(RELAYED)),
     ("relayed", "warning", "berlin-1/main", "all its 2 paths", paths(RELAYED, {**RELAYED, "to": "oslo-1/main"})),
     ("clock", "warning", "berlin-1", "9 s behind", said(reported_at=NOW - 10)),
     ("clock", "error", "berlin-1", "300 s ahead of", said(reported_at=NOW + 299)),

@@ -167,6 +167,14 @@ def test_a_search_ends_soon_with_the_truth(wanted: int, carries: int) -> None:
     assert search.found == (min(wanted, carries) if carries >= LEAST_SIZE[4] else 0)
 
 
+def test_two_losses_in_a_row_are_no_answer_about_a_size() -> None:
+    search = MtuSearch(2800, LEAST_SIZE[4])
+    for passed in (False, False, True):
+        assert search.size == 2800
+        search.answered(passed)
+    assert (search.done, search.found) == (True, 2800)
+
+
 @given(st.lists(st.floats(0, 1000), max_size=70))
 def test_percentiles_are_of_the_sample(times: list[float]) -> None:
     ordered = sorted(times)
