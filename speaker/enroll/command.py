@@ -12,7 +12,6 @@ import click
 if TYPE_CHECKING:
     from speaker.zerotier.local import LocalService
 
-DEFAULT_HOME = "/var/lib/zerotier-one"
 MAX_UPLINKS = 8
 
 
