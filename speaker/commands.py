@@ -301,11 +301,9 @@ def show(what: str, prefix: str, family: str | None, limit: int, as_json: bool, 
     "--zerotier-home",
     "homes",
     multiple=True,
-    default=["/var/lib/zerotier-one"],
-    show_default=True,
     metavar="[UPLINK=]DIR",
     envvar="LEYLINE_ZEROTIER_HOMES",
-    help="Home of a ZeroTier service; name each one.",
+    help="Home of a ZeroTier service; name each one.  [default: as enrolled, or /var/lib/zerotier-one]",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @state_option
@@ -325,10 +323,18 @@ def doctor(state_dir: Path, homes: tuple[str, ...], as_json: bool, gateway: str 
     from speaker.state import StateDir
 
     state = StateDir(state_dir)
-    asked = options["controller"] or state.access.exists()
-    access = _access(state, gateway, **options) if asked else None
-    named = [each.rpartition("=") for each in homes]
-    examine_now(Patient(state, access, [(name, Path(home)) for name, _, home in named]), as_json=as_json)
+    access, unusable = None, ""
+    if options["controller"] or state.access.exists():
+        try:
+            access = _access(state, gateway, **options)
+        except click.ClickException as error:  # Of a sick gateway: the rest can be examined all the same.
+            unusable = error.message
+    patient = Patient(state, access)
+    if homes:
+        patient = Patient(state, access, _homes(homes))
+    elif access is not None and access.homes:
+        patient = Patient(state, access, [(name, Path(home)) for name, home in access.homes])
+    examine_now(patient, as_json=as_json, unread={"controller": unusable} if unusable else {})
 
 
 def _prepared(state_dir: Path) -> Any:

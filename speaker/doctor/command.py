@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from speaker.doctor.gather import Patient
 
 
-def run(patient: Patient, *, as_json: bool) -> None:
-    """Prints what was found; leaves with exit code 1 when there are errors."""
+def run(patient: Patient, *, as_json: bool, unread: Mapping[str, str]) -> None:
+    """Prints what was found; leaves with exit code 1 when there are errors. `unread`: what is known to be missing."""
     from speaker.doctor.checks import CHECKS
     from speaker.doctor.finding import examine
     from speaker.doctor.gather import gather
 
     facts = gather(patient)
     findings = examine(CHECKS, facts)
+    unread = {**unread, **facts.unread}
     if as_json:
-        click.echo(json.dumps(as_document(findings, facts.unread)))
+        click.echo(json.dumps(as_document(findings, unread)))
     else:
-        _print(findings, facts.unread, len(CHECKS))
+        _print(findings, unread, len(CHECKS))
     if any(finding.level == "error" for finding in findings):
         sys.exit(1)
 
@@ -39,12 +40,12 @@ def examined(patient: Patient) -> dict[str, Any]:
     return as_document(examine(CHECKS, facts), facts.unread)
 
 
-def as_document(findings: Sequence[Any], unread: Any) -> dict[str, Any]:
+def as_document(findings: Sequence[Any], unread: Mapping[str, str]) -> dict[str, Any]:
     """For programs: findings, and what could not be read."""
     return {"findings": [each._asdict() for each in findings], "unread": dict(unread)}
 
 
-def _print(findings: Sequence[Any], unread: Any, checks: int) -> None:
+def _print(findings: Sequence[Any], unread: Mapping[str, str], checks: int) -> None:
     from rich.console import Console
     from rich.table import Table
 

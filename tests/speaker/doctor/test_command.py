@@ -14,6 +14,7 @@ from controller.cli import cli
 from speaker.doctor import gather
 from speaker.doctor.checks import CHECKS
 from speaker.doctor.facts import Facts
+from speaker.state import StateDir
 from tests.speaker.doctor.given import SERVICE, WELL
 
 
@@ -46,3 +47,14 @@ def test_programs_get_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert done.exit_code == 1
     assert said["unread"] == {"routes": "no"}
     assert [set(finding) for finding in said["findings"]] == [{"level", "check", "where", "what", "fix"}]
+
+
+def test_access_that_cannot_be_used_leaves_the_rest_to_be_examined(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    StateDir(tmp_path).access.write_text("{")
+    done = doctor(monkeypatch, replace(WELL, controller=None), "--state-dir", str(tmp_path))
+    assert done.exit_code == 0
+    assert "not looked at: controller: " in done.stderr
+    lonely = doctor(monkeypatch, WELL, "--state-dir", str(tmp_path / "new"), "--controller", "https://leyline.example")
+    assert "not looked at: controller: --controller needs --token-file" in lonely.stderr
