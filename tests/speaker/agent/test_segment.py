@@ -70,7 +70,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr("speaker.zerotier.service.MANAGED_PAUSE_SECONDS", 0.0)  # A service in memory forgets nothing.
     with ExitStack() as stack:
         yield World(tmp_path, stack)
 
@@ -167,6 +168,32 @@ def test_a_service_that_does_not_take_it_is_to_be_restarted_and_never_is(
     assert "local.conf is not in force: restart zerotier-one when it suits" in world.problems(two())[0]
     world.fakes[0].status["config"] = world.config()
     assert world.problems(two())[0] == ""
+
+
+ODD = (
+    None, 5, "x", [], {}, [{}], [5], [None], {"address": NODES[0]}, {"nwid": NETWORK}, [{"nwid": NETWORK}],
+    {"address": NODES[0], "config": 5, "online": "yes", "clock": "now"},
+    {"address": NODES[0], "config": {"settings": 5, "physical": []}, "publicIdentity": None},
+    {"nwid": NETWORK, "assignedAddresses": 5, "mtu": "big", "portDeviceName": None, "status": None},
+    {"nwid": NETWORK, "assignedAddresses": [None, {}, "x"], "status": "OK", "allowManaged": True},
+    {"id": WORLD, "roots": 5}, [{"id": WORLD, "roots": [5, {"stableEndpoints": 7}]}], [{"id": "short"}],
+    [{"address": 5}], [{"address": NODES[1], "role": "PLANET", "paths": [{"address": 5, "lastReceive": "x"}]}],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/status", f"/network/{NETWORK}", "/peer", "/moon"])
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_odd_answers_are_reported_and_nothing_else_stops(world: World, path: str, odd: Any) -> None:
+    """The other service goes on, and all is well when the answers are."""
+    plan = two(moon=MoonSeedPlan("home", "u1", ("203.0.113.5/9993",)))
+    fake = world.fakes[0]
+    good = fake.answer
+    fake.answer = lambda *asked: (200, odd) if asked[1] == path else good(*asked)  # type: ignore[method-assign]
+    assert len(world.side.look(plan)) == 2
+    assert world.side.look(plan)[1].problem == ""
+    fake.answer = good  # type: ignore[method-assign]
+    world.side.look(plan)
+    assert world.problems(plan) == ["", ""]
 
 
 def test_roots_that_are_nowhere_are_passed_over(world: World) -> None:
