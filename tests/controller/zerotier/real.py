@@ -19,7 +19,12 @@ from controller.zerotier.selfhosted import SelfHosted
 from lab.zerotier import missing, program
 
 START_SECONDS = 20.0
-SETTINGS = {"bind": ["127.0.0.1"], "portMappingEnabled": False, "allowTcpFallbackRelay": False}
+SETTINGS = {
+    "bind": ["127.0.0.1"],
+    "portMappingEnabled": False,
+    "allowTcpFallbackRelay": False,
+    "allowSecondaryPort": False,
+}
 
 
 @dataclass(frozen=True)
