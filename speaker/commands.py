@@ -253,26 +253,36 @@ def hook(state_dir: Path) -> None:
 
 
 @speaker.command()
-@click.argument("what", type=click.Choice(["status", "routes", "liveness"]), default="status")
+@click.argument("what", type=click.Choice(["status", "routes", "liveness", "paths"]), default="status")
 @click.argument("prefix", default="")
 @click.option("--family", type=click.Choice(["ipv4", "ipv6"]), help="Only routes of this family.")
 @click.option("--limit", type=click.IntRange(1, 20_000), default=1000, show_default=True, help="Paths at most.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @state_option
 def show(what: str, prefix: str, family: str | None, limit: int, as_json: bool, state_dir: Path) -> None:
-    """Show this gateway's sessions, uplinks and kernel, its routes, or its next hops' liveness, as its agent sees them.
+    """Show this gateway's sessions, uplinks and kernel; its routes; its next hops' liveness; or its paths.
 
     \b
     Examples:
       leyline speaker show
       leyline speaker show liveness
+      leyline speaker show paths
       leyline speaker show routes 10.1.0.0/16 --json
     """
     import json
 
     from rich.console import Console
 
-    from speaker.show import NoAnswer, fetch, liveness_of, print_liveness, print_report, print_routes
+    from speaker.show import (
+        NoAnswer,
+        fetch,
+        liveness_of,
+        paths_of,
+        print_liveness,
+        print_paths,
+        print_report,
+        print_routes,
+    )
     from speaker.state import StateDir
 
     kind = "routes" if what == "routes" else "report"
@@ -281,9 +291,10 @@ def show(what: str, prefix: str, family: str | None, limit: int, as_json: bool, 
     except NoAnswer as error:
         raise click.ClickException(str(error)) from None
     if as_json:
-        click.echo(json.dumps(liveness_of(body) if what == "liveness" else body))
+        part = {"liveness": liveness_of, "paths": paths_of}.get(what)
+        click.echo(json.dumps(body if part is None else part(body)))
         return
-    prints = {"status": print_report, "routes": print_routes, "liveness": print_liveness}
+    prints = {"status": print_report, "routes": print_routes, "liveness": print_liveness, "paths": print_paths}
     prints[what](body, Console(soft_wrap=not sys.stdout.isatty()))
 
 
