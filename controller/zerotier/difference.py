@@ -1,8 +1,8 @@
 """Desired x actual -> what to write. Pure. Whole values are compared, and only what is ours is touched.
 
 A member is ours when the controller has let it in, or the operator said so (`adopt`); who owns what is remembered
-in the database. What is declared and not ours yet is taken by itself when nobody has touched it: it is not there, is
-blank, or is already as it should be. Everything else waits for the operator's word.
+in the database. What is declared and not ours yet is taken by itself when it is not there, was never
+let in, or is already as it should be. Everything else waits for the operator's word.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def difference(
     for node_id, member in wanted.members.items():
         actual = members.get(node_id)
         asked = member_change(member, actual)
-        if node_id in owned or asked is None or _is_blank(member, actual):
+        if node_id in owned or asked is None or not _is_in(actual):
             takes.add(node_id)
             if asked is not None:
                 writes[node_id] = asked
@@ -170,12 +170,8 @@ def _of_network(
     return (None, told) if told else (change, ())
 
 
-def _is_blank(wanted: DesiredMember, actual: MemberState | None) -> bool:
-    """Nobody has let it in or given it anything: it has merely asked to join, if that."""
-    return actual is None or (not actual.authorised and not actual.addresses and actual.name in ("", wanted.name))
-
-
 def _is_in(actual: MemberState | None) -> bool:
+    """Somebody has let it in, or given it an address. Else it has asked to join, if that, and may have a name."""
     return actual is not None and (actual.authorised or bool(actual.addresses))
 
 
