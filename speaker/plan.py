@@ -245,7 +245,7 @@ class Plan(PlanStruct, frozen=True):
     orbit: tuple[MoonPlan, ...] = ()
     moon: MoonSeedPlan | None = None
     relayed_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 0  # 0: that ZeroTier relays a path changes nothing.
-    relayed_preference: Annotated[int, Meta(ge=-(2**32 - 1), le=2**32 - 1)] = 0  # Added here once it was so for so long.
+    relayed_preference: Annotated[int, Meta(ge=-(2**32 - 1), le=2**32 - 1)] = 0  # Added once it was so for so long.
 
 
 _encoder = msgspec.json.Encoder(order="sorted")
