@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -14,14 +15,16 @@ from controller.inventory.model import Allocation, Inventory, Prefix
 from controller.zerotier import reconcile
 from controller.zerotier.central import Central
 from controller.zerotier.difference import THE_NETWORK
+from controller.zerotier.port import MemberChange, NetworkChange
 from controller.zerotier.reconcile import Summarise, one_pass
 from controller.zerotier.selfhosted import SelfHosted
 from controller.zerotier.state import EVERY_SECONDS, LONGEST_PAUSE_SECONDS, SOON_SECONDS, Failure, Pass, pause_after
 from controller.zerotier.summaries import ALL, Summaries, summaries
+from tests.controller.zerotier import real
 from tests.controller.zerotier.fake import FakeWorld
 from tests.controller.zerotier.fake_central import FakeCentral
 from tests.controller.zerotier.fake_http import Answer, Faulty, said, transport
-from tests.controller.zerotier.segments import CONTROLLER, NETWORK, MemoryLedger, small, wanted
+from tests.controller.zerotier.segments import CONTROLLER, NETWORK, SEGMENT6, MemoryLedger, small, wanted
 
 
 class Segment:
@@ -270,6 +273,28 @@ def test_a_network_at_central_is_adopted_and_kept() -> None:
     inventory = replace(inventory, hosts=())
     assert pass_once().condition == "settled"
     assert api.members()["c000000001"].authorised is False
+
+
+@pytest.mark.zerotier
+def test_a_real_controller_is_brought_to_what_is_declared_and_stays_so(tmp_path: Path) -> None:
+    if reason := real.why_not():
+        pytest.skip(reason)
+    with real.running(tmp_path) as there:
+        segment = Segment()
+        network = f"{there.address}00beef"
+        api = segment.api = SelfHosted(there.url, there.token, network)
+        declared = small(network=network, segment6=SEGMENT6, segment_rules="owned", mtu=2800)
+        segment.inventory = declared
+        first, second = segment.pass_once(), segment.pass_once()
+        assert (first.condition, first.error, first.failures, first.written) == ("settled", "", (), 6)
+        assert (second.condition, second.written, second.members) == ("settled", 0, 5)
+        assert first.rules == second.rules == ()
+        api.write_network(NetworkChange(rules=({"type": "ACTION_DROP"},), mtu=1400))
+        api.write_member("c000000001", MemberChange(addresses=()))
+        assert (segment.pass_once().written, segment.pass_once().written) == (2, 0)
+        segment.inventory = replace(declared, hosts=())
+        assert segment.pass_once().condition == "settled"
+        assert api.members()["c000000001"].authorised is False
 
 
 def test_when_the_next_pass_is_due() -> None:
