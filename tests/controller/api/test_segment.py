@@ -83,10 +83,10 @@ def test_a_change_is_in_zerotier_without_anybody_asking(database: Database, tmp_
         assert routes.pop("10.42.0.0/16") is routes.pop("fd42:42::/64") is None
         assert routes == {"10.1.0.0/16": "10.42.0.1", "10.2.0.0/16": "10.42.0.2", "2001:db8:2::/48": "fd42:42::2"}
         assert [each["prefix"] for each in status["summaries"]["items"]] == sorted(routes)
-        assert running.member("c000000002")["ipAssignments"][0] == "10.42.0.200"
+        assert running.member("f000000002")["ipAssignments"][0] == "10.42.0.200"
         answer = running.leyline.admin.delete("/hosts/nas")
         assert answer.status_code == 200, answer.text
-        wait_until(lambda: running.member("c000000002")["authorized"] is False)
+        wait_until(lambda: running.member("f000000002")["authorized"] is False)
 
 
 def test_without_a_service_it_is_unmanaged_and_says_how_to_begin(api: Served) -> None:
@@ -104,24 +104,24 @@ def test_without_a_service_it_is_unmanaged_and_says_how_to_begin(api: Served) ->
 def test_what_somebody_else_has_set_up_waits_for_the_operators_word(segment: Kept) -> None:
     assert segment.node.controller is not None
     segment.node.controller.put_network(NETWORK, {"name": "old"})
-    segment.node.controller.put_member(NETWORK, "c000000002", {"authorized": True, "name": "disk"})
+    segment.node.controller.put_member(NETWORK, "f000000002", {"authorized": True, "name": "disk"})
     segment.node.controller.put_member(NETWORK, "e000000001", {"authorized": True, "name": "printer"})
     segment.apply()
     status = segment.becomes("held")
     assert status["held"]["network"] == ["name"]
     assert status["held"]["members"] == [
-        {"node_id": "c000000002", "object": "host nas", "differs": ["addresses", "name", "no_auto_assign"]}
+        {"node_id": "f000000002", "object": "host nas", "differs": ["addresses", "name", "no_auto_assign"]}
     ]
     assert [(each["node_id"], each["name"]) for each in status["strangers"]["items"]] == [("e000000001", "printer")]
 
     admin = segment.leyline.admin
     problem(admin.post("/segment/adopt", {"members": ["e000000001"]}), 422, "not-to-adopt")
     problem(admin.post("/segment/adopt", {"members": ["E000000001"]}), 422, "invalid-parameters")
-    answer = admin.post("/segment/adopt", {"members": ["c000000002"]}).json()
+    answer = admin.post("/segment/adopt", {"members": ["f000000002"]}).json()
     assert (answer["adopted"], answer["segment"]["condition"]) == (["host nas"], "held")
     answer = admin.post("/segment/adopt", {"every": True, "network": True}).json()
     assert (answer["adopted"], answer["segment"]["condition"]) == ([f"network {NETWORK}"], "settled")
-    assert (segment.network()["name"], segment.member("c000000002")["name"]) == ("demo", "nas")
+    assert (segment.network()["name"], segment.member("f000000002")["name"]) == ("demo", "nas")
     assert segment.member("e000000001")["name"] == "printer"
     entries = admin.get("/audit").json()["items"]
     assert [each["object"] for each in entries if each["action"] == "adopt"] == [f"network {NETWORK}"] * 2

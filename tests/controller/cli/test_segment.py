@@ -34,7 +34,7 @@ def test_all_that_waits_is_shown_and_adopted(segment: Kept, user: Leyline) -> No
     ipauth = {"type": "MATCH_CHARACTERISTICS", "mask": "1000000000000000", "not": True}
     rules = [ipauth, {"type": "ACTION_DROP"}, {"type": "ACTION_ACCEPT"}]
     controller.put_network(NETWORK, {"name": "old", "rules": rules})
-    controller.put_member(NETWORK, "c000000002", {"authorized": True, "name": "disk"})
+    controller.put_member(NETWORK, "f000000002", {"authorized": True, "name": "disk"})
     taken = {"authorized": True, "name": "printer", "ipAssignments": ["10.42.0.1"]}
     controller.put_member(NETWORK, "e000000001", taken)
     segment.apply()
@@ -48,7 +48,7 @@ def test_all_that_waits_is_shown_and_adopted(segment: Kept, user: Leyline) -> No
         "members: 7 declared, 7 in ZeroTier",
         "held: `leyline segment adopt` lets Leyline write it",
         "network name",
-        "c000000002 host nas addresses name no_auto_assign",
+        "f000000002 host nas addresses name no_auto_assign",
         "uplink berlin-1/main 10.42.0.1 e000000001",
         "1 stranger, left alone",
         "e000000001 printer yes 10.42.0.1",
@@ -66,6 +66,7 @@ def test_all_that_waits_is_shown_and_adopted(segment: Kept, user: Leyline) -> No
 
 def test_what_cannot_be_adopted(segment: Kept, user: Leyline) -> None:
     segment.apply()
+    segment.becomes("settled")
     assert user("segment", "adopt").exit_code == 2
     refused = user("segment", "adopt", "e000000001")
     assert refused.exit_code == 1
@@ -74,7 +75,7 @@ def test_what_cannot_be_adopted(segment: Kept, user: Leyline) -> None:
 
 def test_sync_says_when_it_fails(segment: Kept, user: Leyline) -> None:
     segment.apply()
-    segment.becomes("settled")
+    segment.becomes("settled")  # As below.
     done = user("segment", "sync", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["condition"] == "settled"
@@ -93,10 +94,11 @@ def test_a_segment_that_is_somebody_elses(admin: Leyline) -> None:
 
 def test_hosts_and_moons_are_shown(segment: Kept, user: Leyline) -> None:
     segment.apply()
+    segment.becomes("settled")  # What is logged in this process would stand among the rows.
     rows = [line.split() for line in user("show", "hosts").stdout.splitlines()]
     assert rows[1:] == [
-        ["laptop", "c000000001", "10.42.255.254", "fd42:42::fffe"],
-        ["nas", "berlin", "c000000002", "10.42.0.200", "fd42:42::c8"],
+        ["laptop", "f000000001", "10.42.255.254", "fd42:42::fffe"],
+        ["nas", "berlin", "f000000002", "10.42.0.200", "fd42:42::c8"],
     ]
     assert [each["name"] for each in json.loads(user("show", "hosts", "--site", "berlin", "--json").stdout)] == ["nas"]
     moons = [line.split() for line in user("show", "moons").stdout.splitlines()]

@@ -143,8 +143,8 @@ SMALL: Document = {
         {"name": "reach", "prefix": "10.1.1.0/24", "reaches": True},
     ],
     "hosts": [
-        {"name": "laptop", "node_id": "c000000001"},
-        {"name": "nas", "site": "berlin", "node_id": "c000000002", "address": "10.42.0.200"},
+        {"name": "laptop", "node_id": "f000000001"},
+        {"name": "nas", "site": "berlin", "node_id": "f000000002", "address": "10.42.0.200"},
     ],
     "moons": [
         {"name": "eu", "gateway": "paris-1", "uplink": "backup", "endpoints": ["203.0.113.10/9993"]},
