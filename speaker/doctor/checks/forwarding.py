@@ -12,6 +12,8 @@ from speaker.doctor.finding import Found
 from speaker.doctor.nft_verdict import Packet, Ruleset
 
 OURS = ("inet", "leyline")
+ANY_PORT = 61_003
+"""One that no rule names: what is let through for some services only is no way for everything."""
 
 
 def check(facts: Facts) -> Iterator[Found]:
@@ -27,7 +29,7 @@ def check(facts: Facts) -> Iterator[Found]:
         yield Found("warning", "nftables", what, "start the agent; it puts the table back within a second")
     rules = Ruleset(facts.nft, without=[OURS])
     for one, other, why in _ways(facts):
-        verdict = rules.judge("forward", Packet(iifname=one, oifname=other))
+        verdict = rules.judge("forward", Packet(iifname=one, oifname=other, protocol="udp", dport=ANY_PORT))
         if verdict.verdict == "drop":
             rule = f'iifname "{one}" oifname "{other}"'
             fix = f"nft insert rule {verdict.chain} {rule} accept, and the same in its configuration file"

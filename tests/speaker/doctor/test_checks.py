@@ -34,6 +34,7 @@ from tests.speaker.doctor.given import (
 )
 
 ACCEPT: dict[str, Any] = {"accept": None}
+SSH = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}
 HUB = msgspec.structs.replace(PLAN, role="hub")
 PASSIVE = msgspec.structs.replace(SESSION, passive=True, peer_role="client", peer="paris-1")
 ROOT = Peer("bd26c2797f", "PLANET", -1, -1, "", "1.14.1")
@@ -146,6 +147,8 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("forwarding", "error", "inet filter base", "lan0 to zt0", filtered(chain("forward", "drop"))),
     ("forwarding", "error", "inet filter base", "zt0 to lan0", filtered(
         chain("forward", "drop"), rule(meta("iifname", "lan0"), ACCEPT))),
+    ("forwarding", "error", "inet filter base", "zt0 to zt0", filtered(
+        chain("forward", "drop"), rule(SSH, ACCEPT), plan=HUB)),
     ("forwarding", "warning", "nftables", "`inet leyline` is not there", replace(WELL, nft=())),
     ("forwarding", "warning", "nftables", "nft is not installed", replace(
         WELL, nft=None, nft_error="nft is not installed")),
