@@ -106,7 +106,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     Forbidden: Problem(403, "forbidden", "This token may not do that"),
     KeyRefused: Problem(403, "key-refused", "This enrolment key lets nobody in"),
     NotFound: Problem(404, "not-found", "There is no such thing"),
-    Unknown: Problem(404, "not-found", "There is no such thing"),
+    Unknown: Problem(404, "enrolment-unknown", "There is no such enrolment, key or gateway"),
     EnrolmentRefused: Problem(409, "enrolment-refused", "This gateway cannot be enrolled so"),
     BadAddress: Problem(422, "bad-address", "No enrolment key can be made for this URL"),
     AlreadyExists: Problem(409, "already-exists", "It exists already"),

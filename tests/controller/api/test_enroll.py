@@ -159,7 +159,7 @@ def test_keys_that_are_over_or_unknown(api: Served) -> None:
     assert api.admin.delete(f"/enroll-keys/{key.id}").json()["state"] == "revoked"
     for call in (Gateway(api, key).asks, lambda: Gateway(api, key).by_key.get("/enroll")):
         assert "revoked" in problem(call(), 403, "key-refused")["detail"]
-    problem(api.admin.delete("/enroll-keys/nobody"), 404, "not-found")
+    problem(api.admin.delete("/enroll-keys/nobody"), 404, "enrolment-unknown")
     late = make(api, expires_in=60)
     enrolling = Enrolling(api.context.controller, clock=lambda: time.time() + 61)
     with pytest.raises(Exception, match="has expired"):
@@ -315,7 +315,7 @@ def test_a_revoked_gateway_is_out_of_every_plan_within_a_second(served: Served) 
     assert polls.result().status_code == 401
     assert answer.json()["key"] == gateway.key.id, "who was put out must not come in again by the same key"
     problem(Gateway(served, gateway.key, "e000000002").asks(), 403, "key-refused")
-    problem(served.admin.post(f"/gateways/{name}/revoke"), 404, "not-found")
+    problem(served.admin.post(f"/gateways/{name}/revoke"), 404, "enrolment-unknown")
 
 
 def test_what_only_a_revoked_gateway_was_for_goes_with_it(api: Served) -> None:
@@ -350,7 +350,7 @@ def test_one_that_waits_can_be_refused(api: Served) -> None:
     answer = api.admin.post(f"/gateways/{name}/revoke").json()
     assert (answer["was"], answer["revision"], answer["key"]) == ("pending", 1, gateway.key.id)
     problem(gateway.by_token.get(f"/enroll/{name}"), 401, "unauthorized")
-    problem(api.admin.post(f"/gateways/{name}/approve"), 404, "not-found")
+    problem(api.admin.post(f"/gateways/{name}/approve"), 404, "enrolment-unknown")
 
 
 def later(api: Served, seconds: float) -> Enrolling:
