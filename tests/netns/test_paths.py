@@ -9,16 +9,18 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from speaker.doctor import here, wire
+from speaker.doctor.checks.forwarding import ANY_PORT
 from speaker.doctor.nft_verdict import Packet, Ruleset
 from speaker.kernel.nft import Nft, NftRules
 from speaker.liveness.echo import Echoes
 from speaker.liveness.path_probes import Probe
-from tests.netns.namespaces import Namespace, inside, veth
+from tests.netns.namespaces import Namespace, inside, veth, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -41,7 +43,19 @@ def world() -> Iterator[World]:
         veth(near, "zt0", [f"{NEAR}/16", "fd50::1/64"], far, "zt0", [f"{FAR}/16", "fd50::9/64"])
         veth(near, "lan0", [f"{IN_LAN}/24"], far, "lan0", [])
         far.run("ip", "route", "add", "10.1.0.0/24", "via", NEAR)
+        for address in (FAR, PAIR6[1]):  # A new interface takes a second or two until IPv6 answers.
+            wait_until(lambda address=address: " 0% packet" in pinged(near, address), 10)  # type: ignore[misc]
         yield World(near, far)
+
+
+def pinged(near: Namespace, address: str) -> str:
+    return near.run("ping", "-c1", "-W1", address, check=False)
+
+
+def unicast(used: frozenset[str] | None) -> set[str]:
+    """Without the kernel's own router solicitations."""
+    assert used is not None
+    return {address for address in used if not ip_address(address).is_multicast}
 
 
 async def _echoed(sizes: dict[int, int], pair: tuple[str, str], source: str) -> dict[int, float]:
@@ -88,15 +102,10 @@ def test_echoes_are_no_use_of_a_next_hop_and_pings_are(world: World) -> None:
         assert nft.apply(NftRules(("zt0",), "spoke", frozenset(), 60)) == ""
         for pair, source in ((PAIR, NEAR), (PAIR6, "fd50::1")):
             assert asyncio.run(_echoed({1: 84}, pair, source)), pair
-        assert nft.used() == frozenset()
-    with inside(world.far.name):
-        nft = Nft()
-        assert nft.apply(NftRules(("zt0",), "hub", frozenset(), 60)) == ""
-    world.near.run("ping", "-c1", "-W1", FAR)
+        assert unicast(nft.used()) == set()
+    pinged(world.near, FAR)
     with inside(world.near.name):
-        assert Nft("nft").used() is None, "of rules that this object has not applied"
-        table = world.near.run("nft", "list", "set", "inet", "leyline", "used4")
-        assert FAR in table
+        assert unicast(nft.used()) == {FAR}
 
 
 def test_answers_to_echoes_are_no_use_either(world: World) -> None:
@@ -107,7 +116,7 @@ def test_answers_to_echoes_are_no_use_either(world: World) -> None:
         assert asyncio.run(_echoed({1: 84}, PAIR, NEAR))
         assert asyncio.run(_echoed({1: 84}, PAIR6, "fd50::1"))
     with inside(world.far.name):
-        assert nft.used() == frozenset()
+        assert unicast(nft.used()) == set()
 
 
 def test_who_has_our_address_too_is_found_and_nobody_else(world: World) -> None:
@@ -115,6 +124,7 @@ def test_who_has_our_address_too_is_found_and_nobody_else(world: World) -> None:
         assert wire.who_else_has("zt0", NEAR) == ()
     world.far.run("ip", "address", "add", f"{NEAR}/32", "dev", "zt0")
     mac = world.far.run("cat", "/sys/class/net/zt0/address").strip()
+    world.far.run("ip", "neighbour", "flush", "dev", "zt0")
     began = time.monotonic()
     with inside(world.near.name):
         assert wire.who_else_has("zt0", NEAR) == (mac,)
@@ -167,7 +177,7 @@ def test_rulesets_as_nft_prints_them_are_understood(world: World, name: str) -> 
     )
     with inside(world.near.name):
         ruleset = Ruleset(here.ruleset())
-    packet = Packet(iifname="zt0", oifname="zt0")
+    packet = Packet(iifname="zt0", oifname="zt0", protocol="udp", dport=ANY_PORT)
     assert ruleset.judge("forward", packet).verdict == through
     ours = Packet(iifname="zt0", saddr=FAR, daddr=NEAR, protocol="tcp", dport=179)
     assert ruleset.judge("input", ours).verdict == bgp
