@@ -117,8 +117,10 @@ def sessions(
 
 
 def in_use(known: Directory, demand: Iterable[str], dead: Collection[Pair], usable: Collection[str]) -> list[Pair]:
-    """The pairs that packets go by, with BFD or without: far uplinks in use first, then those with sessions always."""
-    ways = ((way(known, remote, dead, usable), remote) for remote in sorted(demand))
+    """The pairs that packets go by, with BFD or without: far uplinks in use first, a spoke's hubs, then those with BFD
+    sessions always."""
+    remotes = (*sorted(demand), *(session.peer_address for session in known.hubs.values()))
+    ways = ((way(known, remote, dead, usable), remote) for remote in remotes)
     used = [(device, remote) for device, remote in ways if device is not None]
     always = [(device, remote) for device, remote in sorted(known.always) if device in usable]
     return list(dict.fromkeys((*used, *always)))

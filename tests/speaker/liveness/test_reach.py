@@ -243,6 +243,7 @@ def test_pairs_in_use_are_those_that_packets_go_by() -> None:
     both = {"zt0", "zt1"}
     assert reach.in_use(known, ["10.42.0.21"], (), both) == [("zt0", "10.42.0.21"), *hubs]
     assert reach.in_use(known, ["10.42.0.21"], {("zt0", "10.42.0.21")}, both) == [("zt1", "10.42.0.21"), *hubs]
-    assert reach.in_use(known, ["10.42.0.21"], (), {"zt1"}) == [("zt1", "10.42.0.21")], "without BFD too"
+    without = [("zt1", remote) for remote in ("10.42.0.21", "10.42.0.1", "10.42.0.2")]
+    assert reach.in_use(known, ["10.42.0.21"], (), {"zt1"}) == without, "without BFD too"
     assert reach.in_use(known, ["10.42.0.21"], (), ()) == []
     assert reach.in_use(known, ["10.42.0.1"], (), both) == hubs, "each once"
