@@ -124,10 +124,6 @@ class Service:
         finally:
             connection.close()
 
-    def online(self) -> bool:
-        """Does it reach a root, or is it one?"""
-        return self.get("/status").get("online") is True
-
     def answers(self) -> bool:
         return bool(self.get("/status").get("address") == self.identity.node_id)
 

@@ -26,6 +26,7 @@ SITES = {"berlin": 1, "paris": 2, "oslo": 4, "lima": 5}
 PREFIXES = 334
 """Of each site, its LAN's among them: three sites have 1,002, and so has every spoke's kernel. A hub's has 1,336."""
 SETTLED_SECONDS = 60.0
+INVENTORY = "/run/inventory.yml"
 
 
 def document(network: str) -> dict[str, Any]:
@@ -97,15 +98,16 @@ class World:
             service.furnish()
             service.start()
         self.run.wait_until("the root answers", self.root.answers, 20)
-        self.run.wait_until("every other ZeroTier reaches it", lambda: not self.offline(), 30, self.offline)
+        self.run.wait_until("every other ZeroTier has found it", lambda: not self.unseen(), 60, self.unseen)
 
-    def offline(self) -> list[str]:
-        return [f"{name}: {service.get('/status')}" for name, service in self.services.items() if not service.online()]
+    def unseen(self) -> list[str]:
+        """Gateways whose ZeroTier the root has not heard of. `online` at the members comes seconds later."""
+        seen = self.root.direct()
+        return [name for name, service in self.services.items() if service.identity.node_id not in seen]
 
     def declare(self) -> None:
-        path = self.run.lab.state / "inventory.yml"
-        path.write_text(json.dumps(document(self.network)))
-        self.stack.apply(path)
+        self.node("controller").write(INVENTORY, json.dumps(document(self.network)))
+        self.stack.apply(Path(INVENTORY))
 
     # What is in the nodes
 
