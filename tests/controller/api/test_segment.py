@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from controller.api.settings import BadSettings, Settings
-from controller.api.zerotier import read_token
 from controller.store.engine import Database
 from controller.zerotier.port import Unauthorised
+from controller.zerotier.token_file import read_token
 from tests.controller.api.conftest import settings_for
 from tests.controller.api.served import Served, problem, serve, wait_until
 from tests.controller.store.fabrics import small
