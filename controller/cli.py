@@ -84,6 +84,7 @@ BUILTINS: dict[str, Builtin] = {
         "controller",
         "controller_group",
     ),
+    "import": Builtin("controller.commands", "Read a ZeroTier network with managed routes.", SERVICE, "controller"),
     "speaker": Builtin("speaker.commands", "Run the speaker of this gateway.", SERVICE, "speaker"),
     "lab": Builtin("lab.commands", "Build a topology on this machine, and try it.", SERVICE, "lab"),
 }

@@ -10,6 +10,7 @@ from controller.client.doctor import doctor
 from controller.client.drain import drain, undrain
 from controller.client.enroll import approve, enroll_key, pending, revoke
 from controller.client.explain import explain
+from controller.client.import_zerotier import import_group
 from controller.client.login import context, login
 from controller.client.segment import segment
 from controller.client.show import show
@@ -29,6 +30,7 @@ COMMANDS: dict[str, click.Command] = {
     "explain": explain,
     "export": export,
     "gateway": gateway,
+    "import": import_group,
     "login": login,
     "rename": rename,
     "segment": segment,

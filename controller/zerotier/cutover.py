@@ -90,11 +90,11 @@ def steps(
     yield Step(
         "Let Leyline write the members",
         ("leyline segment adopt --every",),
-        "leyline segment show: no member is held. Addresses are those that they had.",
-        "nothing is lost by it: names and addresses are as declared",
+        "leyline segment show: no member is held. Addresses stay, but for those that inventory.yml says they lose.",
+        "not needed: only names in ZeroTier become those of the inventory, and addresses are no longer automatic",
     )
     for number in range(1, len(plan.stages)):
-        yield _remove(network, service, plan, number, token_file)
+        yield _remove(network, service, plan, number, flags, token_file)
     left = f" These go now, and nobody announces them: {_shown(plan.open)}." if plan.open else ""
     stays = f" These stay, as Leyline's own, for hosts: {_shown(plan.kept)}." if plan.kept else ""
     yield Step(
@@ -117,7 +117,7 @@ def to_text(network: NetworkState, found: Iterable[Step]) -> str:
         "",
         "BGP's routes (metric 1000) win over managed ones (5000), so both stand side by side, and a gateway without a",
         "speaker goes on as before. Stop between any two steps for as long as you like. Never give a managed route",
-        "another `via` in place: members do not apply it.",
+        "another `via` in place: members do not apply it. leyline.example:8642 stands for your controller.",
     ]
     for number, step in enumerate(found, 1):
         lines += ["", f"{number}. {step.title}"]
@@ -150,13 +150,13 @@ def _prepare(network: NetworkState, flags: str) -> Iterator[Step]:
     )
 
 
-def _remove(network: NetworkState, service: Service, plan: Removals, number: int, token_file: str) -> Step:
+def _remove(network: NetworkState, service: Service, plan: Removals, number: int, flags: str, token_file: str) -> Step:
     gone = [each for each in plan.stages[number - 1] if each not in plan.stages[number]]
     return Step(
         f"Take away {_shown(gone)}",
-        (_put(network, service, number, token_file),),
-        f"before: the check lists {'it' if len(gone) == 1 else 'them'} as announced. After: every member stalls for"
-        f" about {len(gone)} s, then hosts reach {', '.join(dict.fromkeys(str(each.target) for each in gone))} as"
+        (check_line(network, flags), _put(network, service, number, token_file)),
+        f"first: the check calls {'it' if len(gone) == 1 else 'each of them'} announced. Then every member stalls for"
+        f" about {len(gone)} s; after that {', '.join(dict.fromkeys(str(each.target) for each in gone))} answer as"
         " before.",
         _put(network, service, number - 1, token_file),
     )

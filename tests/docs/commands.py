@@ -26,6 +26,7 @@ PLACEHOLDERS = {
     "KIND": "site",
     "N": "3",
     "NAME": "berlin-1",
+    "NETWORK": "8056c2e21c000001",
     "NEW": "bonn",
     "NODE": "a1b2c3d4e5",
     "OLD": "berlin",

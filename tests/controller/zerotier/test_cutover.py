@@ -83,11 +83,12 @@ def test_the_order_is_hubs_members_routes_network_guard_and_each_step_has_a_way_
     assert all(each.run and each.look and each.back for each in found)
     first, second = found[5:7]
     assert first.run == (
+        f"leyline import zerotier {NETWORK} --zerotier-url http://127.0.0.1:9993 --check",
         "curl -f -H \"X-ZT1-Auth: $(cat 'a token')\" -d @routes-01.json"
         f" http://127.0.0.1:9993/controller/network/{NETWORK}",
     )
     assert "@routes-00.json" in first.back
-    assert ("@routes-02.json" in second.run[0], "@routes-01.json" in second.back) == (True, True)
+    assert ("@routes-02.json" in second.run[1], "@routes-01.json" in second.back) == (True, True)
     assert f"nobody announces them: {DEAD}" in found[-2].look
     text = to_text(state, found)
     assert f"{len(found)}. {titles[-1]}\n" in text
@@ -97,7 +98,7 @@ def test_central_has_its_own_path_and_header() -> None:
     state = network(ON_LINK, TO_BERLIN)
     inventory = sound(state, BERLIN)
     found = list(steps(state, inventory, CENTRAL, removals(state, inventory), "--zerotier-central", "token"))
-    (line,) = [each.run[0] for each in found if each.title.startswith("Take away")]
+    (line,) = [each.run[1] for each in found if each.title.startswith("Take away")]
     assert line == (
         'curl -f -H "Authorization: token $(cat token)" -d @routes-01.json'
         f" https://api.zerotier.com/api/v1/network/{NETWORK}"
