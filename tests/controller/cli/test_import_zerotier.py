@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,40 @@ def test_the_check_says_what_is_left_until_nothing_is(
         zerotier.controller.put_member(NETWORK, "a000000007", {"authorized": False})
         done = user(*check)
         assert (done.exit_code, done.stdout, done.stderr) == (0, "", "nothing is left\n")
+
+
+def test_nothing_is_written_until_it_is_adopted_and_then_nothing_is_left(
+    zerotier: Before, leyline: Leyline, sqlite: Database, tmp_path: Path
+) -> None:
+    """The plan's promise: the network is held while routes are taken away, and hosts keep theirs."""
+    body = {"authorized": True, "name": "laptop", "ipAssignments": ["10.42.0.4"]}
+    zerotier.controller.put_member(NETWORK, "a000000004", body)
+    into = tmp_path / "migration"
+    assert leyline("import", "zerotier", NETWORK, *zerotier.options, "--into", str(into)).exit_code == 0
+    was = zerotier.controller.snapshot()
+    settings = replace(
+        settings_for(sqlite), zerotier_url=zerotier.options[1], zerotier_token_file=Path(zerotier.options[3])
+    )
+    with serve(settings) as controller:
+        user = Leyline(
+            leyline.home, {**leyline.environ, "LEYLINE_URL": controller.url, "LEYLINE_TOKEN": controller.admin_token}
+        )
+        assert user("apply", str(into / "inventory.yml")).exit_code == 0
+        assert json.loads(user("segment", "sync", "--json").stdout)["condition"] == "held"
+        assert zerotier.controller.snapshot() == was
+        assert user("segment", "adopt", "--every").exit_code == 0
+        assert targets(zerotier) == ROUTES
+        addresses = {n: zerotier.controller.member(NETWORK, n) for n in (*MEMBERS, "a000000004")}
+        assert [each["ipAssignments"] for each in addresses.values() if each] == [
+            ["10.42.0.1"],
+            ["10.42.0.2"],
+            ["10.42.0.4"],
+        ]
+        assert user("segment", "adopt", "--network").exit_code == 0
+        assert targets(zerotier) == {target: via for target, via in ROUTES.items() if target != "10.9.0.0/24"}
+        done = user("import", "zerotier", NETWORK, *zerotier.options, "--check")
+        assert (done.exit_code, done.stdout) == (0, ""), done.output
+        assert "2 managed routes of Leyline's own for hosts: these stay" in done.stderr
 
 
 def status(**changes: Any) -> Mapping[str, Any]:
