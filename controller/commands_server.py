@@ -53,6 +53,26 @@ def controller_group() -> None:
 @click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM file, with the chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file.")
 @click.option("--insecure-behind-proxy", is_flag=True, help="Listen without TLS: a proxy in front of it does that.")
+@click.option(
+    "--zerotier-url",
+    metavar="URL",
+    default="",
+    envvar="LEYLINE_ZEROTIER_URL",
+    help="The ZeroTier controller that keeps the segment.  [env: LEYLINE_ZEROTIER_URL]",
+)
+@click.option(
+    "--zerotier-central",
+    is_flag=True,
+    envvar="LEYLINE_ZEROTIER_CENTRAL",
+    help="ZeroTier Central keeps the segment.  [env: LEYLINE_ZEROTIER_CENTRAL]",
+)
+@click.option(
+    "--zerotier-token-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    envvar="LEYLINE_ZEROTIER_TOKEN_FILE",
+    help="authtoken.secret, or an API token of Central.  [env: LEYLINE_ZEROTIER_TOKEN_FILE]",
+)
 def serve(
     database: str | None,
     host: str,
@@ -60,6 +80,9 @@ def serve(
     tls_certificate: Path | None,
     tls_key: Path | None,
     insecure_behind_proxy: bool,
+    zerotier_url: str,
+    zerotier_central: bool,
+    zerotier_token_file: Path | None,
 ) -> None:
     """Serve the API until SIGTERM.
 
@@ -83,6 +106,9 @@ def serve(
                 tls_certificate=tls_certificate,
                 tls_key=tls_key,
                 insecure_behind_proxy=insecure_behind_proxy,
+                zerotier_url=zerotier_url,
+                zerotier_central=zerotier_central,
+                zerotier_token_file=zerotier_token_file,
             )
         )
 

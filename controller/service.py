@@ -123,8 +123,9 @@ class Controller:
         allow_removals: int | None = None,
         force: bool = False,
         renamed: Renamed | None = None,
+        also: Callable[[Changing], None] | None = None,
     ) -> Outcome:
-        """Carries `edit` out. `force`: even when it breaks assertions.
+        """Carries `edit` out. `force`: even when it breaks assertions. `also`: in the same transaction, if it is one.
 
         Raises InventoryRefused with all findings, RemovalsGuarded, AssertionsBroken, StoreUnavailable, or what
         `edit` raises; nothing is stored then, and nobody is told.
@@ -144,6 +145,8 @@ class Controller:
                 return outcome  # Nothing to write: no revision, and the lock goes.
             if renamed is not None and renamed.kind == Gateway.kind:
                 change.rename_gateway(renamed.old, renamed.new)
+            if also is not None:
+                also(change)
             self._store(change, draft, outcome, before, (actor, action, subject))
         self._settled = draft.state.inventory
         self._announce(_moved(draft, before))
@@ -207,6 +210,25 @@ class Controller:
             )
             detail = {"role": role, "gateway": gateway, "expires_at": expires_at}
             change.log(actor, "issue", f"token {token.id}", now=now, detail=detail)
+        return text, token
+
+    def rotate_token(self, former: tokens.Token, *, actor: str, grace_seconds: float) -> tuple[str, tokens.Token]:
+        """Another token for the same, for as long as `former` was made for; that one ends after the grace time."""
+        now = self._clock()
+        span = None if former.expires_at is None else former.expires_at - former.created_at
+        with self.store.changing() as change:
+            text, token = tokens.issue(
+                change.connection,
+                former.role,
+                now=now,
+                created_by=actor,
+                gateway=former.gateway,
+                note=former.note,
+                expires_at=None if span is None else now + span,
+            )
+            tokens.end_by(change.connection, former.id, now + grace_seconds)
+            detail = {"role": former.role, "replaces": former.id, "expires_at": token.expires_at}
+            change.log(actor, "rotate", f"token {token.id}", now=now, detail=detail)
         return text, token
 
     def revoke_token(self, public: str, *, actor: str) -> tokens.Token | None:

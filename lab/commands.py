@@ -153,7 +153,8 @@ def logs(name: str, node: str, process: str) -> None:
 def run(names: tuple[str, ...], everything: bool, runs: int, as_json: bool, keep: bool) -> None:
     """Run scenarios, by name or by the path of a directory: build, act, expect, measure, remove.
 
-    Exit code 0 only if every expectation held, in every run.
+    Exit code 0 only if every expectation held, in every run. A scenario that needs what this machine does not have
+    is skipped, with the reason; 77 when none of them could run.
 
     \b
     Examples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from typing import Any
 
 from lab.linux import socket_in
@@ -20,28 +21,34 @@ class Refused(RuntimeError):
         self.problem = problem
 
 
-class _Inside(http.client.HTTPConnection):
-    def __init__(self, node: Node, host: str, port: int) -> None:
+class Inside(http.client.HTTPConnection):
+    """HTTP made inside the node's network namespace."""
+
+    def __init__(self, node: Node, host: str, port: int, trust: ssl.SSLContext | None = None) -> None:
         super().__init__(host, port, timeout=60)
         self._node = node
+        self._trust = trust
 
     def connect(self) -> None:
         self.sock = socket_in(self._node.netns, socket.AF_INET, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect((self.host, self.port))
+        if self._trust is not None:
+            self.sock = self._trust.wrap_socket(self.sock, server_hostname=self.host)
 
 
 class Rest:
-    """An operator with a token, at the node's own loopback address."""
+    """An operator with a token, at the node's own loopback address; by TLS once there is `trust`."""
 
     def __init__(self, node: Node, port: int, token: str = "") -> None:
         self.node = node
         self.port = port
         self.token = token
+        self.trust: ssl.SSLContext | None = None
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The answer's JSON (None if it has no body). Raises Refused, or OSError when nobody answers."""
-        connection = _Inside(self.node, "127.0.0.1", self.port)
+        connection = Inside(self.node, "127.0.0.1", self.port, self.trust)
         headers = {"Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"

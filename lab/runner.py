@@ -30,6 +30,8 @@ from lab.labs import LabError
 from lab.node import CommandFailed, Node
 
 SCENARIOS = Path(__file__).parent / "scenarios"
+SKIPPED = 77
+"""The exit code when nothing that was asked for can run here; automake's, and that of others since."""
 
 
 @dataclass
@@ -76,19 +78,34 @@ def load(name: str) -> tuple[Path, ModuleType]:
 
 
 def run(wanted: Sequence[str], *, runs: int, as_json: bool, keep: bool) -> int:
-    """Run each of `wanted` `runs` times; the exit code. Raises LabError, as `load`."""
+    """Run each of `wanted` `runs` times; the exit code. Raises LabError, as `load`.
+
+    One that cannot run on this machine is said to be skipped, with the reason, and is neither good nor bad.
+    """
     scenarios = [load(name) for name in wanted]
     labs.need_root()
     console = Console(stderr=as_json, highlight=False)
-    good = True
+    good, skipped = True, 0
     with _terminated_as_interrupted():
         for place, module in scenarios:
+            if reason := getattr(module, "missing", str)():
+                skipped += 1
+                _skip(called(place), reason, console, as_json)
+                continue
             outcomes = [run_once(place, module, console, keep) for _ in range(runs)]
             outcome = outcomes[0] if runs == 1 else together(outcomes)
             good = good and outcome.ok
             if as_json:
                 print(json.dumps(outcome.to_json()), flush=True)
-    return 0 if good else 1
+    if not good:
+        return 1
+    return SKIPPED if scenarios and skipped == len(scenarios) else 0
+
+
+def _skip(name: str, reason: str, console: Console, as_json: bool) -> None:
+    console.print(f"{name}: [yellow]skipped[/]: {escape(reason)}")
+    if as_json:
+        print(json.dumps({"scenario": name, "ok": None, "skipped": reason, "figures": None}), flush=True)
 
 
 def together(outcomes: list[Outcome]) -> Outcome:

@@ -5,25 +5,28 @@ bytes and one digest; `decode` refuses what it does not understand, because a fi
 ignored may be a deny that is ignored.
 
 Addresses and prefixes travel as text in canonical form (RFC 5952 for IPv6). Fields that a later version
-added have defaults, so that a plan of the version before is still read.
+added have defaults, so that a plan of the version before is still read. What version 4 added stands only in
+plans that use it: a fabric that leaves its segment to somebody else has the same plans as before, byte for byte.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-PLAN_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
+PLAN_VERSION: Final = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
 """What this speaker reads. It tells the controller with every poll."""
 
 FamilyName = Literal["ipv4", "ipv6"]
 Asn = Annotated[int, Meta(ge=1, le=2**32 - 2)]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Number = Annotated[int, Meta(ge=1, le=2**20 - 1)]
+NodeId = Annotated[str, Meta(pattern=r"^([0-9a-f]{10})?\Z")]
+"""ZeroTier's name for one of its nodes, 10 hex digits; "" where it is not known."""
 
 
 class PlanUnreadable(ValueError):
@@ -54,6 +57,7 @@ class UplinkPlan(PlanStruct, frozen=True):
     bandwidth: int  # bit/s; 0 = not declared, no weight.
     bfd: BfdPlan | None = None  # None: no BFD on this uplink.
     policy: int = 0  # Of a hub: number of the PolicyPlan for what it announces over it itself; 0: none.
+    node_id: NodeId = ""  # Of the ZeroTier service behind it.
 
 
 class AnnouncementPlan(PlanStruct, frozen=True):
@@ -119,6 +123,7 @@ class NextHopPlan(PlanStruct, frozen=True):
     bandwidth: int  # bit/s, 0 = none
     drained: bool = False  # Lowest preference and GRACEFUL_SHUTDOWN (RFC 8326), whatever `preference` says.
     policy: int = 0  # Number of the PolicyPlan for what is announced through it; 0: none.
+    node_id: NodeId = ""  # Its MAC follows from it: the hub says it as Router's MAC (RFC 9135) with the path.
 
 
 class AllocationPlan(PlanStruct, frozen=True):
@@ -163,6 +168,7 @@ class SessionPlan(PlanStruct, frozen=True):
     standby: bool = False  # The peer comes by this one only when its first uplink is dead. `peer` is GATEWAY/UPLINK.
     view: int = 0  # Number of the PolicyPlan that what we tell this client goes through; 0: none.
     interface: str = ""  # Of a lan peer: the LAN interface that it is behind.
+    peer_node_id: NodeId = ""  # Of the uplink that `peer_address` is on.
 
 
 class LivenessPlan(PlanStruct, frozen=True):
@@ -196,8 +202,24 @@ class FirstHopPlan(PlanStruct, frozen=True):
     advert_ms: Annotated[int, Meta(ge=10, le=40_950)]  # In whole centiseconds.
 
 
+class MoonPlan(PlanStruct, frozen=True):
+    """A moon (ZeroTier's word for an additional root) that this gateway orbits."""
+
+    name: str
+    world: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?\Z")]  # Its world's id; "" until it is known.
+    seed: NodeId  # The node that the world's definition is asked of.
+
+
+class MoonSeedPlan(PlanStruct, frozen=True):
+    """This gateway is to be a moon: the ZeroTier service of `uplink` is its root."""
+
+    name: str
+    uplink: str
+    endpoints: tuple[str, ...]  # "ADDRESS/PORT", where it is reached from the underlay.
+
+
 class Plan(PlanStruct, frozen=True):
-    version: Literal[1, 2, 3]
+    version: Literal[1, 2, 3, 4]
     gateway: str
     role: Literal["spoke", "hub"]
     asn: Asn
@@ -217,15 +239,53 @@ class Plan(PlanStruct, frozen=True):
     own_view: int = 0  # A hub's own view of what it reflects: number of a PolicyPlan; 0: none.
     blackhole: bool = False  # BLACKHOLE (RFC 7999) is honoured inside allocations, up to host routes.
     underlay: tuple[str, ...] = ()  # Never taken from anybody: addresses that ZeroTier itself runs over.
+    network: Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?\Z")] = ""  # ZeroTier's network id; "": not our business.
+    mtu: Annotated[int, Meta(ge=0, le=9890)] = 0  # Of the segment; 0: not ours to say.
+    mss_clamp: bool = False  # TCP's MSS is held to what the segment carries.
+    permanent_neighbours: bool = False  # Next hops' MACs are computed and set: forwarding waits for no ARP.
+    orbit: tuple[MoonPlan, ...] = ()
+    moon: MoonSeedPlan | None = None
+    relayed_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 0  # 0: that ZeroTier relays a path changes nothing.
+    relayed_preference: Annotated[int, Meta(ge=-(2**32 - 1), le=2**32 - 1)] = 0  # Added once it was so for so long.
 
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(Plan, strict=True)
 
+_SINCE_4: dict[str, object] = {
+    "network": "",
+    "mtu": 0,
+    "mss_clamp": False,
+    "permanent_neighbours": False,
+    "orbit": (),
+    "moon": None,
+    "relayed_seconds": 0,
+    "relayed_preference": 0,
+}
+
 
 def encode(plan: Plan) -> bytes:
     """One plan, one byte string: sorted keys, no spaces."""
-    return _encoder.encode(plan)
+    return _encoder.encode(plan if plan.version >= 4 else _before_4(plan))
+
+
+def _before_4(plan: Plan) -> dict[str, Any]:
+    """The plan without the unused fields of version 4, which a reader of version 3 refuses."""
+    document: dict[str, Any] = msgspec.to_builtins(plan)
+    for field, unused in _SINCE_4.items():
+        _leave_out(document, field, unused)
+    for uplink in document["uplinks"]:
+        _leave_out(uplink, "node_id", "")
+    for session in document["sessions"]:
+        _leave_out(session, "peer_node_id", "")
+        for hop in session["imports"]["next_hops"] if session["imports"] is not None else ():
+            _leave_out(hop, "node_id", "")
+    return document
+
+
+def _leave_out(document: dict[str, Any], field: str, unused: object) -> None:
+    if document[field] == unused:
+        del document[field]
 
 
 def decode(data: bytes) -> Plan:
@@ -234,13 +294,18 @@ def decode(data: bytes) -> Plan:
     Raises PlanUnreadable with the path of what is wrong, and nothing else, whatever the bytes.
     """
     try:
-        version = msgspec.json.decode(data, type=_Version).version
+        version = version_of(data)
         if version not in READABLE_VERSIONS:
             readable = ", ".join(map(str, READABLE_VERSIONS))
             raise PlanUnreadable(f"plan version {version}; this speaker reads {readable}: upgrade the speaker first")
         return _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PlanUnreadable(str(error)) from None
+
+
+def version_of(data: bytes) -> int:
+    """Which version the encoded plan in `data` is of. Raises msgspec.MsgspecError for what is no plan."""
+    return msgspec.json.decode(data, type=_Version).version
 
 
 def digest(plan: Plan) -> str:

@@ -11,6 +11,7 @@ REPORT_VERSION = 1
 MAX_REPORT_BYTES = 1 << 20
 MAX_ANSWER_BYTES = 4 << 20
 MAX_NEXT_HOPS = 1000
+MAX_PEERS = 1000
 
 NO_PLAN = msgspec.Raw(b"null")
 """`Envelope.plan` when the digest did not move."""
@@ -72,6 +73,44 @@ class LanReport(ReportStruct, frozen=True):
     reason: str  # Why it is withdrawn; empty when it is announced.
 
 
+class PeerReport(ReportStruct, frozen=True):
+    """How one ZeroTier service of ours sees another member's node."""
+
+    node_id: str
+    address: str  # Its overlay address; "" when it is not known.
+    uplink: str  # Ours, whose service says it.
+    state: Literal["direct", "relayed", "unknown"]
+    latency_ms: float  # As ZeroTier measures it; -1: unknown.
+    silent_seconds: float  # Since the last packet by the path in use; -1: unknown.
+    since: float  # Unix time of the last change of `state`.
+    version: str  # Of its ZeroTier; "" when it is not known.
+    physical: str  # "ADDRESS/PORT" of the path in use; "" when relayed or unknown.
+
+
+class PathProbeReport(ReportStruct, frozen=True):
+    """What our own probes saw on the way from one of our uplinks to another member's overlay address."""
+
+    address: str
+    uplink: str
+    rtt_p50_ms: float  # -1: nothing came back.
+    rtt_p95_ms: float
+    loss: float  # 0..1
+    mtu: int  # Largest packet that passed unfragmented; 0: not known.
+    sent: int
+
+
+class ServiceReport(ReportStruct, frozen=True):
+    """The ZeroTier service behind one uplink, as its local API says."""
+
+    uplink: str
+    node_id: str  # "" when the service does not answer.
+    version: str
+    online: bool
+    status: str  # Of the network: "OK", "ACCESS_DENIED", ...; "" when it is not joined.
+    mtu: int  # Of the network's interface; 0: not known.
+    problem: str  # What is wrong and the way out; "" when all is well.
+
+
 class KernelReport(ReportStruct, frozen=True):
     routes: dict[str, int]  # family -> our routes in the kernel
     groups: int
@@ -79,6 +118,7 @@ class KernelReport(ReportStruct, frozen=True):
     repaired: int  # since start: differences found by read-back and put right
     last_error: str
     sysctls: dict[str, str]  # every one that we changed: name -> "old -> new"
+    neighbours: int = 0  # our permanent neighbour entries, as they should be
 
 
 class Report(ReportStruct, frozen=True):
@@ -100,6 +140,10 @@ class Report(ReportStruct, frozen=True):
     forwarded: int = 0  # Packets that this box has forwarded, both families, since it booted.
     forwarded_pps: float = 0.0  # The same per second, over the last report interval.
     loop_lag_ms: float = 0.0  # 99.9th percentile of the agent's event loop lag, last few minutes.
+    peers: tuple[PeerReport, ...] = ()  # At most MAX_PEERS, those that are not direct first.
+    paths: tuple[PathProbeReport, ...] = ()
+    zerotier: tuple[ServiceReport, ...] = ()
+    moon_world: str = ""  # Id of the world whose root this gateway is; "" when it is none.
 
 
 class Ask(ReportStruct, frozen=True):

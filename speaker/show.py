@@ -81,6 +81,42 @@ def _next_hop(hop: dict[str, Any], now: float) -> tuple[str, ...]:
     return (*named, str(hop["flaps"]), hop["detour"], hop["reason"])
 
 
+def paths_of(report: dict[str, Any]) -> dict[str, Any]:
+    """The part of a report that is about paths."""
+    return {name: report[name] for name in ("gateway", "reported_at", "zerotier", "peers", "paths")}
+
+
+def print_paths(report: dict[str, Any], console: Console) -> None:
+    """ZeroTier's services and members, and what our own echoes measured, for people."""
+    services = [
+        (s["uplink"], s["node_id"], s["version"], "online" if s["online"] else "offline", s["status"], s["problem"])
+        for s in report["zerotier"]
+    ]
+    console.print(_table(("uplink", "node", "zerotier", "", "network", "problem"), services))
+    measured = {(path["uplink"], path["address"]): path for path in report["paths"]}
+    members = {(peer["uplink"], peer["address"]): peer for peer in report["peers"] if peer["address"]}
+    rows = [
+        _path(*pair, members.get(pair), measured.get(pair), report["reported_at"])
+        for pair in dict.fromkeys((*members, *measured))
+    ]
+    columns = ("uplink", "address", "path", "for", "silent", "rtt p50", "p95", "loss", "mtu", "physical")
+    console.print(_table(columns, rows))
+
+
+def _path(
+    uplink: str, address: str, peer: dict[str, Any] | None, probe: dict[str, Any] | None, now: float
+) -> tuple[str, ...]:
+    state = lasted = silent = physical = p50 = p95 = loss = mtu = ""
+    if peer is not None:
+        state, physical = peer["state"], peer["physical"]
+        lasted = f"{max(0, now - peer['since']):.0f} s"
+        silent = f"{peer['silent_seconds']:.0f} s" if peer["silent_seconds"] >= 0 else ""
+    if probe is not None:
+        p50, p95 = (f"{probe[name]:.1f} ms" if probe[name] >= 0 else "-" for name in ("rtt_p50_ms", "rtt_p95_ms"))
+        loss, mtu = f"{probe['loss']:.1%}", str(probe["mtu"] or "")
+    return uplink, address, state or "unknown", lasted, silent, p50, p95, loss, mtu, physical
+
+
 def print_routes(body: dict[str, Any], console: Console) -> None:
     """All paths, the used ones marked by a star."""
     rows = [

@@ -25,6 +25,11 @@ class StateDir:
         return self.root / "plan.json"
 
     @property
+    def access(self) -> Path:
+        """How the controller is reached, with the gateway's token: see speaker.enroll.access."""
+        return self.root / "access.json"
+
+    @property
     def exabgp_config(self) -> Path:
         return self.root / "exabgp.conf"
 
@@ -52,6 +57,11 @@ class StateDir:
     def vrrp_weight(self) -> Path:
         """One number, added to the priority of every VRRP instance of ours."""
         return self.root / "vrrp-weight"
+
+    @property
+    def nat(self) -> Path:
+        """How the NAT in front of each uplink behaves, and how it did before."""
+        return self.root / "nat.json"
 
     def pid_file(self, process: str) -> Path:
         return self.root / f"{process}.pid"

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from controller.api.board import Board
 from controller.api.errors import Forbidden, Unauthorized
 from controller.api.settings import Settings
+from controller.segment import Segment
 from controller.service import Controller
 from controller.store.store import Store
 from controller.store.tokens import Role, Token, proves, split
@@ -34,6 +35,7 @@ class Context:
     board: Board
     registry: CollectorRegistry
     revision: Gauge
+    segment: Segment
     poll_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(POLL_THREADS))
     used: dict[str, float] = field(default_factory=dict)
     """Token -> when it was last used; written to the database once a minute. Known tokens only."""

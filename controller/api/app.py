@@ -1,4 +1,4 @@
-"""The application: routers put together, errors made problems, the background's two tasks."""
+"""The application: routers put together, errors made problems, the background's tasks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,32 @@ import structlog
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from controller.api import client_config, drain, errors, explain, fabric, gateways, nouns, tokens, uplinks, whatif
+from controller.api import (
+    client_config,
+    drain,
+    enroll,
+    enroll_keys,
+    errors,
+    explain,
+    fabric,
+    gateways,
+    nouns,
+    paths,
+    segment,
+    tokens,
+    uplinks,
+    whatif,
+)
 from controller.api.access import Context, Ctx, Viewer
 from controller.api.answers import PREFIX, PROBLEM
 from controller.api.board import Board
+from controller.api.housekeeping import keep_house
 from controller.api.middleware import Drained, Measured
+from controller.api.segment_metrics import SegmentMetrics
 from controller.api.settings import Settings
+from controller.api.zerotier import service_of
+from controller.segment import Segment
+from controller.segment_keeper import Keeper
 from controller.service import Controller, Moved
 from controller.store.engine import Database, StoreUnavailable
 from controller.store.listen import revisions
@@ -54,11 +74,15 @@ ROUTERS = (
     fabric.router,
     whatif.router,
     tokens.router,
+    enroll_keys.router,
+    enroll.router,
     gateways.router,
     drain.router,
     uplinks.router,
+    segment.router,
     client_config.router,
     explain.router,
+    paths.router,
     *nouns.ROUTERS,
 )
 
@@ -71,26 +95,32 @@ def create_app(settings: Settings) -> FastAPI:
 
     def announce(moved: Moved) -> None:
         """From whichever thread has committed, to the loop in which the polls wait."""
+        keeper.wake()
         for loop in loops:
             loop.call_soon_threadsafe(board.note, moved.digests)
 
+    kept = Segment(store, service_of(settings))
+    keeper = Keeper(kept)
     controller = Controller(store, announce)
     registry = CollectorRegistry()
     revision = Gauge("leyline_revision", "Number of the current revision", registry=registry)
-    context = Context(settings, store, controller, board, registry, revision)
+    registry.register(SegmentMetrics(kept))
+    context = Context(settings, store, controller, board, registry, revision, kept)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loops.append(asyncio.get_running_loop())
         async with asyncio.TaskGroup() as group:
-            background = [group.create_task(_touch_tokens(context))]
+            background = [group.create_task(_touch_tokens(context)), group.create_task(keep_house(context))]
             if store.database.is_postgres:
-                background.append(group.create_task(_listen(context)))
+                background.append(group.create_task(_listen(context, keeper)))
+            keeper.start()
             yield
             board.close()
             for task in background:
                 task.cancel()
         loops.clear()
+        await anyio.to_thread.run_sync(keeper.stop)
         await anyio.to_thread.run_sync(store.database.close)
 
     app = FastAPI(
@@ -131,9 +161,10 @@ async def _touch_once(context: Context) -> None:
         log.warning("last use of tokens not stored", reason=str(error))
 
 
-async def _listen(context: Context) -> None:
-    """Wakes the gateways whose plan another controller has changed."""
+async def _listen(context: Context, keeper: Keeper) -> None:
+    """Wakes the gateways whose plan another controller has changed, and who keeps the segment."""
     async for _ in revisions(context.store.database.url):
+        keeper.wake()
         try:
             digests = await anyio.to_thread.run_sync(context.store.digests)
         except StoreUnavailable as error:

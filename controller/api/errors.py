@@ -15,7 +15,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from controller.enroll_key import BadAddress
+from controller.enrolling import EnrolmentRefused, KeyRefused, Unknown
 from controller.inventory.findings import Finding, InventoryRefused
+from controller.segment import NotToAdopt, SegmentBusy, SegmentUnmanaged
 from controller.service import AssertionsBroken, RemovalsGuarded
 from controller.store.engine import StoreUnavailable
 from speaker.report import ReportUnreadable
@@ -101,7 +104,11 @@ PROBLEMS: dict[type[Exception], Problem] = {
         401, "unauthorized", "A valid token is needed", {"WWW-Authenticate": 'Bearer realm="leyline"'}
     ),
     Forbidden: Problem(403, "forbidden", "This token may not do that"),
+    KeyRefused: Problem(403, "key-refused", "This enrolment key lets nobody in"),
     NotFound: Problem(404, "not-found", "There is no such thing"),
+    Unknown: Problem(404, "enrolment-unknown", "There is no such enrolment, key or gateway"),
+    EnrolmentRefused: Problem(409, "enrolment-refused", "This gateway cannot be enrolled so"),
+    BadAddress: Problem(422, "bad-address", "No enrolment key can be made for this URL"),
     AlreadyExists: Problem(409, "already-exists", "It exists already"),
     RemovalsGuarded: Problem(409, "removals-guarded", "More would be removed than is allowed"),
     AssertionsBroken: Problem(409, "assertions-broken", "What must hold would not hold any more"),
@@ -109,6 +116,11 @@ PROBLEMS: dict[type[Exception], Problem] = {
     NoCommonPlanVersion: Problem(406, "no-common-plan-version", "Speaker and controller share no plan version"),
     InventoryRefused: Problem(422, "inventory-refused", "The fabric would not be sound"),
     RequestValidationError: Problem(422, "invalid-parameters", "A parameter is invalid"),
+    SegmentUnmanaged: Problem(409, "segment-unmanaged", "There is no segment to keep"),
+    SegmentBusy: Problem(
+        409, "segment-busy", "The segment is being kept just now", {"Retry-After": str(RETRY_SECONDS)}
+    ),
+    NotToAdopt: Problem(422, "not-to-adopt", "That cannot be adopted"),
     TooManyAsks: Problem(
         429, "too-many-asks", "The gateway has too many open asks", {"Retry-After": str(RETRY_SECONDS)}
     ),

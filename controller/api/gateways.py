@@ -27,7 +27,7 @@ from controller.api.tokens import state as token_state
 from controller.inventory.model import Gateway
 from controller.store.store import Polled, StoredReport
 from controller.store.tokens import Token
-from speaker.plan import PLAN_VERSION
+from speaker.plan import version_of
 from speaker.report import (
     MAX_ANSWER_BYTES,
     MAX_REPORT_BYTES,
@@ -55,14 +55,15 @@ async def in_thread(context: AppContext, call: Callable[[], T]) -> T:
     return await anyio.to_thread.run_sync(call, limiter=context.poll_threads)
 
 
-def _common_version(header: str | None) -> None:
-    """Raises NoCommonPlanVersion."""
-    if header is None:
+def _common_version(header: str | None, plan: bytes | None) -> None:
+    """Raises NoCommonPlanVersion when the speaker does not read the plan that it is about to get."""
+    if header is None or plan is None:
         return
+    version = version_of(plan)
     versions = {int(each) for each in re.findall(r"[0-9]{1,9}", header)}
-    if PLAN_VERSION not in versions:
+    if version not in versions:
         raise NoCommonPlanVersion(
-            f"this controller writes plan version {PLAN_VERSION}, the speaker reads {header!r}: upgrade the older one"
+            f"the gateway's plan is of version {version}, the speaker reads {header!r}: upgrade the older one"
         )
 
 
@@ -110,7 +111,7 @@ async def read_plan(
             own = _check_gateway(admit(context, found.token, secret).token, name)
             if found.digest is None:
                 raise NotFound(f"there is no gateway {name}")
-            _common_version(versions)
+            _common_version(versions, found.body)
             asks = context.board.take_asks(name) if own and not await request.is_disconnected() else ()
             if found.body is not None or asks:
                 plan = NO_PLAN if found.body is None else msgspec.Raw(found.body)

@@ -10,7 +10,8 @@ from typing import Any
 
 from controller.inventory.fields import Parts
 from controller.inventory.fields_policy import SURVIVABLE
-from controller.inventory.model import BFD_OFF, BFD_PRESETS, SECTIONS
+from controller.inventory.fields_segment import MAX_ENDPOINTS
+from controller.inventory.model import BFD_OFF, BFD_PRESETS, MAX_MTU, MIN_MTU, SECTIONS
 from controller.inventory.specs import SPECS
 
 _TEXT = {"type": "string"}
@@ -67,6 +68,12 @@ FIELDS: dict[str, dict[str, Any]] = {
     "circuit_class": _NAME,
     "closed": _flag("Its routes stay in it, and it gets none of others, but for what rules open"),
     "drained": {"type": "boolean", "description": "Left out: as it is. See POST /gateways/{name}/drain"},
+    "endpoints": {
+        "type": "array",
+        "items": {"type": "string", "description": '"203.0.113.10/9993": where the moon answers in the underlay'},
+        "minItems": 1,
+        "maxItems": MAX_ENDPOINTS,
+    },
     "first_hop": {"type": "string", "description": "Address in the prefix that its gateways share by VRRP"},
     "gateway": _NAME,
     "gateways": {**_NAMES, "description": "Empty or left out: every gateway of the site"},
@@ -76,28 +83,41 @@ FIELDS: dict[str, dict[str, Any]] = {
     "interface": {"type": "string", "maxLength": 15},
     "local_address": {"type": "string", "description": "Of the gateway, on the LAN"},
     "longest": {"type": "integer", "minimum": 0, "maximum": 128, "description": "Longest mask that may be announced"},
+    "managed_floor": _flag("Managed routes of ZeroTier beneath those of BGP, as a floor"),
     "max_paths": {"type": "integer", "minimum": 1, "maximum": 64},
     "max_prefixes": _between(0, 2**32 - 1, "That hubs take from each gateway and client of the site; 0: no limit"),
+    "mss_clamp": _flag("TCP's MSS is clamped to the segment's MTU; true when left out"),
+    "mtu": _between(MIN_MTU, MAX_MTU, "Of the segment; 1280 when left out"),
     "name": _NAME,
+    "network": {
+        "type": "string",
+        "pattern": "^[0-9a-f]{16}$",
+        "description": "ZeroTier network id; left out: not ours",
+    },
     "never_over": {**_NAMES, "description": "Circuit classes"},
     "node_id": {"type": "string", "pattern": "^[0-9a-f]{10}$"},
     "number": {**_NUMBER, "description": "Left out: allocated, stored, never moves"},
     "order": _between(0, 2**31 - 1, "Rules are looked at by order, then by name; 1000 when left out"),
+    "permanent_neighbours": _flag("Next hops have permanent neighbour entries; true when left out"),
     "preference": {"type": "integer", "minimum": 1, "maximum": 2**32 - 1, "description": "LOCAL_PREF"},
     "prefix": _PREFIX,
     "probe": _PROBE,
     "provider": _TEXT,
     "reaches": _flag("Every one of the sites has a route to the prefix"),
     "region": _NAME,
+    "relayed_preference": _between(1 - 2**32, 2**32 - 1, "Added to what is relayed for too long; -50 when left out"),
+    "relayed_seconds": _between(0, 86_400, "A path may be relayed for so long; 0: for ever"),
     "restart_time": {"type": "integer", "minimum": 0, "maximum": 4095, "description": "seconds"},
     "role": {"type": "string", "enum": ["spoke", "hub"]},
     "segment": _PREFIX,
     "segment6": _PREFIX,
+    "segment_rules": {"type": "string", "enum": ["checked", "owned"], "description": "ZeroTier's flow rules"},
     "site": _NAME,
     "sites": {**_NAMES, "description": "Empty or left out: every site"},
     "survives": {"type": "string", "enum": [*SURVIVABLE]},
     "tags": _NAMES,
     "tenant": {"type": "string", "enum": ["global"]},
+    "uplink": _NAME,
     "underlay": {"type": "array", "items": _PREFIX, "description": "Addresses that ZeroTier itself runs over"},
     "vrid": _between(1, 255, "VRRP's number of the first hop; left out: derived from the prefix"),
     "vrrp_advert_ms": _between(10, 40_950, "Between two VRRP adverts; rounded to centiseconds"),
@@ -170,6 +190,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "action": {"preference_add": 50},
     },
     "assertion": {"name": "berlin-never-lte", "sites": ["berlin"], "never_over": ["lte"]},
+    "host": {"name": "nas", "site": "berlin", "node_id": "c1b2c3d4e5", "address": "10.42.0.200"},
+    "moon": {"name": "eu", "gateway": "berlin-1", "uplink": "main", "endpoints": ["203.0.113.10/9993"]},
 }
 
 DOCUMENT_EXAMPLE: dict[str, Any] = {

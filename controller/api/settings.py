@@ -27,6 +27,9 @@ class Settings:
     insecure_behind_proxy: bool = False
     max_wait_seconds: float = 60.0
     busy_timeout_seconds: float = 5.0
+    zerotier_url: str = ""  # A self-hosted ZeroTier controller: http://127.0.0.1:9993
+    zerotier_central: bool = False
+    zerotier_token_file: Path | None = None  # Read anew after each failure: a token may be rotated.
 
     def check(self) -> None:
         """Raises BadSettings."""
@@ -35,11 +38,24 @@ class Settings:
         for path in (self.tls_certificate, self.tls_key):
             if path is not None and not os.access(path, os.R_OK):
                 raise BadSettings(f"{path} cannot be read")
+        self._check_zerotier()
         if self.tls_certificate is None and not self.insecure_behind_proxy and not _is_loopback(self.host):
             raise BadSettings(
                 f"{self.host} is not this machine alone, and tokens would travel in the clear: give --tls-certificate "
                 "and --tls-key, or --insecure-behind-proxy when a proxy in front of it does TLS"
             )
+
+    def _check_zerotier(self) -> None:
+        if self.zerotier_url and self.zerotier_central:
+            raise BadSettings("--zerotier-url and --zerotier-central exclude each other: who keeps the network?")
+        chosen = bool(self.zerotier_url) or self.zerotier_central
+        if chosen != (self.zerotier_token_file is not None):
+            raise BadSettings(
+                "ZeroTier needs both: --zerotier-url http://127.0.0.1:9993 or --zerotier-central, and"
+                " --zerotier-token-file"
+            )
+        if self.zerotier_token_file is not None and not os.access(self.zerotier_token_file, os.R_OK):
+            raise BadSettings(f"{self.zerotier_token_file} cannot be read")
 
 
 def default_database() -> str:

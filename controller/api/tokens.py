@@ -8,14 +8,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from controller.api import answers
-from controller.api.access import Admin, AnyCaller, Context, Ctx, Operator
+from controller.api.access import Admin, AnyCaller, Context, Ctx, Operator, allow
 from controller.api.answers import Cursor, Limit, Page, page, time_text
-from controller.api.errors import NotFound
+from controller.api.errors import BadRequest, NotFound
 from controller.store.tokens import Role, Token
 
 router = answers.router(tag="tokens")
 
 YEAR_SECONDS = 366 * 86400
+GATEWAY_TOKEN_SECONDS = 90 * 86400
+"""Of a gateway's token where nobody says otherwise; its agent renews it well before."""
+ROTATED_GRACE_SECONDS = 3600
 ExpiresIn = Annotated[int | None, Field(ge=1, le=10 * YEAR_SECONDS, description="Seconds; null: it does not expire.")]
 Note = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$", description="What it is for.")]
 
@@ -32,7 +35,14 @@ class NewToken(BaseModel):
 class NewGatewayToken(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"note": "installed by ansible"}})
     note: Note = ""
-    expires_in: ExpiresIn = None
+    expires_in: ExpiresIn = GATEWAY_TOKEN_SECONDS
+
+
+class Rotation(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"grace_seconds": 3600}})
+    grace_seconds: int = Field(
+        default=ROTATED_GRACE_SECONDS, ge=0, le=30 * 86400, description="How long the former token stays good."
+    )
 
 
 class TokenAnswer(BaseModel):
@@ -107,6 +117,24 @@ def revoke_token(context: Ctx, caller: Admin, public: str) -> dict[str, Any]:
     if token is None:
         raise NotFound(f"there is no token {public}; the id is the part between the two underscores")
     return shown(token, context)
+
+
+@router.post(
+    "/tokens/{public}/rotate", status_code=201, summary="Replace: token; the new one's text is shown this once"
+)
+def rotate_token(context: Ctx, caller: AnyCaller, public: str, data: Rotation | None = None) -> TokenAnswer:
+    """The same role and note, for as long as the former was made for. One's own, or an admin's anybody's."""
+    if caller.token.id != public:
+        allow(caller, "admin")
+    former = context.store.token(public)
+    if former is None:
+        raise NotFound(f"there is no token {public}; the id is the part between the two underscores")
+    if former.role == "gateway":
+        raise BadRequest(f"gateways renew their tokens by themselves; POST /gateways/{former.gateway}/token makes one")
+    if not former.usable(time.time()):
+        raise BadRequest(f"token {public} is {state(former, time.time())}: make a new one instead")
+    grace = (data or Rotation()).grace_seconds
+    return _answer(*context.controller.rotate_token(former, actor=caller.actor, grace_seconds=grace))
 
 
 @router.post(

@@ -12,6 +12,8 @@ from controller.client.options import json_option, talks
 from controller.client.reports import heard, silent
 from controller.client.show_filtered import filtered
 from controller.client.show_liveness import lans, liveness
+from controller.client.show_paths import paths
+from controller.client.show_segment import hosts, moons
 from controller.client.tables import age, ago, counts, print_json, print_table, working
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ def show() -> None:
 show.add_command(liveness)
 show.add_command(lans)
 show.add_command(filtered)
+show.add_command(paths)
+show.add_command(hosts)
+show.add_command(moons)
 
 
 @show.command()

@@ -16,16 +16,22 @@ if TYPE_CHECKING:
 
 DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
 SECONDS = {"m": 60, "h": 3_600, "d": 86_400}
+NEVER = 0
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # Not generic before click 8.4.
-    """ "90d", "12h", "30m" -> seconds."""
+    """ "90d", "12h", "30m" -> seconds; with `or_never` also "never" -> NEVER."""
 
     name = "duration"
+
+    def __init__(self, or_never: bool = False) -> None:
+        self._or_never = or_never
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, int):
             return value
+        if self._or_never and value == "never":
+            return NEVER
         found = DURATION.fullmatch(value)
         if found is None:
             self.fail(f"{value!r} is no duration; it looks like 90d, 12h or 30m", param, ctx)
@@ -118,12 +124,56 @@ def revoke_token(controller: Controller, token_id: str, yes: bool, as_json: bool
         click.echo(f"token {answer['id']} ({answer['role']}{', ' + whose if whose else ''}) is revoked")
 
 
-@click.group()
-def gateway() -> None:
-    """Prepare gateways: issue their tokens.
+@token.command("rotate")
+@click.argument("token_id", metavar="[ID]", default="")
+@click.option("--grace", type=Duration(), default="1h", show_default=True, help="How long the former token stays good.")
+@json_option
+@talks
+def rotate_token(controller: Controller, token_id: str, grace: int, as_json: bool) -> None:
+    """Replace a token: yours, or for an admin anybody's by its ID. The new one is printed, once.
+
+    It has the same role and note, for as long as the former was made for. A token that `leyline login` stored is
+    replaced there too, when it is the one that was used.
 
     \b
-    Example:
+    Examples:
+      leyline token rotate
+      leyline token rotate 3f9k2m1qz0aw --grace 12h > token
+    """
+    own = controller.get("whoami")["id"]
+    answer = controller.post(f"tokens/{token_id or own}/rotate", {"grace_seconds": grace})
+    stored = _replace_stored(controller, answer["token"]) if token_id in ("", own) else ""
+    _print_token(answer, as_json)
+    if stored:
+        click.echo(f"context {stored!r} has the new token", err=True)
+
+
+def _replace_stored(controller: Controller, text: str) -> str:
+    """The context in which the used token was stored, and now the new one is; "" when there is none."""
+    from dataclasses import replace
+
+    from controller.client.config import ConfigUnusable, config_path, load, save
+
+    name, path = controller.target.context, config_path()
+    try:
+        config = load(path)
+        if name not in config.contexts or config.contexts[name].token != controller.target.token:
+            return ""
+        contexts = {**config.contexts, name: replace(config.contexts[name], token=text)}
+        save(path, replace(config, contexts=contexts))
+    except ConfigUnusable as error:
+        click.echo(f"Warning: the stored token is still the former one: {error}", err=True)
+        return ""
+    return name
+
+
+@click.group()
+def gateway() -> None:
+    """Let gateways in, and put them out.
+
+    \b
+    Examples:
+      leyline gateway approve berlin-2
       leyline gateway token berlin-1
     """
 
@@ -131,20 +181,29 @@ def gateway() -> None:
 @gateway.command("token")
 @click.argument("name")
 @click.option("--note", default="", help="What it is for.")
-@click.option("--expires", type=Duration(), metavar="90d|12h|30m", help="How long it is valid; without it, for ever.")
+@click.option(
+    "--expires",
+    type=Duration(or_never=True),
+    default="90d",
+    show_default=True,
+    metavar="90d|12h|30m|never",
+    help="How long it is valid.",
+)
 @json_option
 @talks
-def gateway_token(controller: Controller, name: str, note: str, expires: int | None, as_json: bool) -> None:
+def gateway_token(controller: Controller, name: str, note: str, expires: int, as_json: bool) -> None:
     """Issue a gateway's token and print it, once.
 
-    The token alone goes to stdout; it is good for this gateway's plan and reports and for nothing else. Former
-    tokens of the gateway stay good until they are revoked, so that one can be replaced without a gap.
+    The token alone goes to stdout; it is good for this gateway's plan and reports and for nothing else. The gateway
+    renews it by itself, well before it expires. Former tokens of the gateway stay good until they are revoked, so
+    that one can be replaced without a gap.
 
     \b
     Example:
       leyline gateway token berlin-1 | ssh berlin-1 'cat > /etc/leyline/token'
     """
-    _print_token(controller.post(f"gateways/{name}/token", {"note": note, "expires_in": expires}), as_json)
+    body = {"note": note, "expires_in": None if expires == NEVER else expires}
+    _print_token(controller.post(f"gateways/{name}/token", body), as_json)
 
 
 def _print_token(answer: dict[str, Any], as_json: bool) -> None:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, TypeVar
 
-from controller.inventory.model import Address, Client, Gateway, Inventory, Network, Site, Uplink, uplink_key
+from controller.inventory.model import Address, Client, Gateway, Host, Inventory, Network, Site, Uplink, uplink_key
 
 Attached = TypeVar("Attached", bound=Uplink | Client)
 
 
 @dataclass(frozen=True, slots=True)
 class MemberNumbers:
-    """What one uplink or client holds."""
+    """What one uplink, client or host holds; a host has no number."""
 
     number: int | None = None
     address: IPv4Address | None = None
@@ -28,9 +28,9 @@ class MemberNumbers:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What is stored: site name -> number; "GATEWAY/UPLINK" or client name -> number and addresses.
+    """What is stored: site name -> number; "GATEWAY/UPLINK", client or host name -> number and addresses.
 
-    No name has a slash in it, so the two kinds of members do not meet. `drained`: names of gateways.
+    No name has a slash in it, and clients and hosts share theirs, so no two members meet. `drained`: names of gateways.
     """
 
     sites: Mapping[str, int] = field(default_factory=dict)
@@ -44,6 +44,7 @@ def numbers_of(inventory: Inventory) -> Numbers:
         uplink_key(gateway, uplink): _held(uplink) for gateway in inventory.gateways for uplink in gateway.uplinks
     }
     members.update((client.name, _held(client)) for client in inventory.clients)
+    members.update((host.name, MemberNumbers(None, host.address, host.address6)) for host in inventory.hosts)
     sites = {site.name: site.number for site in inventory.sites if site.number is not None}
     return Numbers(sites, members, frozenset(gateway.name for gateway in inventory.gateways if gateway.drained))
 
@@ -61,6 +62,10 @@ def allocate(inventory: Inventory, stored: Numbers | None = None) -> Inventory:
     members: dict[str, Any] = {}
     for key, member in _members(inventory):
         members[key] = free.member(member, stored.members.get(key, MemberNumbers()))
+    hosts = {
+        host.name: free.host(host, stored.members.get(host.name, MemberNumbers()))
+        for host in sorted(inventory.hosts, key=_name)
+    }
     return replace(
         inventory,
         sites=tuple(sites[site.name] for site in inventory.sites),
@@ -73,6 +78,7 @@ def allocate(inventory: Inventory, stored: Numbers | None = None) -> Inventory:
             for gateway in inventory.gateways
         ),
         clients=tuple(members[client.name] for client in inventory.clients),
+        hosts=tuple(hosts[host.name] for host in inventory.hosts),
     )
 
 
@@ -80,17 +86,19 @@ def is_complete(inventory: Inventory) -> bool:
     """Nothing is left to be filled in: `allocate` would give back the same."""
     six = inventory.fabric is not None and inventory.fabric.segment6 is not None
     members: list[Uplink | Client] = [uplink for gateway in inventory.gateways for uplink in gateway.uplinks]
+    numbered = (*members, *inventory.clients)
     return (
         all(site.number is not None for site in inventory.sites)
         and all(gateway.drained is not None for gateway in inventory.gateways)
+        and all(member.number is not None for member in numbered)
         and all(
-            member.number is not None and member.address is not None and (member.address6 is not None or not six)
-            for member in (*members, *inventory.clients)
+            member.address is not None and (member.address6 is not None or not six)
+            for member in (*numbered, *inventory.hosts)
         )
     )
 
 
-def _name(each: Site | Gateway | Client) -> str:
+def _name(each: Site | Gateway | Client | Host) -> str:
     return each.name
 
 
@@ -122,8 +130,13 @@ class _Free:
             self.numbers.add(member.number or held.number)
             self.addresses.add(member.address or _inside(held.address, self.segment))
             self.addresses.add(member.address6 or _inside(held.address6, self.segment6))
+        for host in inventory.hosts:
+            held = stored.members.get(host.name, MemberNumbers())
+            self.addresses.add(host.address or _inside(held.address, self.segment))
+            self.addresses.add(host.address6 or _inside(held.address6, self.segment6))
         self.next_site = self.next_number = 1
         self.next_address: dict[Network, int] = {}
+        self.last_host = last_host(self.segment) if self.segment else 0
 
     def site(self, site: Site, held: int | None) -> Site:
         if site.number is not None:
@@ -142,6 +155,28 @@ class _Free:
         if (number, address, address6) == (member.number, member.address, member.address6):
             return member
         return replace(member, number=number, address=address, address6=address6)
+
+    def host(self, host: Host, held: MemberNumbers) -> Host:
+        """From the segment's end downwards, out of the way of uplinks; in both families as far from its begin."""
+        address = host.address or _inside(held.address, self.segment) or self.from_the_end()
+        at = int(address) - int(self.segment.network_address) if address and self.segment else 0
+        address6 = host.address6 or _inside(held.address6, self.segment6) or self.address(self.segment6, at)
+        if (address, address6) == (host.address, host.address6):
+            return host
+        return replace(host, address=address, address6=address6)
+
+    def from_the_end(self) -> IPv4Address | None:
+        """The highest free address of the IPv4 segment; None when it is full."""
+        if self.segment is None:
+            return None
+        base = int(self.segment.network_address)
+        while self.last_host > base and self.segment[self.last_host - base] in self.addresses:
+            self.last_host -= 1
+        if self.last_host <= base:
+            return None
+        found = self.segment[self.last_host - base]
+        self.addresses.add(found)
+        return found
 
     def number(self) -> int:
         while self.next_number in self.numbers:

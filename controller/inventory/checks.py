@@ -15,6 +15,7 @@ from controller.inventory import rules_members as members
 from controller.inventory import rules_order as order
 from controller.inventory import rules_peers as peers
 from controller.inventory import rules_policy as policy
+from controller.inventory import rules_segment as segment
 from controller.inventory import rules_space as space
 from controller.inventory.findings import Finding
 from controller.inventory.model import Inventory, Object, Prefix
@@ -57,6 +58,11 @@ RULES: tuple[Rule, ...] = (
     order.unreachable,
     order.contradictory,
     effect.without_effect,
+    segment.without_network,
+    segment.unknown_gateway,
+    segment.unknown_uplink,
+    segment.moon_twice,
+    segment.moons_of_the_fabric,
 )
 
 OF_PREFIXES: tuple[Rule, ...] = (

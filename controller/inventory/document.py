@@ -15,6 +15,7 @@ from controller.inventory import fields_policy
 from controller.inventory.fields import Parts, Reader, Unreadable, closest, shown
 from controller.inventory.findings import Finding
 from controller.inventory.model import (
+    DEFAULT_MTU,
     GLOBAL,
     SECTIONS,
     Action,
@@ -109,9 +110,18 @@ def order(each: Object | Uplink) -> tuple[Any, ...]:
     return (each.name,)
 
 
-ZERO_IS_UNSET = frozenset({"bandwidth", "max_prefixes", "preference_add", "prepend", "max_paths"})
-SAID_ANYWAY = frozenset({"guard_default"})
+ZERO_IS_UNSET = frozenset({"bandwidth", "max_prefixes", "preference_add", "prepend", "max_paths", "relayed_seconds"})
+SAID_ANYWAY = frozenset({"guard_default", "permanent_neighbours", "mss_clamp"})
 """Switches that are on by default: left out, their False would be lost."""
+
+DEFAULT_IS_UNSAID = {
+    "mtu": DEFAULT_MTU,
+    "segment_rules": "checked",
+    "permanent_neighbours": True,
+    "mss_clamp": True,
+    "relayed_preference": -50,
+}
+"""Of the fabric: most fabrics own no segment, and these would be noise there."""
 
 
 def plain(each: Object | Uplink) -> dict[str, Any]:
@@ -125,7 +135,7 @@ def _plain_fields(each: Any, names: Iterable[str]) -> dict[str, Any]:
         value = getattr(each, field)
         if value is None or (value is False and field not in SAID_ANYWAY) or value == () or value == "":
             continue
-        if (value == 0 and field in ZERO_IS_UNSET) or value == Match():
+        if (value == 0 and field in ZERO_IS_UNSET) or value == Match() or value == DEFAULT_IS_UNSAID.get(field, ...):
             continue
         found[field] = plain_value(value)
     return found

@@ -28,6 +28,8 @@ REFERENCES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "lan_peers": ((), ()),
     "rules": ((), ()),
     "assertions": ((), ()),
+    "hosts": ((), ()),
+    "moons": ((), ()),
 }
 """Section -> fields that hold one name of it, and fields that hold several, wherever they stand."""
 
@@ -143,9 +145,9 @@ def rename(inventory: Inventory, kind: str, old: str, new: str) -> Inventory:
         return replace(inventory, fabric=replace(inventory.fabric, name=new))
     section = next(section for section, each in SECTIONS.items() if each == kind)
     _may_rename([each.name for each in getattr(inventory, section)], kind, old, new)
-    if kind in ("gateway", "client", "lan-peer"):
-        # Tokens, sessions and reports know speakers, clients and LAN peers by name alone.
-        others = (*inventory.gateways, *inventory.clients, *inventory.lan_peers)
+    if kind in ("gateway", "client", "lan-peer", "host"):
+        # Tokens, sessions, reports and the segment's members know them by name alone.
+        others = (*inventory.gateways, *inventory.clients, *inventory.lan_peers, *inventory.hosts)
         _may_rename([old, *(each.name for each in others)], kind, old, new)
     changed: dict[str, Any] = {
         each: tuple(_with_name(item, each, section, old, new) for item in getattr(inventory, each)) for each in SECTIONS
@@ -188,7 +190,10 @@ def _rename_uplink(inventory: Inventory, old: str, new: str) -> Inventory:
         else g
         for g in inventory.gateways
     )
-    return replace(inventory, gateways=gateways)
+    moons = tuple(
+        replace(moon, uplink=new) if (moon.gateway, moon.uplink) == (owner, name) else moon for moon in inventory.moons
+    )
+    return replace(inventory, gateways=gateways, moons=moons)
 
 
 def _may_rename(names: list[str], kind: str, old: str, new: str) -> None:

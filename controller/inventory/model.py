@@ -17,6 +17,7 @@ Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 Role = Literal["spoke", "hub"]
 ProbeKind = Literal["icmp", "tcp"]
+SegmentRules = Literal["checked", "owned"]
 
 GLOBAL = "global"
 """The only tenant of this release: the main table."""
@@ -27,6 +28,9 @@ MAX_NUMBER = 2**20 - 2 - 16000
 
 HIGHEST_PRIORITY = 250
 """Of VRRP: the first gateway of a first hop has it, each next one less by one. Those above are for other routers."""
+
+MIN_MTU, DEFAULT_MTU, MAX_MTU = 1280, 1280, 9890
+"""Of a ZeroTier network. Frames of 9987 bytes and more abort the sender's daemon; RFC 8200 wants 1280."""
 
 DEFAULT_LONGEST = {4: 24, 6: 64}
 
@@ -76,6 +80,14 @@ class Fabric(Named):
     guard_default: bool = True  # Declared space never leaves by a default route: `unreachable` beneath everything.
     blackhole: bool = False  # BLACKHOLE (RFC 7999) is honoured.
     underlay: tuple[Network, ...] = ()  # Addresses that ZeroTier runs over: never taken as routes.
+    network: str = ""  # ZeroTier's network id, 16 hex digits. "": the segment is somebody else's business.
+    mtu: int = DEFAULT_MTU
+    segment_rules: SegmentRules = "checked"
+    managed_floor: bool = False  # Managed summaries beneath the BGP routes.
+    permanent_neighbours: bool = True
+    mss_clamp: bool = True
+    relayed_seconds: int = 0  # A path that is relayed for longer gets `relayed_preference` added; 0: off.
+    relayed_preference: int = -50
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +321,32 @@ class Assertion(Named):
     tenant: str = GLOBAL
 
 
+@dataclass(frozen=True, slots=True)
+class Host(Named):
+    """A member of the segment without BGP: an application node, a laptop. `site` is "" when it belongs to none."""
+
+    kind: ClassVar[str] = "host"
+    name: str
+    node_id: str
+    address: IPv4Address | None = None
+    address6: IPv6Address | None = None
+    site: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moon(Named):
+    """A gateway that the other gateways use as a root of their own. `uplink` is "" for its first one.
+
+    `endpoints`: where it answers in the underlay, "ADDRESS/PORT" as ZeroTier writes it.
+    """
+
+    kind: ClassVar[str] = "moon"
+    name: str
+    gateway: str
+    endpoints: tuple[str, ...]
+    uplink: str = ""
+
+
 BUILT_IN_CLASSES = (
     CircuitClass("fiber", 200),
     CircuitClass("broadband", 150),
@@ -346,10 +384,26 @@ class Inventory:
     lan_peers: tuple[LanPeer, ...] = ()
     rules: tuple[Rule, ...] = ()
     assertions: tuple[Assertion, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    moons: tuple[Moon, ...] = ()
     broken: frozenset[str] = field(default=frozenset(), compare=False)
 
 
-Object = Fabric | Region | CircuitClass | Site | Allocation | Prefix | Gateway | Client | LanPeer | Rule | Assertion
+Object = (
+    Fabric
+    | Region
+    | CircuitClass
+    | Site
+    | Allocation
+    | Prefix
+    | Gateway
+    | Client
+    | LanPeer
+    | Rule
+    | Assertion
+    | Host
+    | Moon
+)
 
 SECTIONS: dict[str, str] = {
     "regions": Region.kind,
@@ -362,6 +416,8 @@ SECTIONS: dict[str, str] = {
     "lan_peers": LanPeer.kind,
     "rules": Rule.kind,
     "assertions": Assertion.kind,
+    "hosts": Host.kind,
+    "moons": Moon.kind,
 }
 """Section of the document, and field of Inventory -> kind of its objects, in canonical order."""
 

@@ -15,6 +15,7 @@ from controller.inventory.model import (
     Allocation,
     Client,
     Gateway,
+    Host,
     Inventory,
     Network,
     Prefix,
@@ -70,6 +71,13 @@ def members(inventory: Inventory) -> Iterator[tuple[str, Uplink | Client]]:
         yield client.label, client
 
 
+def addressed(inventory: Inventory) -> Iterator[tuple[str, Uplink | Client | Host]]:
+    """(label, member) of everybody who has an address of the segment."""
+    yield from members(inventory)
+    for host in inventory.hosts:
+        yield host.label, host
+
+
 def no_fabric(inventory: Inventory) -> Iterator[Finding]:
     """Without a segment and an AS number there is nothing to compile."""
     if inventory.fabric is None and not unreadable(inventory, "fabric"):
@@ -95,12 +103,11 @@ def bad_segment(inventory: Inventory) -> Iterator[Finding]:
             message = f"{field} {segment} touches {space}, which is never routed: use private space"
             yield Finding(fabric.label, "segment-martian", message, field=field)
             continue
-        wanted = sum(1 for _ in members(inventory))
+        wanted = sum(1 for _ in addressed(inventory))
         room = max(last_host(segment) - int(segment.network_address), 0)
         if room < max(wanted, 2):
-            message = (
-                f"{field} {segment} has room for {room}; {max(wanted, 2)} uplinks and clients need an address: widen it"
-            )
+            needed = f"{max(wanted, 2)} uplinks, clients and hosts need an address"
+            message = f"{field} {segment} has room for {room}; {needed}: widen it"
             yield Finding(fabric.label, "segment-too-small", message, field=field)
 
 
@@ -132,11 +139,12 @@ def unknown_class(inventory: Inventory) -> Iterator[Finding]:
 
 
 def unknown_site(inventory: Inventory) -> Iterator[Finding]:
-    residents: tuple[Allocation | Prefix | Gateway | Client, ...] = (
+    residents: tuple[Allocation | Prefix | Gateway | Client | Host, ...] = (
         *inventory.allocations,
         *inventory.prefixes,
         *inventory.gateways,
         *inventory.clients,
+        *(host for host in inventory.hosts if host.site),
     )
     sites = {site.name for site in inventory.sites}
     users = [(each.label, each.site) for each in residents if each.site not in sites]  # Labels of all are not cheap.
@@ -176,15 +184,16 @@ def two_owners(inventory: Inventory) -> Iterator[Finding]:
     """Of a number, address or node id. The primary uplink's address is the router id, so that has one owner too:
     two speakers with one router id refuse each other's OPEN (RFC 4271 6.2)."""
     for field in ("number", "address", "address6", "node_id"):
-        owners = [(label, getattr(each, field)) for label, each in members(inventory)]
+        some = members(inventory) if field == "number" else addressed(inventory)
+        owners = [(label, getattr(each, field)) for label, each in some]
         yield from taken(owners, f"{field.replace('_', '-')}-taken", field)
     yield from taken(((site.label, site.number) for site in inventory.sites), "site-number-taken", "number")
 
 
 def name_of_two(inventory: Inventory) -> Iterator[Finding]:
-    """Sessions and reports know gateways, clients and LAN peers by their names alone."""
+    """Sessions, reports and the members of the segment are known by their names alone."""
     first: dict[str, str] = {}
-    for each in (*inventory.gateways, *inventory.clients, *inventory.lan_peers):
+    for each in (*inventory.gateways, *inventory.clients, *inventory.lan_peers, *inventory.hosts):
         other = first.setdefault(each.name, each.label)
         if other != each.label:
             message = f"{other} has this name too: use `leyline rename` on one of them"
@@ -195,7 +204,7 @@ def bad_address(inventory: Inventory) -> Iterator[Finding]:
     fabric = inventory.fabric
     if fabric is None:
         return
-    for label, each in members(inventory):
+    for label, each in addressed(inventory):
         if each.address is not None:
             yield from _in_segment(label, "address", each.address, fabric.segment)
         if each.address6 is None:

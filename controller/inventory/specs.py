@@ -6,18 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from controller.inventory import fields, fields_policy
+from controller.inventory import fields, fields_policy, fields_segment
 from controller.inventory.fields import Reader, Unreadable, shown
 from controller.inventory.model import (
     DEFAULT_LONGEST,
     GLOBAL,
+    MAX_MTU,
     MAX_NUMBER,
+    MIN_MTU,
     Allocation,
     CircuitClass,
     Client,
     Fabric,
     Gateway,
+    Host,
     LanPeer,
+    Moon,
     Network,
     Prefix,
     Region,
@@ -95,6 +99,14 @@ SPECS: dict[str, Spec] = {
             "guard_default": fields.boolean,
             "blackhole": fields.boolean,
             "underlay": fields_policy.networks,
+            "network": fields_segment.network_id,
+            "mtu": fields.integer(MIN_MTU, MAX_MTU),
+            "segment_rules": fields_segment.segment_rules,
+            "managed_floor": fields.boolean,
+            "permanent_neighbours": fields.boolean,
+            "mss_clamp": fields.boolean,
+            "relayed_seconds": fields.integer(0, 86_400),
+            "relayed_preference": fields.integer(-(2**32) + 1, 2**32 - 1),
         },
         ("name", "asn", "segment"),
     ),
@@ -202,6 +214,27 @@ SPECS: dict[str, Spec] = {
             "survives": fields_policy.survivable,
         },
         ("name",),
+    ),
+    "host": Spec(
+        Host,
+        {
+            "name": fields.name,
+            "site": fields.name,
+            "node_id": fields.node_id,
+            "address": fields.address4,
+            "address6": fields.address6,
+        },
+        ("name", "node_id"),
+    ),
+    "moon": Spec(
+        Moon,
+        {
+            "name": fields.name,
+            "gateway": fields.name,
+            "uplink": fields.name,
+            "endpoints": fields_segment.endpoints,
+        },
+        ("name", "gateway", "endpoints"),
     ),
     "uplink": UPLINK,
 }

@@ -19,6 +19,8 @@ from controller.inventory.model import SECTIONS, Inventory
 from controller.inventory.yaml_reader import YamlList, YamlMapping, read_yaml
 
 MAX_FILE_BYTES = 16 << 20
+QUOTED = ("node_id", "network")
+"""Ids of hexadecimal digits: some of them are numbers to YAML."""
 BLOCKS = ("gateways", "rules")
 """Sections whose objects would make lines that are too long to read."""
 _PLAIN = re.compile(
@@ -198,6 +200,6 @@ def _flow(value: Any, field: str = "") -> str:
         return "[" + ", ".join(_flow(item) for item in value) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) and (field == "node_id" or not _PLAIN.fullmatch(value)):
+    if isinstance(value, str) and (field in QUOTED or not _PLAIN.fullmatch(value)):
         return json.dumps(value)
     return str(value)

@@ -20,8 +20,9 @@ from controller.inventory.model import (
 from controller.policy import communities
 from controller.policy.announced import Announced
 from controller.policy.fabric import Session, compile_fabric, speaker_address, speaker_address6
-from controller.policy.imports import Imports, text
+from controller.policy.imports import Imports, text, uplinks_of
 from controller.policy.rejects import rejects
+from controller.policy.segment import VERSION_WITHOUT_NETWORK, Segment
 from speaker.plan import (
     AnnouncementPlan,
     BfdPlan,
@@ -53,6 +54,7 @@ class _Compiler:
         self.fabric = fabric
         self.inventory = inventory
         self.imports = Imports(fabric, inventory)
+        self.segment = Segment(fabric, inventory)
         self.segments = tuple(str(each) for each in (fabric.segment, fabric.segment6) if each is not None)
         self.families: tuple[FamilyName, ...] = ("ipv4", "ipv6") if fabric.segment6 is not None else ("ipv4",)
         self.underlay = tuple(str(each) for each in sorted(set(fabric.underlay), key=network_order))
@@ -76,8 +78,8 @@ class _Compiler:
 
     def plan(self, gateway: Gateway) -> Plan:
         is_hub = gateway.role == "hub"
-        return Plan(
-            version=3,
+        plan = Plan(
+            version=VERSION_WITHOUT_NETWORK,
             gateway=gateway.name,
             role=gateway.role,
             asn=self.fabric.asn,
@@ -98,6 +100,7 @@ class _Compiler:
             blackhole=self.fabric.blackhole,
             underlay=self.underlay,
         )
+        return self.segment.filled(plan, gateway)
 
     def uplink(self, uplink: Uplink, *, is_hub: bool) -> UplinkPlan:
         attached = self.imports.attached(uplink)
@@ -112,6 +115,7 @@ class _Compiler:
             bandwidth=attached.bandwidth,
             bfd=None if attached.bfd is None else BfdPlan(attached.bfd.interval_ms, attached.bfd.multiplier),
             policy=self.imports.own(uplink) if is_hub else 0,
+            node_id=attached.node_id,
         )
 
     def announcements(self, gateway: Gateway) -> tuple[AnnouncementPlan, ...]:
@@ -148,6 +152,7 @@ class _Compiler:
                     peer=uplink_key(peer, uplink),
                     peer_address=str(uplink.address),
                     peer_address6=text(uplink.address6),
+                    peer_node_id=self.imports.attached(uplink).node_id,
                     standby=True,
                 )
 
@@ -173,6 +178,7 @@ class _Compiler:
             peer_address6=text(speaker_address6(peer)),
             peer_is_ours=isinstance(peer, Gateway),
             view=self.imports.view(peer) if reflects else 0,
+            peer_node_id=self.imports.attached(uplinks_of(peer)[0]).node_id,
         )
 
     def lan_session(self, gateway: Gateway, peer: LanPeer) -> Iterator[SessionPlan]:

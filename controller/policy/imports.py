@@ -27,6 +27,7 @@ from controller.inventory.model import (
 from controller.policy import communities
 from controller.policy.policies import Policies
 from controller.policy.rules import Imported, Rules, Steps
+from controller.policy.segment import node_id
 from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan, PrefixSetPlan
 
 
@@ -41,12 +42,14 @@ class Attached:
     preference: int
     bandwidth: int
     bfd: BfdTimers | None
+    node_id: str
 
 
 class Imports:
     """Import plans and policies of one inventory; each part is made when it is first asked for."""
 
     def __init__(self, fabric: Fabric, inventory: Inventory) -> None:
+        self.fabric = fabric
         self.asn = fabric.asn
         self.inventory = inventory
         self.classes = circuit_classes(inventory)
@@ -66,6 +69,7 @@ class Imports:
             circuit_class.preference if each.preference is None else each.preference,
             each.bandwidth,
             bfd_of(circuit_class),
+            node_id(self.fabric, each),
         )
 
     def site_of(self, member: Gateway | Client) -> tuple[Site, int]:
@@ -116,6 +120,7 @@ class Imports:
             bandwidth=attached.bandwidth,
             drained=isinstance(client, Gateway) and bool(client.drained),
             policy=self.policies.number(judged.steps),
+            node_id=attached.node_id,
         )
 
     def view(self, member: Gateway | Client) -> int:

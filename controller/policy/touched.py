@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from controller.inventory.model import Inventory, Object, Prefix
+from controller.inventory.model import Host, Inventory, Object, Prefix
 
 
 def touched(changed: Iterable[Object], inventory: Inventory) -> frozenset[str] | None:
     """Names of the gateways of `inventory` whose plans can differ from those before; None: any may.
 
     `changed`: what came, what went, and what is another now, before and after. A prefix is in the plans of the
-    gateways that announce it and in nobody else's: hubs know allocations only. Anything else may be in every plan.
+    gateways that announce it and in nobody else's: hubs know allocations only. A host is in no plan.
+    Anything else may be in every plan.
     """
     sites: set[str] = set()
     named: set[str] = set()
     for each in changed:
+        if isinstance(each, Host):
+            continue
         if not isinstance(each, Prefix):
             return None
         sites.add(each.site)

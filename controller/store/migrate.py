@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, exc, text
 
 from controller.store.engine import Database, StoreError, StoreNotMigrated, translated
-from controller.store.tables import metadata
+from controller.store.enroll_tables import metadata  # All of them: enrolment's are made upon the others'.
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 LOCK_TIMEOUT_SECONDS = 10

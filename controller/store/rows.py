@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import Table
 
-from controller.inventory import fields, fields_policy
+from controller.inventory import fields, fields_policy, fields_segment
 from controller.inventory.document import order, plain_value
 from controller.inventory.model import (
     Allocation,
@@ -24,8 +24,10 @@ from controller.inventory.model import (
     Client,
     Fabric,
     Gateway,
+    Host,
     Inventory,
     LanPeer,
+    Moon,
     Object,
     Prefix,
     Region,
@@ -114,6 +116,14 @@ def _rows(each: Object) -> Iterator[tuple[Table, Row]]:
             yield tables.rules, {"name": each.name, "order": each.order, **parts}
         case Assertion():
             yield tables.assertions, _assertion(each)
+        case Host():
+            yield tables.hosts, _host(each)
+        case Moon():
+            endpoints = _json(each.endpoints)
+            yield (
+                tables.moons,
+                {"name": each.name, "gateway": each.gateway, "uplink": each.uplink, "endpoints": endpoints},
+            )
         case Fabric():
             yield tables.fabric, _fabric(each)
 
@@ -137,6 +147,14 @@ def _fabric(fabric: Fabric) -> Row:
         "guard_default": fabric.guard_default,
         "blackhole": fabric.blackhole,
         "underlay": _json(fabric.underlay),
+        "network": fabric.network,
+        "mtu": fabric.mtu,
+        "segment_rules": fabric.segment_rules,
+        "managed_floor": fabric.managed_floor,
+        "permanent_neighbours": fabric.permanent_neighbours,
+        "mss_clamp": fabric.mss_clamp,
+        "relayed_seconds": fabric.relayed_seconds,
+        "relayed_preference": fabric.relayed_preference,
     }
 
 
@@ -160,6 +178,16 @@ def _assertion(each: Assertion) -> Row:
         "reaches": each.reaches,
         "never_over": _json(each.never_over),
         "survives": each.survives,
+    }
+
+
+def _host(each: Host) -> Row:
+    return {
+        "name": each.name,
+        "site": each.site or None,
+        "node_id": each.node_id,
+        "address": _text(each.address),
+        "address6": _text(each.address6),
     }
 
 
@@ -233,6 +261,11 @@ def inventory_of(fetched: Fetched) -> Inventory:
         lan_peers=_in_order(_lan_peer_of(row) for row in fetched[tables.lan_peers]),
         rules=_in_order(_rule_of(row) for row in fetched[tables.rules]),
         assertions=_in_order(_assertion_of(row) for row in fetched[tables.assertions]),
+        hosts=_in_order(_host_of(row) for row in fetched[tables.hosts]),
+        moons=_in_order(
+            Moon(row.name, row.gateway, _from_json(row.endpoints, fields_segment.endpoints), row.uplink)
+            for row in fetched[tables.moons]
+        ),
     )
 
 
@@ -258,6 +291,14 @@ def _fabric_of(row: SqlRow[Any]) -> Fabric:
         row.guard_default,
         row.blackhole,
         _from_json(row.underlay, fields_policy.networks),
+        row.network,
+        row.mtu,
+        row.segment_rules,
+        row.managed_floor,
+        row.permanent_neighbours,
+        row.mss_clamp,
+        row.relayed_seconds,
+        row.relayed_preference,
     )
 
 
@@ -287,6 +328,11 @@ def _assertion_of(row: SqlRow[Any]) -> Assertion:
         row.survives,
         row.tenant,
     )
+
+
+def _host_of(row: SqlRow[Any]) -> Host:
+    address6 = None if row.address6 is None else IPv6Address(row.address6)
+    return Host(row.name, row.node_id, IPv4Address(row.address), address6, row.site or "")
 
 
 def _attached(row: SqlRow[Any]) -> Row:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, exc, func, insert, select, text, update
 
 from controller.inventory.model import Gateway
-from controller.store import tables, tokens
+from controller.store import enroll, tables, tokens
 from controller.store.engine import Database
 from controller.store.state import (
     Difference,
@@ -228,6 +228,7 @@ class Changing:
         if gone:
             for table in (tables.plans, tables.reports):
                 self.connection.execute(delete(table).where(table.c.gateway.in_(gone)))
+            enroll.drop(self.connection, gone)
         write_inventory(self.connection, changes)
         write_revision(self.connection, state, actor=actor, summary=summary, now=now)
         if self.connection.dialect.name == "postgresql":  # Delivered by the commit, or never.
@@ -237,6 +238,7 @@ class Changing:
     def rename_gateway(self, old: str, new: str) -> None:
         """Token, report and plan follow the gateway; call it before `save`."""
         tokens.rename_gateway(self.connection, old, new)
+        enroll.rename_gateway(self.connection, old, new)
         for table in (tables.plans, tables.reports):
             self.connection.execute(update(table).where(table.c.gateway == old).values(gateway=new))
 

@@ -68,6 +68,14 @@ fabric = Table(
     Column("guard_default", Boolean, nullable=False, server_default=true()),
     Column("blackhole", Boolean, nullable=False, server_default=false()),
     Column("underlay", Text, nullable=False, server_default="[]"),  # JSON list
+    Column("network", Text, nullable=False, server_default=text("''")),
+    Column("mtu", Integer, nullable=False, server_default="1280"),
+    Column("segment_rules", Text, nullable=False, server_default="checked"),
+    Column("managed_floor", Boolean, nullable=False, server_default=false()),
+    Column("permanent_neighbours", Boolean, nullable=False, server_default=true()),
+    Column("mss_clamp", Boolean, nullable=False, server_default=true()),
+    Column("relayed_seconds", Integer, nullable=False, server_default="0"),
+    Column("relayed_preference", BigInteger, nullable=False, server_default="-50"),
     CheckConstraint("id = 1", name="one"),
 )
 
@@ -220,6 +228,26 @@ assertions = Table(
     Column("survives", Text, nullable=False),
 )
 
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("site", Text, _refers_to("sites.name")),
+    Column("node_id", Text, nullable=False, unique=True),
+    Column("address", Text, nullable=False, unique=True),
+    Column("address6", Text, unique=True),
+)
+
+moons = Table(
+    "moons",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("gateway", Text, _refers_to("gateways.name"), nullable=False),
+    Column("uplink", Text, nullable=False),  # Empty: the first one.
+    Column("endpoints", Text, nullable=False),  # JSON list
+    UniqueConstraint("gateway", "uplink"),
+)
+
 INVENTORY = (
     fabric,
     regions,
@@ -235,6 +263,8 @@ INVENTORY = (
     lan_peers,
     rules,
     assertions,
+    hosts,
+    moons,
 )
 """In the order in which rows go in; they come out in reverse."""
 
@@ -273,6 +303,25 @@ reports = Table(
     Column("gateway", Text, _refers_to("gateways.name"), primary_key=True),
     Column("received_at", Double, nullable=False),
     Column("body", LargeBinary, nullable=False),
+)
+
+segment_owned = Table(
+    "segment_owned",
+    metadata,
+    # Whom the controller has let into a ZeroTier network, or was told to adopt; an empty node id is the network itself.
+    Column("network", Text, primary_key=True),
+    Column("node_id", Text, primary_key=True),
+    Column("since", Double, nullable=False),
+)
+
+segment_status = Table(
+    "segment_status",
+    metadata,
+    # Of the last pass over a network, whichever controller made it.
+    Column("network", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("settled_at", Double),
+    Column("body", LargeBinary, nullable=False),  # JSON
 )
 
 tokens = Table(

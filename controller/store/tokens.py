@@ -14,7 +14,7 @@ import string
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from controller.store import tables
 
@@ -58,9 +58,28 @@ def issue(
     """A new token: the text that is shown once, and what is stored of it."""
     public = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
     secret = "".join(secrets.choice(_SECRET_LETTERS) for _ in range(43))
-    token = Token(public, role, gateway, note, now, created_by, expires_at, None, None, _hash(secret))
-    connection.execute(insert(tables.tokens).values(**vars(token)))
+    token = Token(public, role, gateway, note, now, created_by, expires_at, None, None, hash_of(secret))
+    admit(connection, token)
     return f"leyline_{public}_{secret}", token
+
+
+def admit(connection: Connection, token: Token) -> None:
+    """A token that somebody else has made, like a gateway, from now on good."""
+    connection.execute(insert(tables.tokens).values(**vars(token)))
+
+
+def end_by(connection: Connection, public: str, at: float) -> None:
+    """Good until `at` at the latest: another token has taken its place."""
+    held = tables.tokens.c
+    later = or_(held.expires_at.is_(None), held.expires_at > at)
+    connection.execute(update(tables.tokens).where(held.id == public, later).values(expires_at=at))
+
+
+def drop_of_gateways(connection: Connection, before: float) -> None:
+    """Forgets tokens of gateways that were over before then: a renewal a month would pile up."""
+    held = tables.tokens.c
+    over = or_(held.expires_at < before, held.revoked_at < before)
+    connection.execute(delete(tables.tokens).where(held.role == "gateway", over))
 
 
 def split(text: str) -> tuple[str, str] | None:
@@ -70,7 +89,7 @@ def split(text: str) -> tuple[str, str] | None:
 
 
 def proves(token: Token, secret: str) -> bool:
-    return hmac.compare_digest(token.secret_sha256, _hash(secret))
+    return hmac.compare_digest(token.secret_sha256, hash_of(secret))
 
 
 def find(connection: Connection, public: str) -> Token | None:
@@ -137,5 +156,5 @@ def token_of(row: Row[Any]) -> Token:
     )
 
 
-def _hash(secret: str) -> str:
+def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -11,6 +11,7 @@ import signal
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -20,6 +21,7 @@ from speaker.agent.gateway import Gateway
 from speaker.agent.health import Health
 from speaker.agent.plans import PlanState, PlanStore
 from speaker.agent.poll import ControllerClient
+from speaker.agent.renewal import renew_for_ever
 from speaker.agent.reporting import build_report
 from speaker.agent.settings import AgentSettings
 from speaker.kernel.connected import own_addresses
@@ -59,6 +61,7 @@ class Agent:
                 stack.push_async_callback(self._controller.close)
                 tasks.create_task(self._controller.poll_for_ever())
                 tasks.create_task(self._report_for_ever())
+                tasks.create_task(renew_for_ever(self._settings.state, self._settings.access, self._controller))
             tasks.create_task(self._carry_out())
             tasks.create_task(self._health.run(lambda: self._gateway))
 
@@ -157,7 +160,19 @@ class Agent:
     async def _answer(self, ask: Ask) -> Answer:
         if ask.kind == "report":
             return Answer(ask.id, ok=True, body=self._report())
+        if ask.kind == "doctor":
+            return Answer(ask.id, ok=True, body=await asyncio.to_thread(self._examined))
         if self._gateway is None:
             return Answer(ask.id, ok=False, body={"error": f"no plan yet: {self._plans.error or 'none has arrived'}"})
         own = await asyncio.to_thread(own_addresses) if ask.kind == "explain" else frozenset()
         return answer(ask, self._gateway.router.rib, self._gateway.fib, own)
+
+    def _examined(self) -> Any:
+        """What `leyline speaker doctor` says here. In a thread; it asks this agent in turn, over the socket.
+
+        Whoever asked us to has come by the controller: that it is reached needs no proof.
+        """
+        from speaker.doctor.command import examined
+        from speaker.doctor.gather import Patient
+
+        return examined(Patient(self._settings.state, homes=self._settings.zerotier))

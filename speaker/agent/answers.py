@@ -33,7 +33,9 @@ def answer(ask: Ask, rib: Rib, fib: ForwardingView, own: Collection[bytes] = fro
             return Answer(ask.id, ok=True, body=filtered(ask.arguments, rib))
         if ask.kind == "explain":
             return Answer(ask.id, ok=True, body=explain(ask.arguments, rib, fib, own))
-        raise BadAsk(f"this speaker does not answer {ask.kind!r}; it answers: routes, filtered, explain")
+        raise BadAsk(
+            f"this speaker does not answer {ask.kind!r}; it answers: report, doctor, routes, filtered, explain"
+        )
     except BadAsk as error:
         return Answer(ask.id, ok=False, body={"error": str(error)})
 

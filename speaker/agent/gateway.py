@@ -19,7 +19,10 @@ from speaker.agent.labels import Labels
 from speaker.agent.lan import LanSide
 from speaker.agent.lan_table import LanTable
 from speaker.agent.liveness import Liveness
+from speaker.agent.neighbours import Neighbours
+from speaker.agent.paths import Paths
 from speaker.agent.router import Router
+from speaker.agent.segment import SegmentSide
 from speaker.agent.settings import AgentSettings
 from speaker.agent.tasks import Tasks
 from speaker.bgp.bridge import SOCKET
@@ -34,12 +37,14 @@ from speaker.kernel.sysctls import apply_sysctls
 from speaker.plan import Plan
 from speaker.rib.facts import RouterFacts, facts_of
 from speaker.rib.hops import Hops
+from speaker.rib.relayed import with_relayed
 
 log = structlog.get_logger()
 
 TICK_SECONDS = 0.25
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
+SETTLE_SECONDS = 0.2
 WALK_SECONDS = 5.0
 """UPDATEs wait at most so long while routes of dead groups turn `unreachable`. Who sends there is in the dark
 meanwhile, and a hub has a word to say about each of these routes just then."""
@@ -63,6 +68,10 @@ class Gateway:
         self._guard = Guard()
         self._labels = Labels()
         self._lan_table = LanTable()
+        self.neighbours = Neighbours()
+        self.segment = SegmentSide(settings.zerotier, settings.state.root / "orbits.json", moved)
+        self._neighbours_due = asyncio.Event()
+        self._views_due = asyncio.Event()
         self._removal_at: float | None = monotonic() + settings.removal_seconds
 
     async def __aenter__(self) -> Self:
@@ -81,6 +90,7 @@ class Gateway:
         self._bridge = BridgeClient(self._settings.state.bridge / SOCKET)
         self.lan = LanSide(self._settings.state, self._withdraw, self._forwards)
         self._stack.callback(self.lan.close)
+        self._stack.callback(self.segment.close)
         tasks = await self._stack.enter_async_context(Tasks())
         await self._start_liveness(tasks)
         self._keeper = SessionKeeper(
@@ -94,10 +104,21 @@ class Gateway:
         await self.apply(self.plan)
         self.lan.start(self.plan)
         await self._stack.enter_async_context(self._bridge)
-        for work in (self._events, self._flush, self._tick, self._look, self._audit, self._follow_links):
+        for work in (
+            self._events,
+            self._flush,
+            self._tick,
+            self._look,
+            self._audit,
+            self._follow_links,
+            self._follow_neighbours,
+            self._follow_views,
+        ):
             tasks.start(work())
         tasks.start(self._keeper.run())
         tasks.start(self.lan.run())
+        tasks.start(self.segment.run())
+        tasks.start(self.paths.run())
         self.failed = tasks.failed
         return self
 
@@ -124,6 +145,8 @@ class Gateway:
             hops=hops,
             clients=self.liveness,
         )
+        self.paths = Paths(self._settings.state, self._settings.zerotier, self.liveness, hops, self._views_due.set)
+        self._stack.callback(self.paths.close)
         tasks.start(self.liveness.client.run())
         tasks.start(self.liveness.run())
         await self._guard.apply(self.plan)
@@ -151,9 +174,12 @@ class Gateway:
         self.fib.want_rejects(plan.rejects)
         self.liveness.configure(plan)
         self.lan.configure(plan)
+        self.segment.configure(plan)
+        self.paths.configure(plan)
         await self._apply_facts()
         await self.router.pump()
         self._fib_wake.set()
+        self._neighbours_due.set()
         self._keeper.wake()
 
     @property
@@ -183,7 +209,8 @@ class Gateway:
         return facts_of(self.plan, connected)
 
     async def _apply_facts(self) -> None:
-        self.router.apply(self.plan, await self._facts())
+        facts = await self._facts()
+        self.router.apply(with_relayed(self.plan, self.paths.relayed), facts)
 
     # Tasks
 
@@ -244,6 +271,7 @@ class Gateway:
                 self._removal_at = None
                 self.fib.set_may_remove(True)
                 self._fib_wake.set()
+                self._neighbours_due.set()
                 self.liveness.complete()
                 self.lan.wake()
 
@@ -296,14 +324,35 @@ class Gateway:
             await self._links_moved.wait()
             self._links_moved.clear()
             self.liveness.links_moved()
+            self._neighbours_due.set()
             self.lan.wake()
             self._set_sysctls()
             await self._apply_facts()
             await self.router.pump()
             self._moved()
 
+    async def _follow_neighbours(self) -> None:
+        """Entries for the next hops that are known now. A burst of paths is one pass."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._neighbours_due.wait(), self.neighbours.due + TICK_SECONDS)
+            self._neighbours_due.clear()
+            known = self.plan, self.router.rib.hops, self.fib.next_hops()
+            await self.neighbours.follow(*known, self._links.usable, may_remove=self._removal_at is None)
+            await asyncio.sleep(SETTLE_SECONDS)
+
+    async def _follow_views(self) -> None:
+        """Relayed paths began to cost preference here, or no longer do: every route may be another one."""
+        while True:
+            await self._views_due.wait()
+            self._views_due.clear()
+            await self._apply_facts()
+            await self.router.pump()
+            self._moved()
+
     def _routes_moved(self) -> None:
         self.liveness.routes_moved()
+        self._neighbours_due.set()
         self._fib_wake.set()
 
     def _liveness_moved(self) -> None:

@@ -52,7 +52,8 @@ class Guard:
             except (OSError, NetlinkError) as error:
                 return f"neighbours not read: {error}"
         uplinks = tuple(dict.fromkeys(uplink.interface for uplink in plan.uplinks))
-        return self._nft.apply(NftRules(uplinks, plan.role, self._macs, USE_SECONDS))
+        mtu = plan.mtu if plan.mss_clamp else 0
+        return self._nft.apply(NftRules(uplinks, plan.role, self._macs, USE_SECONDS, mtu))
 
     def _told(self, error: str) -> None:
         if error != self._said:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from speaker.agent.counters import Rate, forwarded
@@ -56,4 +56,7 @@ class Health:
                     routes=present.fib.counts(),
                     failovers=present.liveness.failovers,
                 )
+                if looks % RATE_LOOKS == 1:
+                    paths = present.paths
+                    self._metrics.set_paths(paths.peers, paths.measured, len(paths.relayed), time())
             await asyncio.sleep(LOOK_SECONDS)

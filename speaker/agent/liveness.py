@@ -272,6 +272,25 @@ class Liveness:
                 found[pair] = found[pair][0]._replace(since=since, reason="never answered"), found[pair][1]
         return found
 
+    def in_use(self) -> list[Pair]:
+        """The pairs that packets go by, those in use first."""
+        return reach.in_use(self._known, self._demand, self._damper.dead(), self._usable())
+
+    def ways(self) -> dict[int, Pair]:
+        """Number of each far uplink that a path leads to -> the pair by which packets to it leave."""
+        dead, usable, found = self._damper.dead(), self._usable(), dict[int, Pair]()
+        for hop in self._hops:
+            remote = self._known.far_uplink(hop.next_hop).remote
+            device = reach.way(self._known, remote, dead, usable) if hop.uplink else None
+            if device is not None:
+                found[hop.uplink] = device, remote
+        return found
+
+    def is_up(self, pair: Pair) -> bool | None:
+        """What BFD says of it; None without a session that has ever been up."""
+        state = self._damper.verdict(pair).state
+        return None if state == "unknown" else state == "up"
+
     def any_hub(self) -> bool:
         """Whether any uplink may still reach a hub; for a gateway without hubs, whether any uplink is usable."""
         usable = self._usable()

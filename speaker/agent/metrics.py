@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 from prometheus_client import Counter as Total
+
+from speaker.report import PathProbeReport, PeerReport
 
 STATES = ("unknown", "up", "down", "held")
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -45,6 +49,7 @@ class Metrics:
         self._routes = Gauge("leyline_kernel_routes", "Our routes in the kernel", ["family"], registry=self.registry)
         self._failovers = Total("leyline_failovers", "Pairs that were up and died", registry=self.registry)
         self._failed_over = 0
+        self._paths = PathMetrics(self.registry)
 
     def serve(self, address: str, port: int) -> None:
         """In a thread of its own, until the process ends. Raises OSError."""
@@ -62,3 +67,50 @@ class Metrics:
             self._routes.labels(family).set(count)
         self._failovers.inc(failovers - self._failed_over)
         self._failed_over = failovers
+
+    def set_paths(self, peers: Sequence[PeerReport], paths: Sequence[PathProbeReport], costly: int, now: float) -> None:
+        """As `leyline show paths` has them; `costly`: far uplinks whose relayed paths cost preference here."""
+        self._paths.set(peers, paths, costly, now)
+
+
+class PathMetrics:
+    """Of members whose address is known, and of paths in use, both bounded. Who goes leaves no series behind."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        pair = ["uplink", "address"]
+        self._peers = Gauge(
+            "leyline_peers", "Members, as ZeroTier reaches them", ["uplink", "state"], registry=registry
+        )
+        self._relayed = Gauge(
+            "leyline_path_relayed_seconds", "For how long ZeroTier has relayed a path", pair, registry=registry
+        )
+        self._costly = Gauge(
+            "leyline_relayed_uplinks", "Far uplinks that cost preference here: relayed for too long", registry=registry
+        )
+        self._rtt = Gauge("leyline_path_rtt_seconds", "Round trip of echoes", [*pair, "quantile"], registry=registry)
+        self._loss = Gauge("leyline_path_loss_ratio", "Echoes that were not answered", pair, registry=registry)
+        self._mtu = Gauge(
+            "leyline_path_mtu_bytes", "Largest packet that passes; once it is known", pair, registry=registry
+        )
+
+    def set(self, peers: Sequence[PeerReport], paths: Sequence[PathProbeReport], costly: int, now: float) -> None:
+        known = [peer for peer in peers if peer.address]
+        answered = [path for path in paths if path.rtt_p50_ms >= 0]
+        self._costly.set(costly)
+        _replace(self._peers, Tally((peer.uplink, peer.state) for peer in known))
+        relayed = [peer for peer in known if peer.state == "relayed"]
+        _replace(self._relayed, {(peer.uplink, peer.address): max(0.0, now - peer.since) for peer in relayed})
+        quantiles = {(path.uplink, path.address, "0.5"): path.rtt_p50_ms / 1000 for path in answered}
+        quantiles |= {(path.uplink, path.address, "0.95"): path.rtt_p95_ms / 1000 for path in answered}
+        _replace(self._rtt, quantiles)
+        _replace(self._loss, {(path.uplink, path.address): path.loss for path in paths})
+        _replace(self._mtu, {(path.uplink, path.address): path.mtu for path in paths if path.mtu})
+
+
+def _replace(gauge: Gauge, values: Mapping[Any, float]) -> None:
+    """These series and no others. A scrape meanwhile misses none of those that stay."""
+    for labels, value in values.items():
+        gauge.labels(*labels).set(value)
+    former = {tuple(sample.labels.values()) for metric in gauge.collect() for sample in metric.samples}
+    for labels in former - values.keys():
+        gauge.remove(*labels)

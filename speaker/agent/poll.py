@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 import structlog
 
+from speaker.enroll.pin import pinned_context
 from speaker.plan import READABLE_VERSIONS
 from speaker.report import NO_PLAN, Answer, Ask, Envelope, Report, ReportUnreadable, decode_envelope
 
@@ -30,6 +31,9 @@ class ControllerAccess:
     token: str
     gateway: str
     ca_file: str | None = None
+    fingerprint: str = ""  # SHA-256 of the one certificate to trust; "": the system's CAs, or those of `ca_file`.
+    replaces: str = ""  # Mark of the token in the operator's file, where the token came from one: see speaker.enroll.
+    homes: tuple[tuple[str, str], ...] = ()  # As enrolment has kept them: uplink, home of its ZeroTier service.
 
 
 class ControllerClient:
@@ -43,12 +47,12 @@ class ControllerClient:
         current_digest: Callable[[], str],
     ) -> None:
         self._base = f"{access.url.rstrip('/')}/api/v1/gateways/{access.gateway}"
-        verify = ssl.create_default_context(cafile=access.ca_file) if access.ca_file else True
+        self._root = f"{access.url.rstrip('/')}/api/v1"
         self._http = httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {access.token}"},
             timeout=httpx2.Timeout(10.0, read=WAIT_SECONDS + 15.0),
-            verify=verify,
+            verify=_trust(access),
         )
+        self.use_token(access.token)
         self._on_plan = on_plan
         self._on_ask = on_ask
         self._digest = current_digest
@@ -69,6 +73,27 @@ class ControllerClient:
     async def report(self, report: Report) -> None:
         """Sends one report. A controller that is gone misses it; the next one says more."""
         await self._post("report", msgspec.json.encode(report))
+
+    def use_token(self, token: str) -> None:
+        """From the next request on; a poll that waits goes on with the former one."""
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
+    async def whoami(self) -> tuple[int, bytes]:
+        """(status, body) of what the controller says about the token in use; status 0: it was not reached."""
+        return await self._exchange("GET", f"{self._root}/whoami")
+
+    async def renew_token(self, body: bytes) -> tuple[int, bytes]:
+        """(status, body) of asking for another token; status 0: the controller was not reached."""
+        return await self._exchange("POST", f"{self._base}/token/renew", body)
+
+    async def _exchange(self, method: str, url: str, body: bytes | None = None) -> tuple[int, bytes]:
+        try:
+            response = await self._http.request(
+                method, url, content=body, headers={"Content-Type": "application/json"}, timeout=10.0
+            )
+        except (httpx2.HTTPError, OSError):
+            return 0, b""  # The poll says why.
+        return response.status_code, response.content
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -125,6 +150,12 @@ class ControllerClient:
         if error != self.error:
             log.warning("controller", error=error)
         return error
+
+
+def _trust(access: ControllerAccess) -> ssl.SSLContext | bool:
+    if access.fingerprint:
+        return pinned_context(access.fingerprint)
+    return ssl.create_default_context(cafile=access.ca_file) if access.ca_file else True
 
 
 def _detail(response: httpx2.Response) -> str:

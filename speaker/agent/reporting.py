@@ -62,6 +62,10 @@ def build_report(
         forwarded=health.forwarded,
         forwarded_pps=health.forwarded_pps,
         loop_lag_ms=health.lag.p999_ms,
+        peers=gateway.paths.peers if gateway else (),
+        paths=gateway.paths.measured if gateway else (),
+        zerotier=gateway.segment.reports if gateway else (),
+        moon_world=gateway.segment.moon_world if gateway else "",
     )
 
 
@@ -136,4 +140,5 @@ def _kernel(gateway: Gateway) -> KernelReport:
         repaired=gateway.fib.repaired,
         last_error=gateway.last_error,
         sysctls=gateway.sysctls,
+        neighbours=gateway.neighbours.outcome.standing,
     )

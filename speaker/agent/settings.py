@@ -7,6 +7,7 @@ from pathlib import Path
 
 from speaker.agent.poll import ControllerAccess
 from speaker.state import StateDir
+from speaker.zerotier.local import DEFAULT_HOME
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,4 +22,5 @@ class AgentSettings:
     patience_seconds: float = 30.0  # After a start a hub waits so long for its clients before it says End-of-RIB.
     removal_seconds: float = 120.0  # After a start kernel routes that nobody has confirmed stay so long.
     slice_routes: int = 5_000  # Changed prefixes handled before the loop looks at its sockets again.
+    zerotier: tuple[tuple[str, Path], ...] = (("", DEFAULT_HOME),)  # (uplink, or "" to find it; home of its service).
     break_before_make: bool = False  # For tests: take all our routes away at the start, before anybody was heard.

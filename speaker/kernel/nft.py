@@ -1,4 +1,4 @@
-"""nftables, table `inet leyline`, ours alone: which next hops are in use, and detours that cannot loop.
+"""nftables, table `inet leyline`, ours alone: which next hops are in use, detours that cannot loop, TCP's MSS.
 
 `render` is pure; `Nft` carries it to the kernel by `nft -f -`, whole and in one transaction. Other tables are
 never touched. Stopping leaves the table as it is.
@@ -35,6 +35,7 @@ class NftRules(NamedTuple):
     role: Literal["spoke", "hub"]
     hub_macs: frozenset[str]  # Of the other hubs, on the segment. Only a hub asks for them.
     timeout_seconds: int  # A next hop is in use until it had no packet for so long.
+    mss_mtu: int = 0  # TCP through the segment is held to what fits a packet of so many octets; 0: it is left alone.
 
 
 def render(rules: NftRules, used: Collection[str] = ()) -> str:
@@ -56,6 +57,7 @@ def render(rules: NftRules, used: Collection[str] = ()) -> str:
             f"\tset uplinks {{ type ifname; {_elements(uplinks)}}}",
             f"\tset hub_macs {{ type ether_addr; {_elements(macs)}}}",
             *_used_sets(rules.timeout_seconds, families),
+            *_mss(rules.mss_mtu),
             "\tchain forward {",
             "\t\ttype filter hook forward priority filter; policy accept;",
             *_loop_guard(rules.role),
@@ -64,6 +66,7 @@ def render(rules: NftRules, used: Collection[str] = ()) -> str:
             "\tchain output {",
             "\t\ttype filter hook output priority filter; policy accept;",
             BFD_IS_NO_USE,
+            *PROBES_ARE_NO_USE,
             *UPDATES,
             "\t}",
             "}\n",
@@ -79,6 +82,34 @@ UPDATES = (
 
 BFD_IS_NO_USE = "\t\tudp dport 3784 return"
 """Else a session towards a next hop would itself be the use that keeps it."""
+PROBES_ARE_NO_USE = (
+    "\t\ticmp type { echo-request, echo-reply } icmp id 19545 return",
+    "\t\ticmpv6 type { echo-request, echo-reply } icmpv6 id 19545 return",
+)
+"""Nor are the speaker's own echoes and the answers to those of others: they go by an identifier of their own."""
+
+
+HEADERS = {"ipv4": 40, "ipv6": 60}
+"""Octets of IP and TCP before the segment's data: what MSS does not count (RFC 9293 3.7.1)."""
+SYN = "tcp flags & (syn | rst) == syn"
+
+
+def _mss(mtu: int) -> Iterable[str]:
+    """Connections through the segment, either way: both SYNs say what fits it, so that nobody waits for an ICMP.
+
+    By the route's MTU, which may be less than the segment's, and by the segment's own; the kernel never raises an MSS.
+    """
+    if not mtu:
+        return
+    yield "\tchain mss {"
+    yield "\t\ttype filter hook forward priority mangle; policy accept;"
+    for side in ("oifname", "iifname"):
+        yield f"\t\t{side} @uplinks {SYN} tcp option maxseg size set rt mtu"
+        for family, headers in HEADERS.items():
+            size = mtu - headers
+            fits = f"tcp option maxseg size > {size} tcp option maxseg size set {size}"
+            yield f"\t\t{side} @uplinks meta nfproto {family} {SYN} {fits}"
+    yield "\t}"
 
 
 def _loop_guard(role: str) -> tuple[str, ...]:

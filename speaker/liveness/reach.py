@@ -116,6 +116,21 @@ def sessions(
     return frozenset(wanted)
 
 
+def in_use(known: Directory, demand: Iterable[str], dead: Collection[Pair], usable: Collection[str]) -> list[Pair]:
+    """The pairs that packets go by, with BFD or without: far uplinks in use first, a spoke's hubs, then those with BFD
+    sessions always."""
+    remotes = (*sorted(demand), *(session.peer_address for session in known.hubs.values()))
+    ways = ((way(known, remote, dead, usable), remote) for remote in remotes)
+    used = [(device, remote) for device, remote in ways if device is not None]
+    always = [(device, remote) for device, remote in sorted(known.always) if device in usable]
+    return list(dict.fromkeys((*used, *always)))
+
+
+def way(known: Directory, remote: str, dead: Collection[Pair], usable: Collection[str]) -> str | None:
+    """Our interface by which packets leave for the far uplink with this end; None when there is none."""
+    return next((device for device in known.devices if device in usable and (device, remote) not in dead), None)
+
+
 def dead_hops(known: Directory, dead: Iterable[Pair]) -> DeadHops:
     """The next hops of both families that these pairs' far uplinks have."""
     return frozenset(

@@ -66,6 +66,19 @@ def bandwidth_of(communities: Iterable[bytes]) -> float | None:
     return min((octets for octets in stated if 0 <= octets < math.inf), default=None) or None
 
 
+def routers_mac(mac: bytes) -> bytes:
+    """Router's MAC (RFC 9135 8.1): the next hop's Ethernet address, of 6 octets. Raises ValueError for another size."""
+    if len(mac) != 6:
+        raise ValueError(f"{len(mac)} octets are no Ethernet address")
+    return _ROUTERS_MAC + mac
+
+
+def mac_of_hop(communities: Iterable[bytes]) -> bytes:
+    """What Router's MAC says; b"" when there is none, or more than one and they differ."""
+    stated = {each[2:] for each in communities if each[:2] == _ROUTERS_MAC}
+    return stated.pop() if len(stated) == 1 else b""
+
+
 def without_hop_communities(communities: Iterable[bytes]) -> tuple[bytes, ...]:
     """All but those that say something about the next hop: only a hub may say that about a client's."""
     return tuple(c for c in communities if c[:2] not in _LINK_BANDWIDTH and c[:2] != _ROUTERS_MAC)

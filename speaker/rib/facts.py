@@ -27,6 +27,13 @@ class RouterFacts:
     declared, and stands in a table of its own."""
     blackhole: bool = False
     """BLACKHOLE (RFC 7999) is honoured."""
+    network: str = ""
+    """ZeroTier's network id, where next hops' MACs are computed from node ids; "" where ARP finds them."""
+
+
+def network_of_macs(plan: Plan) -> str:
+    """The network whose members' MACs are computed; "" where they are not."""
+    return plan.network if plan.permanent_neighbours else ""
 
 
 def facts_of(plan: Plan, connected: frozenset[Network] = frozenset()) -> RouterFacts:
@@ -43,4 +50,5 @@ def facts_of(plan: Plan, connected: frozenset[Network] = frozenset()) -> RouterF
         connected=connected,
         underlay=frozenset(ip_network(text) for text in plan.underlay),
         blackhole=plan.blackhole,
+        network=network_of_macs(plan),
     )

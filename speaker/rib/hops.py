@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from speaker.rib.communities import mac_of_hop
 from speaker.rib.path import Path, Source
 from speaker.rib.prefix import Family
 
@@ -28,6 +29,7 @@ class Hop(NamedTuple):
     uplink: int  # Number of the far uplink; 0 = unknown.
     relays: frozenset[bytes] = frozenset()  # IPv4 overlay addresses of hubs that have BFD up to it.
     label_relays: frozenset[bytes] = frozenset()  # The same by relay label.
+    mac: bytes = b""  # Its Ethernet address, as the hub says (RFC 9135); b"" when it says none.
 
 
 @dataclass(slots=True)
@@ -97,4 +99,5 @@ class Hops:
             if asn == self.asn and function in relays:
                 relays[function].append(value.to_bytes(4, "big"))
         plain, labelled = frozenset(relays[RELAY]), frozenset(relays[LABEL_RELAY])
-        return Hop(path.attributes.next_hop, path.uplink, plain, labelled)
+        mac = mac_of_hop(path.attributes.extended_communities)
+        return Hop(path.attributes.next_hop, path.uplink, plain, labelled, mac)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from zlib import crc32
 
+from speaker.mac import mac_of
 from speaker.plan import Plan, UplinkPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.carried import carrying
-from speaker.rib.communities import CIRCUIT_CLASS, UPLINK, LargeCommunity, link_bandwidth, parse_large
+from speaker.rib.communities import (
+    CIRCUIT_CLASS,
+    UPLINK,
+    LargeCommunity,
+    link_bandwidth,
+    parse_large,
+    routers_mac,
+)
+from speaker.rib.facts import network_of_macs
 from speaker.rib.intent import intent_of
 from speaker.rib.path import Path, Source, SourceKind
 from speaker.rib.prefix import Family, Key, key_of_text
@@ -71,8 +80,17 @@ def own_attributes(plan: Plan, communities: Iterable[str], uplink: UplinkPlan, f
         local_pref=0 if plan.drained else uplink.preference,
         communities=(GRACEFUL_SHUTDOWN,) if plan.drained else (),  # RFC 8326
         large_communities=_large(plan, communities, uplink),
-        extended_communities=(link_bandwidth(plan.asn, uplink.bandwidth),) if uplink.bandwidth else (),
+        extended_communities=tuple(_extended(plan, uplink)),
     )
+
+
+def _extended(plan: Plan, uplink: UplinkPlan) -> Iterator[bytes]:
+    """A hub says its own MAC, of which plans tell only its first uplink's. A spoke's is said by its hubs."""
+    if uplink.bandwidth:
+        yield link_bandwidth(plan.asn, uplink.bandwidth)
+    network = network_of_macs(plan)
+    if plan.role == "hub" and network and uplink.node_id:
+        yield routers_mac(mac_of(uplink.node_id, network))
 
 
 def _large(plan: Plan, communities: Iterable[str], uplink: UplinkPlan) -> tuple[LargeCommunity, ...]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import ClassVar, Protocol
 
+from speaker.mac import mac_of
 from speaker.plan import ImportPlan, NextHopPlan, SessionPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.carried import carrying
-from speaker.rib.communities import BLACKHOLE, link_bandwidth, parse_large, without_hop_communities
+from speaker.rib.communities import BLACKHOLE, link_bandwidth, parse_large, routers_mac, without_hop_communities
 from speaker.rib.decision import neighbour_as
 from speaker.rib.denials import Denials, Portion, denials
 from speaker.rib.facts import RouterFacts
@@ -219,6 +220,8 @@ class HubImport(_Judge):
         extended = without_hop_communities(received.extended_communities)
         if hop.bandwidth:
             extended += (link_bandwidth(asn, hop.bandwidth),)
+        if hop.node_id and self.facts.network:
+            extended += (routers_mac(mac_of(hop.node_id, self.facts.network)),)
         if hop.number in self.relayed:
             large.append((asn, RELAY, int.from_bytes(self.relay, "big")))
         if hop.number in self.labelled:

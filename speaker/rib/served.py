@@ -19,6 +19,7 @@ from speaker.rib.attributes import (
     AsSegment,
     Attributes,
 )
+from speaker.rib.communities import without_hop_communities
 from speaker.rib.decision import local_pref
 
 HIGHEST_MED = 2**32 - 1
@@ -55,7 +56,9 @@ def served(attributes: Attributes, asn: int, med: int | None, prepend: int, *, o
 def given(attributes: Attributes, asn: int, med: int | None, next_hop: bytes) -> Attributes:
     """The same for a router in our LAN: we ourselves are the next hop, and what our communities say stays with us."""
     large = tuple(each for each in attributes.large_communities if each[0] != asn)
-    return replace(served(attributes, asn, med, 0), next_hop=next_hop, large_communities=large)
+    told = served(attributes, asn, med, 0)
+    extended = without_hop_communities(told.extended_communities)
+    return replace(told, next_hop=next_hop, large_communities=large, extended_communities=extended)
 
 
 def _prepended(as_path: tuple[AsSegment, ...], asns: tuple[int, ...]) -> tuple[AsSegment, ...]:

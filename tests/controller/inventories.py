@@ -16,7 +16,9 @@ from controller.inventory.model import (
     Client,
     Fabric,
     Gateway,
+    Host,
     Inventory,
+    Moon,
     Network,
     Prefix,
     Probe,
@@ -65,6 +67,8 @@ def sound_inventory(chance: random.Random, sites: int, gateways: int, clients: i
         prefixes=tuple(each for n in range(sites) for each in prefixes(chance, n, six, built)),
         gateways=built,
         clients=tuple(client(chance, n, sites) for n in range(clients)),
+        hosts=tuple(host(chance, n, sites) for n in range(clients)),
+        moons=(Moon("m0", "g0", ("203.0.113.10/9993",), chance.choice(["", "u0"])),),
     )
 
 
@@ -95,6 +99,11 @@ def gateway(chance: random.Random, n: int, sites: int) -> Gateway:
 def client(chance: random.Random, n: int, sites: int) -> Client:
     address = chance.choice([None, SEGMENT[240 + n]])
     return Client(f"c{n}", f"s{chance.randrange(sites)}", chance.choice(CLASSES), address=address)
+
+
+def host(chance: random.Random, n: int, sites: int) -> Host:
+    address = chance.choice([None, SEGMENT[230 + n]])
+    return Host(f"h{n}", f"d{n:09x}", address, site=chance.choice(["", f"s{chance.randrange(sites)}"]))
 
 
 def prefixes(chance: random.Random, n: int, six: bool, gateways: tuple[Gateway, ...]) -> list[Prefix]:

@@ -21,7 +21,7 @@ from tests.docs.pages import PAGES, ROOT, blocks, inline, is_drawing, is_of_frr,
 COMMANDS = "tests/docs/test_commands.py::test_a_command_in_a_block_can_be_typed"
 CLIENTS = "tests/controller/policy/test_client_config.py"
 RUN_BY = {
-    ("README.md", ""): (5, "tests/controller/cli/test_readme.py::test_the_commands_of_an_operator_do_what_they_say"),
+    ("README.md", ""): (6, "tests/controller/cli/test_readme.py::test_the_commands_of_an_operator_do_what_they_say"),
     ("cli.md", "toml"): (2, "tests/docs/test_blocks.py::test_the_file_of_contexts_is_one_that_is_read"),
     ("clients.md", ""): (1, "tests/docs/test_blocks.py::test_configuration_of_frr_is_what_frr_takes"),
     ("clients.md", "yaml"): (
@@ -33,6 +33,8 @@ RUN_BY = {
         1,
         "tests/docs/test_commands.py::test_the_console_of_communities_says_what_python_says",
     ),
+    ("enrolment.md", ""): (1, COMMANDS),
+    ("enrolment.md", "text"): (1, "tests/speaker/enroll/test_key.py::test_the_form_in_the_page_is_that_of_keys"),
     ("explain.md", "text"): (1, "tests/controller/cli/test_explain.py::test_all_of_it_is_printed"),
     ("intent.md", "yaml"): (
         3,
@@ -43,10 +45,16 @@ RUN_BY = {
         "tests/controller/cli/test_intent_docs.py::test_golden_every_example_does_what_the_page_says",
     ),
     ("inventory.md", "yaml"): (
-        9,
+        10,
         "tests/controller/inventory/test_document.py::test_the_documented_examples_add_up_to_a_sound_fabric",
     ),
     ("lab.md", ""): (1, COMMANDS),
+    ("migration.md", ""): (2, COMMANDS),
+    ("paths.md", "yaml"): (2, "tests/docs/test_paths.py::test_the_yaml_of_the_page_is_of_what_there_is"),
+    ("segment.md", ""): (2, COMMANDS),
+    ("segment.md", "yaml"): (1, "tests/docs/test_segment.py::test_the_inventory_of_the_page_is_read"),
+    ("zerotier.md", ""): (1, COMMANDS),
+    ("zerotier.md", "json"): (1, "tests/speaker/zerotier/test_config.py::test_the_file_in_the_page_is_what_is_written"),
     ("lab.md", "python"): (2, "tests/docs/test_blocks.py::test_python_in_the_page_of_labs_is_typed_as_labs_are"),
 }
 """(page, language) -> how many blocks, and the test that takes all of them."""

@@ -128,6 +128,21 @@ async def test_a_wrong_md5_key_brings_no_session(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_another_md5_key_on_both_ends_is_a_graceful_restart_and_no_more(tmp_path: Path) -> None:
+    """No NOTIFICATION, so both ends keep their routes (RFC 4724), and the listener takes the new key."""
+    async with spoke_and_hub(tmp_path, password="one") as pair:
+        ends = ((pair.hub, pair.hub_ears, hub_plan, HUB), (pair.spoke, pair.spoke_ears, plan_of, SPOKE))
+        for turn, password in ((2, "two"), (3, "three")):
+            texts = [engine.text(made(replace(end, password=password))) for engine, _, made, end in ends]
+            both = zip(ends, texts, strict=True)
+            await asyncio.gather(*(reconfigure(ears.client, e.config, text) for (e, ears, _, _), text in both))
+            for engine, ears, _, _ in ends:
+                await until(lambda: len(ears.of(PeerUp)) == turn, 30, engine.evidence)  # noqa: B023
+        for _, ears, _, _ in ends:
+            assert [down.notification for down in lost(ears)] == [False, False]
+
+
+@asynchronous
 async def test_a_hub_that_is_restarted_is_back_within_five_seconds(tmp_path: Path) -> None:
     async with spoke_and_hub(tmp_path) as fabric_pair:
         for turn in (2, 3):

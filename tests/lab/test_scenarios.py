@@ -91,6 +91,31 @@ def test_a_run_that_is_terminated_removes_its_lab(tmp_path: Path) -> None:
     assert not leftovers.processes_of(NAME)
 
 
+@pytest.fixture
+def absent(tmp_path: Path) -> str:
+    """A scenario that cannot run on this machine."""
+    place = tmp_path / "absent"
+    place.mkdir()
+    (place / "scenario.py").write_text("def missing():\n    return 'no moon here'\n")
+    return str(place)
+
+
+@pytest.mark.root
+def test_a_scenario_that_cannot_run_here_is_skipped_with_its_reason(absent: str) -> None:
+    result = run(absent, "--json")
+    assert result.returncode == 77
+    assert only(result) == {"scenario": "absent", "ok": None, "skipped": "no moon here", "figures": None}
+    assert "absent: skipped: no moon here" in result.stderr
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("how", "code"), [("", 0), ("expectation", 1)], ids=["good", "bad"])
+def test_a_skipped_scenario_beside_others_is_neither_good_nor_bad(absent: str, how: str, code: int) -> None:
+    result = run(absent, ROUTES, "--json", FAIL=how)
+    assert result.returncode == code
+    assert [json.loads(line)["ok"] for line in result.stdout.splitlines()] == [None, code == 0]
+
+
 def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
     result = run("nonsense")
     assert result.returncode == 1
@@ -102,6 +127,8 @@ def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
 @pytest.mark.parametrize("name", runner.names())
 def test_scenario(name: str) -> None:
     result = run(name, "--json")
+    if result.returncode == runner.SKIPPED:
+        pytest.skip(only(result)["skipped"])
     assert result.returncode == 0, result.stderr
     outcome = only(result)
     assert outcome["scenario"] == name

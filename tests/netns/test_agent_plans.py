@@ -42,7 +42,7 @@ def test_plans_that_are_refused_change_nothing(world: Fabric) -> None:
     encoded = p.encode(spoke_plan(OWN[:1]))
     bad = {
         "truncated": encoded[: len(encoded) // 2],
-        "version 4; this speaker reads 1, 2, 3": encoded.replace(b'"version":3', b'"version":4'),
+        "version 5; this speaker reads 1, 2, 3, 4": encoded.replace(b'"version":3', b'"version":5'),
         "for gateway elsewhere, not spoke": p.encode(replace(spoke_plan(OWN[:1]), gateway="elsewhere")),
         "unknown field `deny`": encoded.replace(b'"version":3', b'"deny":[],"version":3'),
     }

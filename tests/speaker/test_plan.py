@@ -16,6 +16,8 @@ from speaker.plan import (
     BfdPlan,
     FirstHopPlan,
     LivenessPlan,
+    MoonPlan,
+    MoonSeedPlan,
     Plan,
     PlanUnreadable,
     PolicyPlan,
@@ -32,6 +34,8 @@ V1 = (Path(__file__).parent / "golden" / "plan-v1.json").read_bytes()
 """As the first release's controller wrote it, kept as it is for ever."""
 V2 = (Path(__file__).parent / "golden" / "plan-v2.json").read_bytes()
 """A hub's, as the last controller before rules wrote it, kept as it is for ever."""
+V3 = (Path(__file__).parent / "golden" / "plan-v3.json").read_bytes()
+"""A hub's, as the last controller before the segment was ours wrote it, kept as it is for ever."""
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -63,10 +67,74 @@ def test_a_plan_of_version_2_is_read_with_the_defaults() -> None:
     assert {(each.max_prefixes, hop.policy) for each in imports for hop in each.next_hops} == {(0, 0)}
 
 
+def test_a_plan_of_version_3_is_read_with_the_defaults_and_written_as_it_was() -> None:
+    plan = decode(V3)
+    assert (plan.version, plan.gateway, plan.role) == (3, "hub", "hub")
+    assert (plan.network, plan.mtu, plan.mss_clamp, plan.permanent_neighbours) == ("", 0, False, False)
+    assert (plan.orbit, plan.moon) == ((), None)
+    assert {uplink.node_id for uplink in plan.uplinks} == {session.peer_node_id for session in plan.sessions} == {""}
+    imports = [session.imports for session in plan.sessions if session.imports is not None]
+    assert {hop.node_id for each in imports for hop in each.next_hops} == {""}
+    assert encode(plan) == V3, "a fabric whose segment is not ours has the plans that it always had"
+
+
+def of_version_4() -> Plan:
+    """A plan with everything that version 4 added."""
+    plan = decode(V3)
+    session = next(each for each in plan.sessions if each.imports is not None)
+    assert session.imports is not None
+    hop = msgspec.structs.replace(session.imports.next_hops[0], node_id="0123456789")
+    imports = msgspec.structs.replace(session.imports, next_hops=(hop,))
+    return msgspec.structs.replace(
+        plan,
+        version=4,
+        uplinks=(msgspec.structs.replace(plan.uplinks[0], node_id="abcdef0123"),),
+        sessions=(msgspec.structs.replace(session, imports=imports, peer_node_id="0123456789"),),
+        network="8056c2e21c000001",
+        mtu=2800,
+        mss_clamp=True,
+        permanent_neighbours=True,
+        orbit=(MoonPlan("home", "000000deadbeef42", "deadbeef42"),),
+        moon=MoonSeedPlan("here", "wan", ("203.0.113.7/9993",)),
+        relayed_seconds=300,
+        relayed_preference=-50,
+    )
+
+
+def test_a_plan_of_version_4_round_trips_and_carries_its_fields_used_or_not() -> None:
+    plan = of_version_4()
+    assert decode(encode(plan)) == plan
+    unused = json.loads(encode(msgspec.structs.replace(decode(V3), version=4)))
+    assert (unused["network"], unused["mtu"], unused["orbit"], unused["moon"]) == ("", 0, [], None)
+    assert unused["uplinks"][0]["node_id"] == unused["sessions"][0]["peer_node_id"] == ""
+
+
+def test_what_is_in_use_is_never_left_out() -> None:
+    """A plan that says version 3 and uses version 4 is refused by a reader of version 3, not understood half."""
+    plan = msgspec.structs.replace(of_version_4(), version=3)
+    assert decode(encode(plan)) == plan
+
+
+@pytest.mark.parametrize("field", ["network", "uplink", "session", "world", "seed"])
+@pytest.mark.parametrize("value", ["zz", "ABCDEF0123", "abcdef0123\n", "0123", None, 5])
+def test_ids_of_zerotier_are_hexadecimal(field: str, value: Any) -> None:
+    document = json.loads(encode(of_version_4()))
+    place, key = {
+        "network": (document, "network"),
+        "uplink": (document["uplinks"][0], "node_id"),
+        "session": (document["sessions"][0], "peer_node_id"),
+        "world": (document["orbit"][0], "world"),
+        "seed": (document["orbit"][0], "seed"),
+    }[field]
+    place[key] = value
+    with pytest.raises(PlanUnreadable, match=key):
+        decode(json.dumps(document).encode())
+
+
 def test_a_plan_round_trips_and_has_one_digest() -> None:
     plan = msgspec.structs.replace(
         decode(V1),
-        version=3,
+        version=4,
         drained=True,
         liveness=LivenessPlan(up_delay_ms=0),
         probes=(ProbePlan("10.2.10.0/24", "tcp", "10.2.10.10", 80, 500, 2),),
@@ -104,13 +172,13 @@ def test_a_field_that_is_not_known_is_refused_by_name(struct: str) -> None:
         decode(json.dumps(document).encode())
 
 
-@pytest.mark.parametrize("version", [0, 4, 99, -1])
+@pytest.mark.parametrize("version", [0, 5, 99, -1])
 def test_a_version_that_is_not_read_says_which_are(version: int) -> None:
     with pytest.raises(
-        PlanUnreadable, match=f"plan version {version}; this speaker reads 1, 2, 3: upgrade the speaker"
+        PlanUnreadable, match=f"plan version {version}; this speaker reads 1, 2, 3, 4: upgrade the speaker"
     ):
         decode(changed(version=version))
-    assert READABLE_VERSIONS == (1, 2, 3)
+    assert READABLE_VERSIONS == (1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +191,9 @@ def test_a_version_that_is_not_read_says_which_are(version: int) -> None:
         {"first_hops": [{"prefix": "", "address": "", "vrid": 0, "priority": 1, "advert_ms": 10}]},
         {"first_hops": [{"prefix": "", "address": "", "vrid": 1, "priority": 255, "advert_ms": 10}]},
         {"drained": 1},
+        {"mtu": 9891},
+        {"mtu": -1},
+        {"moon": {"name": "m", "uplink": "wan"}},
         {"gateway": None},
     ],
 )  # fmt: skip

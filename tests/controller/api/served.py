@@ -15,10 +15,12 @@ import uvicorn
 from controller.api.access import Context
 from controller.api.app import create_app
 from controller.api.settings import Settings
+from speaker.plan import READABLE_VERSIONS
 from speaker.report import KernelReport, Report
 from tests.controller.store.fabrics import Document, small
 
 DEADLINE_SECONDS = 30.0
+VERSIONS = ", ".join(map(str, READABLE_VERSIONS))
 
 
 def wait_until(holds: Callable[[], bool], what: Callable[[], object] = lambda: "") -> None:
@@ -52,7 +54,7 @@ class Caller:
         return self.http.delete(path, **options)
 
     def poll(self, gateway: str, known: str = "", wait: float = 0, **headers: str) -> httpx2.Response:
-        given = {"If-None-Match": f'"{known}"', "Leyline-Plan-Versions": "1, 2, 3", **headers}
+        given = {"If-None-Match": f'"{known}"', "Leyline-Plan-Versions": VERSIONS, **headers}
         return self.get(f"/gateways/{gateway}/plan", params={"wait": wait}, headers=given)
 
     def in_background(self, call: Callable[[], httpx2.Response]) -> Background:
@@ -136,7 +138,7 @@ def report(gateway: str, digest: str = "") -> Report:
         version=1,
         gateway=gateway,
         speaker_version="0.1.0",
-        plan_versions=(1, 2, 3),
+        plan_versions=(1, 2, 3, 4),
         plan_digest=digest,
         plan_error="",
         started_at=1.0,

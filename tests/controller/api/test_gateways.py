@@ -13,7 +13,7 @@ from controller.api.board import MAX_ASKS, MAX_POLLS
 from speaker import plan
 from speaker.report import MAX_REPORT_BYTES, NO_PLAN, Answer, decode_envelope, encode
 from tests.controller.api.served import Caller, Served, problem, report, wait_until
-from tests.controller.store.fabrics import sized
+from tests.controller.store.fabrics import sized, small
 
 PREFIX = {"site": "paris", "prefix": "10.2.9.0/24"}
 
@@ -54,7 +54,7 @@ def test_a_poll_ends_after_its_wait(api: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("versions", "status"), [("3", 200), ("1, 2, 3", 200), ("1, 2", 406), ("", 406), ("junk", 406)]
+    ("versions", "status"), [("4", 200), ("1, 2, 3, 4", 200), ("1, 2, 3", 406), ("", 406), ("junk", 406)]
 )
 def test_plan_versions(api: Served, versions: str, status: int) -> None:
     gateway = api.with_small().as_gateway("paris-1")
@@ -62,6 +62,21 @@ def test_plan_versions(api: Served, versions: str, status: int) -> None:
     assert answer.status_code == status
     if status == 406:
         assert "upgrade" in problem(answer, 406, "no-common-plan-version")["detail"]
+
+
+@pytest.mark.parametrize(("versions", "status"), [("1, 2, 3", 406), ("3, 4", 200)])
+def test_only_plans_that_use_the_newest_version_need_it(api: Served, versions: str, status: int) -> None:
+    """A fabric whose ZeroTier network is its own; all others go on with speakers of before."""
+    document = small()
+    document["fabric"]["network"] = "8056c2e21c000001"
+    api.apply(document)
+    gateway = api.as_gateway("paris-1")
+    answer = gateway.poll("paris-1", **{"Leyline-Plan-Versions": versions})
+    assert answer.status_code == status
+    if status == 406:
+        detail = problem(answer, 406, "no-common-plan-version")["detail"]
+        assert "is of version 4" in detail
+        assert "upgrade" in detail
 
 
 @pytest.mark.parametrize("wait", ["-1", "inf", "nan", "long", "1e9"])

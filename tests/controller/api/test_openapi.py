@@ -10,7 +10,7 @@ from controller.inventory.specs import SPECS
 from tests.controller.api.served import Served
 
 NOUNS = ["regions", "circuit-classes", "sites", "allocations", "prefixes", "gateways", "clients"]
-NOUNS += ["lan-peers", "rules", "assertions"]
+NOUNS += ["lan-peers", "rules", "assertions", "hosts", "moons"]
 
 
 @pytest.mark.parametrize("kind", sorted(SPECS))
@@ -53,6 +53,15 @@ def test_every_endpoint_is_described(api: Served) -> None:
         "/gateways/{name}/uplinks",
         "/gateways/{name}/uplinks/{uplink}",
         "/clients/{name}/config",
+        "/enroll",
+        "/enroll/{name}",
+        "/enroll-keys",
+        "/enroll-keys/{public}",
+        "/enrolments",
+        "/gateways/{name}/approve",
+        "/gateways/{name}/revoke",
+        "/gateways/{name}/token/renew",
+        "/tokens/{public}/rotate",
         "/explain",
         "/whatif",
     } <= paths

@@ -44,6 +44,13 @@ ITEMS = [
         {"name": "lte-last", "match": {"circuit_classes": ["lte"]}, "action": {"preference": 20}},
         {"action": {"preference": 20, "preference_add": 5}},
     ),
+    ("hosts", "tv", {"name": "tv", "site": "paris", "node_id": "d000000001"}, {"node_id": "d000000002"}),
+    (
+        "moons",
+        "second",
+        {"name": "second", "gateway": "paris-2", "endpoints": ["203.0.113.12/9993"]},
+        {"endpoints": ["203.0.113.12/443"]},
+    ),
     ("assertions", "hubs", {"name": "hubs", "sites": ["paris"], "survives": "uplink"}, {"survives": "provider"}),
 ]
 

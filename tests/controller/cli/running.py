@@ -18,6 +18,7 @@ from controller.api.app import create_app
 from controller.api.settings import Settings
 from controller.store.engine import Database
 from controller.store.migrate import migrate
+from speaker.plan import READABLE_VERSIONS
 from speaker.report import Answer, KernelReport, Report, SessionReport, decode_envelope, encode
 
 START_SECONDS = 20.0
@@ -88,7 +89,7 @@ class Speaker:
         self.name = name
         with httpx2.Client(base_url=running.url, headers={"Authorization": f"Bearer {running.admin}"}) as client:
             token = client.post(f"/api/v1/gateways/{name}/token").raise_for_status().json()["token"]
-        headers = {"Authorization": f"Bearer {token}", "Leyline-Plan-Versions": "1, 2, 3"}
+        headers = {"Authorization": f"Bearer {token}", "Leyline-Plan-Versions": ", ".join(map(str, READABLE_VERSIONS))}
         self.http = httpx2.Client(base_url=f"{running.url}/api/v1/gateways/{name}", headers=headers, timeout=20)
 
     def digest(self) -> str:
@@ -103,7 +104,7 @@ class Speaker:
             "version": 1,
             "gateway": self.name,
             "speaker_version": "0.1.0",
-            "plan_versions": (1, 2, 3),
+            "plan_versions": (1, 2, 3, 4),
             "plan_digest": self.digest(),
             "plan_error": "",
             "started_at": now - 600,

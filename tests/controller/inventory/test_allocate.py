@@ -14,8 +14,8 @@ from controller.inventory.allocate import MemberNumbers, Numbers, allocate, numb
 from controller.inventory.checks import check
 from controller.inventory.document import to_document
 from controller.inventory.merge import rename
-from controller.inventory.model import SECTIONS, Client, Fabric, Gateway, Inventory, Site, Uplink
-from tests.controller.inventories import SEGMENT, inventories, shuffled
+from controller.inventory.model import SECTIONS, Client, Fabric, Gateway, Host, Inventory, Site, Uplink
+from tests.controller.inventories import SEGMENT, SEGMENT6, inventories, shuffled
 from tests.controller.ruled import ruled_inventories
 
 NUMBERS = settings(max_examples=40)
@@ -38,7 +38,8 @@ def test_all_is_filled_in_whatever_the_order_of_rows(inventory: Inventory, seed:
     full = allocate(inventory)
     numbers = numbers_of(full)
     six = inventory.fabric is not None and inventory.fabric.segment6 is not None
-    assert all(each.number and each.address and bool(each.address6) == six for each in numbers.members.values())
+    assert all(each.address and bool(each.address6) == six for each in numbers.members.values())
+    assert {key for key, each in numbers.members.items() if not each.number} == {host.name for host in full.hosts}
     assert set(numbers.sites) == {site.name for site in inventory.sites}
     assert to_document(allocate(shuffled(inventory, seed))) == to_document(full)
 
@@ -108,6 +109,21 @@ def test_a_rename_keeps_number_and_address(inventory: Inventory, data: st.DataOb
 
 def test_the_address_is_the_segment_plus_the_number() -> None:
     assert held(allocate(clients(3))) == [(1, "10.42.0.1"), (2, "10.42.0.2"), (3, "10.42.0.3")]
+
+
+def test_hosts_get_theirs_from_the_end_in_both_families_alike() -> None:
+    hosts = (Host("a", "c000000001"), Host("b", "c000000002"), Host("c", "c000000003", SEGMENT[254]))
+    fabric = Fabric("f", 64512, SEGMENT, SEGMENT6)
+    assert [(str(each.address), str(each.address6)) for each in allocate(Inventory(fabric, hosts=hosts)).hosts] == [
+        ("10.42.0.253", "fd42:42::fd"),
+        ("10.42.0.252", "fd42:42::fc"),
+        ("10.42.0.254", "fd42:42::fe"),
+    ]
+
+
+def test_a_full_segment_has_none_for_a_host() -> None:
+    full = allocate(replace(clients(2, "10.42.0.0/30"), hosts=(Host("a", "c000000001"),)))
+    assert full.hosts[0].address is None
 
 
 def test_what_the_operator_wrote_is_avoided() -> None:

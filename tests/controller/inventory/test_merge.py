@@ -209,6 +209,39 @@ def test_rules_assertions_and_lan_peers_follow_a_rename() -> None:
     ]
 
 
+def test_hosts_and_moons_follow_a_rename() -> None:
+    found, findings = parse_document(
+        {
+            "sites": [{"name": "a", "region": "a"}],
+            "gateways": [{"name": "a", "site": "a", "role": "hub", "uplinks": [UPLINK | {"name": "main"}]}],
+            "hosts": [{"name": "h", "site": "a", "node_id": "c000000001"}, {"name": "i", "node_id": "c000000002"}],
+            "moons": [
+                {"name": "m", "gateway": "a", "uplink": "main", "endpoints": ["203.0.113.10/9993"]},
+                {"name": "n", "gateway": "a", "endpoints": ["203.0.113.10/9993"]},
+            ],
+        }
+    )
+    assert findings == []
+    for kind, old, new in [
+        ("uplink", "a/main", "fibre"),
+        ("site", "a", "b"),
+        ("gateway", "a", "b"),
+        ("host", "h", "k"),
+    ]:
+        found = rename(found, kind, old, new)
+    document = to_document(rename(found, "moon", "m", "o"))
+    assert document["hosts"] == [
+        {"name": "i", "node_id": "c000000002"},
+        {"name": "k", "site": "b", "node_id": "c000000001"},
+    ]
+    assert [(each["name"], each["gateway"], each.get("uplink")) for each in document["moons"]] == [
+        ("n", "b", None),
+        ("o", "b", "fibre"),
+    ]
+    with pytest.raises(InventoryRefused, match="'b' exists already"):
+        rename(found, "host", "k", "b")
+
+
 LAN_PEER = {
     "name": "l",
     "gateway": "a",

@@ -24,6 +24,14 @@ SMALL: Document = {
         "guard_default": False,
         "blackhole": True,
         "underlay": ["192.0.2.0/24", "2001:db8:ffff::/48"],
+        "network": "8056c2e21c000001",
+        "mtu": 2800,
+        "segment_rules": "owned",
+        "managed_floor": True,
+        "permanent_neighbours": False,
+        "mss_clamp": False,
+        "relayed_seconds": 30,
+        "relayed_preference": -90,
     },
     "regions": [{"name": "eu"}, {"name": "us", "closed": True}],
     "circuit_classes": [
@@ -133,6 +141,14 @@ SMALL: Document = {
         {"name": "never-lte", "sites": ["paris"], "prefix": "10.1.1.0/24", "never_over": ["lte"]},
         {"name": "by-provider", "sites": ["berlin"], "prefix": "10.1.1.0/24", "survives": "provider"},
         {"name": "reach", "prefix": "10.1.1.0/24", "reaches": True},
+    ],
+    "hosts": [
+        {"name": "laptop", "node_id": "f000000001"},
+        {"name": "nas", "site": "berlin", "node_id": "f000000002", "address": "10.42.0.200"},
+    ],
+    "moons": [
+        {"name": "eu", "gateway": "paris-1", "uplink": "backup", "endpoints": ["203.0.113.10/9993"]},
+        {"name": "own", "gateway": "berlin-1", "endpoints": ["2001:db8::10/9993", "203.0.113.11/443"]},
     ],
 }
 

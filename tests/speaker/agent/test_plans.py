@@ -69,7 +69,7 @@ def test_without_a_stored_plan_there_is_none_and_no_error(state: StateDir) -> No
         (encode(a_plan())[:-20], "Input data was truncated"),
         (b"", "Input data was truncated"),
         (b"\xff\xfe", "invalid"),
-        (b'{"version": 4}', "plan version 4; this speaker reads 1, 2, 3: upgrade the speaker first"),
+        (b'{"version": 5}', "plan version 5; this speaker reads 1, 2, 3, 4: upgrade the speaker first"),
         (encode(a_plan()).replace(b'"asn":64512', b'"asn":0'), "$.asn"),
         (encode(a_plan()).replace(b'"asn":', b'"deny":1,"asn":'), "unknown field `deny`"),
         (encode(a_plan("paris-1")), "it is for gateway paris-1, not berlin-1"),

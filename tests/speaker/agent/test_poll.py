@@ -64,7 +64,7 @@ def test_a_plan_that_was_received_is_not_asked_for_again_even_when_it_was_refuse
     def respond(headers: dict[str, str], _: bytes) -> tuple[int, bytes]:
         asked.append(headers["if-none-match"])
         assert headers["authorization"] == "Bearer secret"
-        assert headers["leyline-plan-versions"] == "1,2,3"
+        assert headers["leyline-plan-versions"] == "1,2,3,4"
         if asked[-1] == '"d1"':
             return 304, b""
         return 200, msgspec.json.encode(Envelope("d1", msgspec.Raw(encode(a_plan())), ()))

@@ -30,6 +30,8 @@ table inet leyline {
 	chain output {
 		type filter hook output priority filter; policy accept;
 		udp dport 3784 return
+		icmp type { echo-request, echo-reply } icmp id 19545 return
+		icmpv6 type { echo-request, echo-reply } icmpv6 id 19545 return
 		oifname @uplinks meta nfproto ipv4 update @used4 { rt ip nexthop }
 		oifname @uplinks meta nfproto ipv6 update @used6 { rt ip6 nexthop }
 	}
@@ -53,6 +55,25 @@ def test_next_hops_in_use_are_carried_over_by_family_and_bounded() -> None:
     assert "timeout 300s; elements = { fd00::2 }; }" in script
     many = render(SPOKE, {str(ip_address(0x0A000000 + n)) for n in range(MAX_USED + 10)})
     assert many.count("10.0.") == MAX_USED
+
+
+MSS = """\
+	chain mss {
+		type filter hook forward priority mangle; policy accept;
+		oifname @uplinks tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+		oifname @uplinks meta nfproto ipv4 tcp flags & (syn | rst) == syn tcp option maxseg size > 1240 tcp option maxseg size set 1240
+		oifname @uplinks meta nfproto ipv6 tcp flags & (syn | rst) == syn tcp option maxseg size > 1220 tcp option maxseg size set 1220
+		iifname @uplinks tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+		iifname @uplinks meta nfproto ipv4 tcp flags & (syn | rst) == syn tcp option maxseg size > 1240 tcp option maxseg size set 1240
+		iifname @uplinks meta nfproto ipv6 tcp flags & (syn | rst) == syn tcp option maxseg size > 1220 tcp option maxseg size set 1220
+	}
+"""  # noqa: E501
+
+
+def test_the_segments_mtu_bounds_tcp_both_ways() -> None:
+    script = render(HUB._replace(mss_mtu=1280))
+    assert script.replace(MSS, "") == WHOLE
+    assert script.index("set uplinks") < script.index("chain mss")
 
 
 def test_equal_rules_have_equal_bytes() -> None:

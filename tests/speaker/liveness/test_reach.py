@@ -235,3 +235,15 @@ def test_lingering() -> None:
     assert lingering.update({2}, 3.0) == {2}
     assert lingering.update({1}, 4.0) == {1, 2}
     assert lingering.update({1}, 6.0) == {1}
+
+
+def test_pairs_in_use_are_those_that_packets_go_by() -> None:
+    known = spoke(Hop(four(21), 21), uplinks=(uplink(11, "zt0"), uplink(12, "zt1", None)))
+    hubs = [("zt0", "10.42.0.1"), ("zt0", "10.42.0.2")]
+    both = {"zt0", "zt1"}
+    assert reach.in_use(known, ["10.42.0.21"], (), both) == [("zt0", "10.42.0.21"), *hubs]
+    assert reach.in_use(known, ["10.42.0.21"], {("zt0", "10.42.0.21")}, both) == [("zt1", "10.42.0.21"), *hubs]
+    without = [("zt1", remote) for remote in ("10.42.0.21", "10.42.0.1", "10.42.0.2")]
+    assert reach.in_use(known, ["10.42.0.21"], (), {"zt1"}) == without, "without BFD too"
+    assert reach.in_use(known, ["10.42.0.21"], (), ()) == []
+    assert reach.in_use(known, ["10.42.0.1"], (), both) == hubs, "each once"

@@ -1,0 +1,425 @@
+"""Letting gateways in by a key, and putting them out again.
+
+    key -> request -> pending -> approved: a gateway of the inventory, with a token -> revoked, or gone
+
+A request becomes a gateway through controller.service like every other change. The gateway itself makes its token and
+sends it along, so a request whose answer was lost is simply sent again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from controller.inventory.document import parse_object
+from controller.inventory.fields import closest
+from controller.inventory.findings import InventoryRefused
+from controller.inventory.merge import merge
+from controller.inventory.model import Gateway, Inventory
+from controller.inventory.without import without_gateway, without_vain_rules
+from controller.service import Controller, Outcome, Wanted
+from controller.store import enroll, tokens
+from controller.store.enroll import EnrollKey, Enrolment, NewKey
+from controller.store.state import State
+from controller.store.store import Changing
+
+MAX_USABLE_KEYS = 1_000
+MAX_PENDING = 1_000
+PENDING_SECONDS = 7 * 86_400
+"""Nobody waits longer for approval."""
+KEPT_SECONDS = 90 * 86_400
+"""Keys, and tokens of gateways, are listed for so long after their end."""
+
+
+class KeyRefused(Exception):
+    """The key lets nobody in (any more). The text has the way out."""
+
+
+class EnrolmentRefused(Exception):
+    """The key is good, but what is asked for cannot be."""
+
+
+class Unknown(Exception):
+    """There is no gateway or enrolment of this name."""
+
+
+@dataclass(frozen=True)
+class AskedUplink:
+    node_id: str
+    interface: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a gateway asks for. `name` "": the controller chooses. The token is the gateway's own making."""
+
+    name: str
+    uplinks: tuple[AskedUplink, ...]
+    token_id: str
+    token_sha256: str
+    came_from: str = ""
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """`outcome` is None when the gateway was only waiting; `key` is the one that was revoked along with it."""
+
+    outcome: Outcome | None
+    key: str | None
+
+
+class Enrolling:
+    """Thread-safe, as the controller that it changes the fabric by."""
+
+    def __init__(self, controller: Controller, clock: Callable[[], float] = time.time) -> None:
+        self._controller = controller
+        self._store = controller.store
+        self._clock = clock
+
+    def make_key(self, new: NewKey, *, actor: str) -> tuple[str, EnrollKey]:
+        """(secret, what is stored). Raises EnrolmentRefused when no gateway could come by it."""
+        now = self._clock()
+        with self._store.changing() as change:
+            inventory = change.state.inventory
+            if inventory.fabric is None or not inventory.fabric.network:
+                raise EnrolmentRefused(
+                    "the fabric has no ZeroTier network that a gateway could join: declare `network` of the fabric"
+                )
+            sites = [each.name for each in inventory.sites]
+            if new.site not in sites:
+                raise EnrolmentRefused(f"there is no site {new.site}{closest(new.site, sites)}")
+            if sum(each.state(now) == "usable" for each in enroll.every_key(change.connection)) >= MAX_USABLE_KEYS:
+                raise EnrolmentRefused(
+                    f"there are {MAX_USABLE_KEYS} usable keys already: revoke some (leyline enroll-key revoke)"
+                )
+            secret, key = enroll.make_key(change.connection, new, now=now, created_by=actor)
+            detail = {"site": key.site, "role": key.role, "approve": key.approve, "uses": key.uses}
+            change.log(actor, "create", f"enroll key {key.id}", now=now, detail=detail)
+        return secret, key
+
+    def revoke_key(self, public: str, *, actor: str) -> EnrollKey:
+        """Who came by it stays. Raises Unknown."""
+        now = self._clock()
+        with self._store.changing() as change:
+            key = enroll.revoke_key(change.connection, public, now)
+            if key is None:
+                raise Unknown(f"there is no enrolment key {public}; leyline enroll-key list has their ids")
+            change.log(actor, "revoke", f"enroll key {public}", now=now)
+        return key
+
+    def keys(self) -> list[EnrollKey]:
+        with self._store.database.read() as connection:
+            return enroll.every_key(connection)
+
+    def enrolments(self) -> list[Enrolment]:
+        with self._store.database.read() as connection:
+            return enroll.every(connection)
+
+    def proven(self, public: str, secret: str) -> EnrollKey:
+        """The key, if it is known and the secret is its own; it may be over. Raises KeyRefused."""
+        with self._store.database.read() as connection:
+            key = enroll.find_key(connection, public)
+        if key is None or not enroll.proves(key.secret_sha256, secret):
+            raise KeyRefused("the controller does not know this key: was it made by another one? Make a new key")
+        return key
+
+    def let_in(self, public: str, secret: str) -> EnrollKey:
+        """The key, if it lets somebody in now. Raises KeyRefused."""
+        key = self.proven(public, secret)
+        refuse(key, self._clock())
+        return key
+
+    def request(self, public: str, secret: str, asked: Asked) -> Enrolment:
+        """Pending, or approved if the key approves. The same request again has the same answer, and takes no use.
+
+        Raises KeyRefused, EnrolmentRefused, and what Controller.change raises; nothing is stored then.
+        """
+        now, key = self._clock(), self.proven(public, secret)
+        with self._store.database.read() as connection:
+            earlier = enroll.find_by_token(connection, asked.token_id)
+            waiting = enroll.every(connection)
+        if earlier is not None and earlier.key_id == key.id and earlier.token_sha256 == asked.token_sha256:
+            return earlier
+        refuse(key, now)
+        made: list[Enrolment] = []
+
+        def enrolment(state: State) -> Enrolment:
+            made.append(_enrolment(state, key, asked, waiting, now))
+            return made[-1]
+
+        if key.approve:
+
+            def edit(state: State) -> Wanted:
+                return _with(state, enrolment(state))
+
+            def also(change: Changing) -> None:
+                self._enter(change, made[-1])
+                self._admit(change, made[-1], _actor(key))
+
+            self._controller.change(edit, actor=_actor(key), action="enroll", subject=f"by key {key.id}", also=also)
+        else:
+            with self._store.changing() as change:
+                self._enter(change, enrolment(change.state))
+                change.log(_actor(key), "ask", f"gateway {made[-1].gateway}", now=now, detail=made[-1].body)
+        return self.found(made[-1].gateway)
+
+    def approve(self, name: str, *, actor: str, force: bool = False) -> Outcome | None:
+        """Makes a waiting gateway one of the fabric. None when it is one already. Raises Unknown, and as change."""
+        waits = self.found(name)
+        if waits.approved_at is not None:
+            return None
+
+        def also(change: Changing) -> None:
+            if (still := enroll.find(change.connection, name)) is None or still.token_id != waits.token_id:
+                raise EnrolmentRefused(f"{name} has been refused or has asked anew meanwhile: look again")
+            self._admit(change, waits, actor)
+
+        return self._controller.change(
+            lambda state: _with(state, waits),
+            actor=actor,
+            action="approve",
+            subject=f"gateway {name}",
+            force=force,
+            also=also,
+        )
+
+    def revoke(self, name: str, *, actor: str, action: str = "revoke") -> Revoked:
+        """Puts a gateway out, or refuses one that waits; its key goes too. Raises Unknown, and as change."""
+        with self._store.database.read() as connection:
+            row = enroll.find(connection, name)
+        known = self._store.state().by_key["gateways"]
+        if name not in known:
+            if row is None:
+                raise Unknown(f"there is no gateway {name}{closest(name, list(known))}, and none waits for approval")
+            return self._refuse(row, actor)
+        came_by: list[str] = []
+
+        def also(change: Changing) -> None:
+            if row is not None and action == "revoke":
+                came_by.extend(self._revoke_usable(change, row.key_id, actor))
+
+        def edit(state: State) -> Wanted:
+            left = without_gateway(state.inventory, name)
+            # Nothing may keep in whom nobody trusts; who has only gone must not take an operator's rules along.
+            return Wanted(without_vain_rules(left) if action == "revoke" else left)
+
+        outcome = self._controller.change(
+            edit,
+            actor=actor,
+            action=action,
+            subject=f"gateway {name}",
+            allow_removals=1,
+            force=True,  # Whom nobody trusts any more goes, whatever the fabric loses by it.
+            also=also,
+        )
+        return Revoked(outcome, next(iter(came_by), None))
+
+    def by_token(self, token_id: str) -> Enrolment | None:
+        """The enrolment that was asked for with this token."""
+        with self._store.database.read() as connection:
+            return enroll.find_by_token(connection, token_id)
+
+    def found(self, name: str) -> Enrolment:
+        """Raises Unknown."""
+        with self._store.database.read() as connection:
+            row = enroll.find(connection, name)
+        if row is None:
+            raise Unknown(f"no enrolment of a gateway {name} is known: it was refused, or is over")
+        return row
+
+    def renew(self, former: tokens.Token, token_id: str, token_sha256: str, grace_seconds: float) -> tokens.Token:
+        """A gateway's next token, for as long as the former was made for; that one ends after the grace time.
+
+        The same again has the same answer. Raises EnrolmentRefused when the id is taken.
+        """
+        now = self._clock()
+        with self._store.changing() as change:
+            known = tokens.find(change.connection, token_id)
+            if known is not None:
+                if (known.gateway, known.secret_sha256) != (former.gateway, token_sha256) or not known.usable(now):
+                    raise EnrolmentRefused("a token of this id exists already: make another one")
+                return known
+            span = None if former.expires_at is None else former.expires_at - former.created_at
+            token = tokens.Token(
+                id=token_id,
+                role="gateway",
+                gateway=former.gateway,
+                note=former.note,
+                created_at=now,
+                created_by=f"gateway {former.gateway}",
+                expires_at=None if span is None else now + span,
+                revoked_at=None,
+                last_used_at=None,
+                secret_sha256=token_sha256,
+            )
+            tokens.admit(change.connection, token)
+            tokens.end_by(change.connection, former.id, now + grace_seconds)
+            detail = {"gateway": former.gateway, "replaces": former.id, "expires_at": token.expires_at}
+            change.log(token.created_by, "renew", f"token {token.id}", now=now, detail=detail)
+        return token
+
+    def tidy(self) -> None:
+        """Forgets what is long over."""
+        now = self._clock()
+        with self._store.changing() as change:
+            for name in enroll.drop_pending(change.connection, now - PENDING_SECONDS):
+                change.log("controller", "forget", f"gateway {name}", now=now, detail={"waited_for_approval": True})
+            enroll.drop_keys(change.connection, now - KEPT_SECONDS)
+            tokens.drop_of_gateways(change.connection, now - KEPT_SECONDS)
+
+    def gone(self, since: float) -> list[str]:
+        """Ephemeral gateways that nobody has heard for their time, which begins at `since` at the earliest."""
+        with self._store.database.read() as connection:
+            signs = enroll.last_signs(connection)
+        now = self._clock()
+        return [name for name, gone_seconds, seen in signs if now - max(since, seen) > gone_seconds]
+
+    def _enter(self, change: Changing, enrolment: Enrolment) -> None:
+        """The request's row, and one use of its key."""
+        taken = enroll.find(change.connection, enrolment.gateway)
+        if taken is not None and (taken.approved_at is None or enrolment.gateway in change.state.by_key["gateways"]):
+            raise EnrolmentRefused(f"somebody has asked to be {enrolment.gateway} at this moment: try again")
+        if tokens.find(change.connection, enrolment.token_id) is not None:
+            raise EnrolmentRefused("a token of this id exists already: make another one")
+        if not enroll.use_key(change.connection, enrolment.key_id, self._clock()):
+            raise KeyRefused(f"key {enrolment.key_id} was used by somebody else at this moment: make a new key")
+        enroll.drop(change.connection, [enrolment.gateway])  # Of a former gateway of this name.
+        enroll.put(change.connection, enrolment)
+
+    def _admit(self, change: Changing, enrolment: Enrolment, actor: str) -> None:
+        """The gateway's token, from now on good."""
+        now = self._clock()
+        token = tokens.Token(
+            id=enrolment.token_id,
+            role="gateway",
+            gateway=enrolment.gateway,
+            note="",
+            created_at=now,
+            created_by=f"enroll key {enrolment.key_id}",
+            expires_at=now + enrolment.token_seconds,
+            revoked_at=None,
+            last_used_at=None,
+            secret_sha256=enrolment.token_sha256,
+        )
+        tokens.admit(change.connection, token)
+        enroll.mark_approved(change.connection, enrolment.gateway, now=now, actor=actor)
+        detail = {"role": "gateway", "gateway": enrolment.gateway, "expires_at": token.expires_at}
+        change.log(actor, "issue", f"token {token.id}", now=now, detail=detail)
+
+    def _refuse(self, row: Enrolment, actor: str) -> Revoked:
+        """Somebody who waits is told no."""
+        with self._store.changing() as change:
+            enroll.drop(change.connection, [row.gateway])
+            change.log(actor, "refuse", f"gateway {row.gateway}", now=self._clock())
+            keys = self._revoke_usable(change, row.key_id, actor)
+        return Revoked(None, next(iter(keys), None))
+
+    def _revoke_usable(self, change: Changing, public: str, actor: str) -> list[str]:
+        """Who was put out must not come in again by the same key."""
+        now = self._clock()
+        key = enroll.find_key(change.connection, public)
+        if key is None or key.state(now) != "usable":
+            return []
+        enroll.revoke_key(change.connection, public, now)
+        change.log(actor, "revoke", f"enroll key {public}", now=now)
+        return [public]
+
+
+def refuse(key: EnrollKey, now: float) -> None:
+    """Raises KeyRefused when the key lets nobody in any more."""
+    state = key.state(now)
+    if state != "usable":
+        said = {"used up": f"has been used {key.used} of {key.uses} times", "expired": "has expired"}
+        raise KeyRefused(
+            f"key {key.id} {said.get(state, 'has been revoked')}: ask for a new one"
+            f" (leyline enroll-key create --site {key.site})"
+        )
+
+
+def _actor(key: EnrollKey) -> str:
+    return f"enroll key {key.id}"
+
+
+def _enrolment(state: State, key: EnrollKey, asked: Asked, waiting: list[Enrolment], now: float) -> Enrolment:
+    """What is to be stored of a request. Raises EnrolmentRefused and InventoryRefused."""
+    pending = [each for each in waiting if each.approved_at is None]
+    if len(pending) >= MAX_PENDING:
+        raise EnrolmentRefused(f"{MAX_PENDING} gateways wait for approval already: approve or refuse some first")
+    _check_node_ids(state.inventory, pending, asked)
+    name = asked.name or _free_name(state.inventory, pending, key.site)
+    if name in _names(state.inventory) | {each.gateway for each in pending}:
+        raise EnrolmentRefused(
+            f"the name {name} is taken: choose another with --name. A gateway of the fabric gets a new token by"
+            f" leyline gateway token {name}, and is no more after leyline gateway revoke {name}"
+        )
+    classes = key.circuit_classes
+    uplinks = [
+        {**vars(uplink), "circuit_class": classes[min(position, len(classes) - 1)]}
+        for position, uplink in enumerate(asked.uplinks)
+    ]
+    body: dict[str, Any] = {"name": name, "site": key.site, "role": key.role, "uplinks": uplinks}
+    _parsed(body)
+    return Enrolment(
+        gateway=name,
+        key_id=key.id,
+        body=body,
+        token_id=asked.token_id,
+        token_sha256=asked.token_sha256,
+        token_seconds=key.token_seconds,
+        came_from=asked.came_from,
+        requested_at=now,
+        approved_at=None,
+        approved_by=None,
+        ephemeral=key.ephemeral,
+        gone_seconds=key.gone_seconds,
+    )
+
+
+def _with(state: State, enrolment: Enrolment) -> Wanted:
+    """Raises EnrolmentRefused when the name was taken while it waited, and InventoryRefused."""
+    if enrolment.gateway in _names(state.inventory):
+        raise EnrolmentRefused(
+            f"the name {enrolment.gateway} was taken meanwhile: refuse it (leyline gateway revoke), and let it ask"
+            " again under another one"
+        )
+    return Wanted(merge(state.inventory, Inventory(gateways=(_parsed(enrolment.body),))))
+
+
+def _parsed(body: dict[str, Any]) -> Gateway:
+    """Raises InventoryRefused."""
+    gateway, findings = parse_object("gateway", body)
+    if findings:
+        raise InventoryRefused(findings)
+    assert isinstance(gateway, Gateway)
+    return gateway
+
+
+def _check_node_ids(inventory: Inventory, pending: list[Enrolment], asked: Asked) -> None:
+    users = {uplink.node_id: gateway.name for gateway in inventory.gateways for uplink in gateway.uplinks}
+    users.update((each.node_id, each.name) for each in inventory.clients if each.node_id is not None)
+    users.update((each.node_id, each.name) for each in inventory.hosts)
+    users.update((node_id, each.gateway) for each in pending for node_id in each.node_ids)
+    for uplink in asked.uplinks:
+        if uplink.node_id in users:
+            raise EnrolmentRefused(
+                f"node {uplink.node_id} is {users[uplink.node_id]} already. If this is that gateway anew, put the"
+                f" former one out first (leyline gateway revoke {users[uplink.node_id]})"
+            )
+
+
+def _free_name(inventory: Inventory, pending: list[Enrolment], site: str) -> str:
+    """SITE-1, SITE-2, ..."""
+    taken = _names(inventory) | {each.gateway for each in pending}
+    number = 1
+    while f"{site}-{number}" in taken:
+        number += 1
+    return f"{site}-{number}"
+
+
+def _names(inventory: Inventory) -> set[str]:
+    """Gateways, clients, LAN peers and hosts share one space of names."""
+    members = (inventory.gateways, inventory.clients, inventory.lan_peers, inventory.hosts)
+    return {each.name for section in members for each in section}

@@ -1,0 +1,180 @@
+"""The segment, kept: one pass over it, what is known of it, and the operator's word about what was there before.
+
+controller.zerotier says what to do and does it; controller.store remembers. This module puts the two together.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from controller.inventory.model import Fabric, Inventory
+from controller.segment_status import MOST_LISTED, as_answer
+from controller.store.segment import SegmentStore
+from controller.store.store import Store
+from controller.zerotier.alive import Heard, gone
+from controller.zerotier.desired import desired
+from controller.zerotier.difference import THE_NETWORK
+from controller.zerotier.port import SegmentApi, ZeroTierError
+from controller.zerotier.reconcile import one_pass
+from controller.zerotier.state import Pass
+from controller.zerotier.summaries import summaries
+from speaker.report import ReportUnreadable, decode_report
+
+Connect = Callable[[str], SegmentApi]
+"""Network id -> the service that keeps it. Raises ZeroTierError, such as when the token cannot be read."""
+
+WAIT_SECONDS = 30.0
+"""How long an operator's wish waits for the pass that runs already."""
+NO_NETWORK = "no network is declared: the segment is somebody else's business. Set `network` of the fabric"
+NO_SERVICE = (
+    "no ZeroTier controller is configured: start `leyline controller serve` with --zerotier-url or"
+    " --zerotier-central, and --zerotier-token-file"
+)
+
+
+class SegmentUnmanaged(Exception):
+    """There is nothing to synchronise; the message says why."""
+
+
+class SegmentBusy(Exception):
+    """Another pass is running, here or in another controller."""
+
+
+class NotToAdopt(Exception):
+    """What was named cannot be adopted; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Ledger:
+    """What one pass asks of the store."""
+
+    store: SegmentStore
+    network: str
+    now: float
+
+    def owned(self) -> frozenset[str]:
+        return self.store.owned(self.network)
+
+    def take(self, node_ids: Iterable[str]) -> None:
+        self.store.take(self.network, node_ids, self.now)
+
+    def drop(self, node_id: str) -> None:
+        self.store.drop(self.network, node_id)
+
+
+class Segment:
+    """Thread-safe; one pass at a time. `connect` is None without a service."""
+
+    def __init__(self, store: Store, connect: Connect | None, *, now: Callable[[], float] = time.time) -> None:
+        self.store = store
+        self.memory = SegmentStore(store.database)
+        self._connect = connect
+        self._now = now
+        self._api: tuple[str, SegmentApi] | None = None
+        self._one = threading.Lock()
+
+    def unmanaged(self, inventory: Inventory) -> str:
+        """Why nothing is done; empty when something is."""
+        if inventory.fabric is None or not inventory.fabric.network:
+            return NO_NETWORK
+        return "" if self._connect else NO_SERVICE
+
+    def synchronise(self, wait: float = WAIT_SECONDS) -> Pass:
+        """One pass. Raises SegmentUnmanaged, SegmentBusy, StoreUnavailable; what the service does is in the answer."""
+        if not self._one.acquire(timeout=wait):
+            raise SegmentBusy("a pass is running; it ends within seconds: try again")
+        try:
+            inventory = self.store.state().inventory
+            if reason := self.unmanaged(inventory):
+                raise SegmentUnmanaged(reason)
+            with self.memory.alone() as alone:
+                if not alone:
+                    raise SegmentBusy("another controller of this database is at it: try again")
+                return self._pass(inventory)
+        finally:
+            self._one.release()
+
+    def _pass(self, inventory: Inventory) -> Pass:
+        wanted, fabric = desired(inventory), inventory.fabric
+        assert wanted is not None
+        assert fabric is not None
+        now = self._now()
+        try:
+            api = self._api_of(fabric)
+        except ZeroTierError as error:
+            done = Pass(now, error=str(error))
+        else:
+            ledger = _Ledger(self.memory, fabric.network, now)
+            lost = gone(inventory, self._heard(), now)
+            done = one_pass(
+                wanted, fabric, api, ledger, time.monotonic, now, lambda routes: summaries(inventory, lost, routes)
+            )
+        if done.error:
+            self._api = None  # The token may be another one by now: it is read again.
+        body = msgspec.json.encode(as_answer(done, wanted))
+        self.memory.save_status(fabric.network, body, now, settled=done.condition == "settled")
+        return done
+
+    def _heard(self) -> dict[str, Heard]:
+        """A report that cannot be read was not heard."""
+        found = {}
+        for name, stored in self.store.reports().items():
+            with suppress(ReportUnreadable):
+                found[name] = Heard(stored.received_at, decode_report(stored.body))
+        return found
+
+    def _api_of(self, fabric: Fabric) -> SegmentApi:
+        assert self._connect is not None
+        if self._api is None or self._api[0] != fabric.network:
+            self._api = fabric.network, self._connect(fabric.network)
+        return self._api[1]
+
+    def status(self) -> dict[str, Any]:
+        """As `GET /api/v1/segment` answers. Raises StoreUnavailable."""
+        inventory = self.store.state().inventory
+        fabric = inventory.fabric
+        network = fabric.network if fabric else ""
+        reason = self.unmanaged(inventory)
+        answer: dict[str, Any] = {
+            "network": network,
+            "condition": "unmanaged" if reason else "waiting",
+            "reason": reason,
+        }
+        if fabric is not None and network:
+            answer |= {"mtu": fabric.mtu, "segment_rules": fabric.segment_rules}
+        stored = self.memory.status(network) if network and not reason else None
+        if stored is not None:
+            answer |= msgspec.json.decode(stored.body)
+            answer |= {"last_pass": stored.at, "settled_at": stored.settled_at}
+        return answer
+
+    def adopt(self, node_ids: Sequence[str] | None, *, network: bool, actor: str) -> list[str]:
+        """Makes what is declared ours. `node_ids` None: every member that is not yet. Returns labels of what was not.
+
+        Raises NotToAdopt, SegmentUnmanaged, StoreUnavailable.
+        """
+        inventory = self.store.state().inventory
+        wanted, fabric = desired(inventory), inventory.fabric
+        if (reason := self.unmanaged(inventory)) or wanted is None or fabric is None:
+            raise SegmentUnmanaged(reason)
+        for node_id in node_ids or ():
+            if node_id not in wanted.members:
+                raise NotToAdopt(f"node {node_id} is not declared: declare it as a host, client or uplink first")
+        named = {THE_NETWORK} if network else set()
+        named.update(wanted.members if node_ids is None else node_ids)
+        new = named - self.memory.owned(fabric.network)
+        labels = sorted(wanted.members[each].label if each else f"network {fabric.network}" for each in new)
+        if labels:
+            now = self._now()
+            self.memory.take(fabric.network, new, now)
+            detail: Mapping[str, Any] = {"objects": labels[:MOST_LISTED], "total": len(labels)}
+            with self.store.changing() as change:
+                change.log(actor, "adopt", f"network {fabric.network}", now=now, detail=detail)
+        return labels

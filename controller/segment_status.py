@@ -1,0 +1,78 @@
+"""A pass over the segment -> what the API says of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from controller.zerotier.desired import Desired
+from controller.zerotier.difference import Difference, differing
+from controller.zerotier.state import Pass
+
+MOST_LISTED = 100
+"""Members in each of the lists; `total` says how many there are."""
+
+
+def as_answer(done: Pass, wanted: Desired) -> dict[str, Any]:
+    """JSON types only. Lists are {"total": N, "items": at most MOST_LISTED}."""
+    service = done.service
+    left = done.difference
+    return {
+        "condition": done.condition,
+        "service": asdict(service) if service else None,
+        "error": done.error,
+        "failures": _some({"object": each.object, "message": each.message} for each in done.failures),
+        "written": done.written,
+        "members": {
+            "declared": len(wanted.members),
+            "in_service": done.members,
+            "without_node_id": list(wanted.nameless[:MOST_LISTED]),
+        },
+        "rules": [asdict(each) for each in done.rules],
+        "summaries": {
+            "total": len(done.summaries.routes),
+            "items": [{"prefix": str(each.target), "via": str(each.via)} for each in done.summaries.routes],
+            "remarks": [asdict(each) for each in done.summaries.remarks[:MOST_LISTED]],
+        },
+        **(_left(left, wanted) if left else {}),
+    }
+
+
+def _left(left: Difference, wanted: Desired) -> dict[str, Any]:
+    return {
+        "pending": {
+            "network": list(differing(left.network)) if left.network else [],
+            "leaving": list(left.leaving[:MOST_LISTED]),
+            "members": _some(
+                {"node_id": each, "object": wanted.members[each].label, "fields": list(differing(change))}
+                for each, change in left.members.items()
+            ),
+        },
+        "held": {
+            "network": list(left.network_held),
+            **_members({"node_id": e.node_id, "object": e.label, "differs": list(e.differs)} for e in left.held),
+        },
+        "conflicts": _some(
+            {"object": each.label, "address": str(each.address), "holder": each.holder} for each in left.conflicts
+        ),
+        "strangers": _some(
+            {
+                "node_id": each.node_id,
+                "name": each.name,
+                "authorised": each.authorised,
+                "addresses": [*map(str, each.addresses)],
+            }
+            for each in left.strangers
+        ),
+    }
+
+
+def _members(items: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    some = _some(items)
+    return {"total": some["total"], "members": some["items"]}
+
+
+def _some(items: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    every = list(items)
+    return {"total": len(every), "items": every[:MOST_LISTED]}

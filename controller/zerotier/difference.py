@@ -1,0 +1,193 @@
+"""Desired x actual -> what to write. Pure. Whole values are compared, and only what is ours is touched.
+
+A member is ours when the controller has let it in, or the operator said so (`adopt`); who owns what is remembered
+in the database. What is declared and not ours yet is taken by itself when it is not there, was never
+let in, or is already as it should be. Everything else waits for the operator's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from controller.zerotier.desired import Desired, DesiredMember, DesiredNetwork, addresses_in_order, in_order
+from controller.zerotier.port import Address, ManagedRoute, MemberChange, MemberState, NetworkChange, NetworkState
+
+THE_NETWORK = ""
+"""Stands among node ids for the network itself."""
+
+MAX_MOVES = 4
+"""Managed routes that change their gateway in one pass."""
+
+LEAVE = MemberChange(authorised=False, addresses=())
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Declared, but set up by somebody else: nothing is written until it is adopted. `differs`: what would change."""
+
+    node_id: str
+    label: str
+    differs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """An address that a member should have, and that another member has, who is not ours."""
+
+    label: str
+    address: Address
+    holder: str  # Its node id.
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`network` None: nothing to write there. `takes`: node ids that are ours from now on. `leaving`: no longer
+    declared, to be put out. `strangers` are neither ours nor declared; they are left alone."""
+
+    network: NetworkChange | None
+    network_held: tuple[str, ...]
+    members: Mapping[str, MemberChange]
+    leaving: tuple[str, ...]
+    takes: frozenset[str]
+    held: tuple[Held, ...]
+    conflicts: tuple[Conflict, ...]
+    strangers: tuple[MemberState, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is left to be written."""
+        return self.network is None and not self.members and not self.leaving
+
+    @property
+    def as_declared(self) -> bool:
+        """And nothing waits for the operator."""
+        return self.settled and not (self.network_held or self.held or self.conflicts)
+
+
+def difference(
+    wanted: Desired, network: NetworkState | None, members: Mapping[str, MemberState], owned: frozenset[str]
+) -> Difference:
+    """`network` None: there is none yet. `owned`: node ids, and THE_NETWORK."""
+    change, held_fields = _of_network(wanted.network, network, THE_NETWORK in owned)
+    writes: dict[str, MemberChange] = {}
+    takes = set() if held_fields else {THE_NETWORK}
+    held: list[Held] = []
+    for node_id, member in wanted.members.items():
+        actual = members.get(node_id)
+        asked = member_change(member, actual)
+        if node_id in owned or asked is None or not _is_in(actual):
+            takes.add(node_id)
+            if asked is not None:
+                writes[node_id] = asked
+        else:
+            held.append(Held(node_id, member.label, differing(asked)))
+    conflicts = _conflicts(wanted, members, takes)
+    barred = {each.label for each in conflicts}
+    leaving = [each for each in owned - {THE_NETWORK} if each not in wanted.members and _is_in(members.get(each))]
+    return Difference(
+        change,
+        held_fields,
+        {each: writes[each] for each in sorted(writes) if wanted.members[each].label not in barred},
+        tuple(sorted(leaving)),
+        frozenset(takes - owned),
+        tuple(sorted(held, key=lambda each: each.label)),
+        conflicts,
+        tuple(members[each] for each in sorted(members.keys() - wanted.members.keys() - owned)),
+    )
+
+
+def member_change(wanted: DesiredMember, actual: MemberState | None) -> MemberChange | None:
+    """The fields of ours that differ; None: none does."""
+    now = actual or MemberState(wanted.node_id)
+    change = MemberChange(
+        authorised=None if now.authorised else True,
+        addresses=None if addresses_in_order(now.addresses) == wanted.addresses else wanted.addresses,
+        name=None if now.name == wanted.name else wanted.name,
+        no_auto_assign=None if now.no_auto_assign else True,
+    )
+    return None if change == MemberChange() else change
+
+
+def network_change(wanted: DesiredNetwork, actual: NetworkState | None) -> NetworkChange | None:
+    """The fields of ours that differ; None: none does. A network that is not there gets all of them."""
+    now = actual or NetworkState(wanted.network)
+    whole = NetworkChange(
+        name=wanted.name,
+        private=wanted.private,
+        routes=wanted.routes,
+        mtu=wanted.mtu,
+        auto_assign4=False,
+        auto_assign6=False,
+        auto_6plane=False,
+        auto_rfc4193=False,
+        rules=wanted.rules,
+    )
+    if actual is None:
+        return whole
+    same = {
+        field: None
+        for field in differing(whole)
+        if getattr(replace(now, routes=in_order(now.routes)), field) == getattr(whole, field)
+    }
+    change = replace(whole, **same)
+    if change.routes is not None:
+        change = replace(change, routes=_step(wanted.routes, now.routes))
+    return None if change == NetworkChange() else change
+
+
+def _step(wanted: tuple[ManagedRoute, ...], actual: tuple[ManagedRoute, ...]) -> tuple[ManagedRoute, ...]:
+    """Members never apply another `via` of a route that they have: it goes first, and comes back in the next pass.
+
+    Each removal stalls every member for about a second, so few go at a time; the others stay as they are till then.
+    """
+    before = {route.target: route for route in actual}
+    moving = [route for route in wanted if route.via is not None and before.get(route.target, route).via != route.via]
+    waiting = {route.target: before[route.target] for route in moving[MAX_MOVES:]}
+    goes = {route.target for route in moving[:MAX_MOVES]}
+    return tuple(waiting.get(route.target, route) for route in wanted if route.target not in goes)
+
+
+def differing(change: NetworkChange | MemberChange) -> tuple[str, ...]:
+    """Names of the fields that a change writes."""
+    return tuple(each.name for each in fields(change) if getattr(change, each.name) is not None)
+
+
+def _of_network(
+    wanted: DesiredNetwork, actual: NetworkState | None, owned: bool
+) -> tuple[NetworkChange | None, tuple[str, ...]]:
+    """(what to write, fields that are held)."""
+    change = network_change(wanted, actual)
+    if change is None or owned or actual is None:
+        return change, ()
+    fresh: Any = NetworkState(wanted.network)
+    told = tuple(
+        field
+        for field in differing(change)
+        if field != "rules" and getattr(actual, field) != getattr(fresh, field)  # `owned` is the operator's word.
+    )
+    return (None, told) if told else (change, ())
+
+
+def _is_in(actual: MemberState | None) -> bool:
+    """Somebody has let it in, or given it an address. Else it has asked to join, if that, and may have a name."""
+    return actual is not None and (actual.authorised or bool(actual.addresses))
+
+
+def _conflicts(wanted: Desired, members: Mapping[str, MemberState], ours: set[str]) -> tuple[Conflict, ...]:
+    """ZeroTier accepts one address for two members, and both use it."""
+    holders = {
+        address: node_id
+        for node_id, actual in members.items()
+        if actual.authorised and node_id not in wanted.members
+        for address in actual.addresses
+    }
+    for node_id in wanted.members.keys() - ours:
+        holders.update({address: node_id for address in members[node_id].addresses if members[node_id].authorised})
+    return tuple(
+        Conflict(member.label, address, holders[address])
+        for _, member in sorted(wanted.members.items())
+        for address in member.addresses
+        if holders.get(address, member.node_id) != member.node_id
+    )

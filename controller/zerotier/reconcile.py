@@ -1,0 +1,172 @@
+"""One pass: read, compare whole, write, read back. Remembers nothing but, in the ledger, what is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from controller.inventory.model import Fabric
+from controller.zerotier.desired import Desired, with_summaries
+from controller.zerotier.difference import LEAVE, THE_NETWORK, Difference, difference
+from controller.zerotier.port import (
+    Garbled,
+    ManagedRoute,
+    MemberState,
+    NetworkState,
+    NoSuchNetwork,
+    NotStored,
+    Refused,
+    SegmentApi,
+    Service,
+    ZeroTierError,
+)
+from controller.zerotier.rules_check import RulesFinding, check_rules
+from controller.zerotier.state import Failure, Pass
+from controller.zerotier.summaries import Summaries
+
+MAX_WRITES = 500
+PASS_SECONDS = 20.0
+"""Bounds of one pass; what is left comes in the next one, a second later."""
+MAX_FAILURES = 20
+"""Objects that fail in one pass; then it is the service that fails."""
+
+OF_ONE_OBJECT = (NotStored, Refused, Garbled)
+"""What one bad object may bring about. Everything else ends the pass."""
+
+
+class Ledger(Protocol):
+    """Which members are ours, and the network itself (THE_NETWORK). Kept for good: a member that is no longer
+    declared must be put out, also when the controller was restarted meanwhile."""
+
+    def owned(self) -> frozenset[str]: ...
+
+    def take(self, node_ids: Iterable[str]) -> None: ...
+
+    def drop(self, node_id: str) -> None: ...
+
+
+Clock = Callable[[], float]
+Summarise = Callable[[tuple[ManagedRoute, ...]], Summaries]
+"""Routes of the network as they are -> managed summaries that it should have. Pure."""
+
+
+class _Enough(Exception):
+    """The pass has reached one of its bounds."""
+
+
+@dataclass
+class _Seen:
+    """The actual state, as read and as written since."""
+
+    network: NetworkState | None
+    members: dict[str, MemberState]
+    owned: frozenset[str]
+    service: Service | None = None
+    written: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+def one_pass(
+    wanted: Desired,
+    fabric: Fabric,
+    api: SegmentApi,
+    ledger: Ledger,
+    clock: Clock,
+    now: float,
+    summarise: Summarise = lambda _routes: Summaries(),
+) -> Pass:
+    """Brings the segment to `wanted`. Raises nothing that the service causes. `clock` is monotonic, in seconds."""
+    seen = _Seen(None, {}, frozenset())
+    error = ZeroTierError("")
+    found = Summaries()
+    deadline = clock() + PASS_SECONDS
+    try:
+        _read(seen, api, ledger)
+        found = summarise(seen.network.routes if seen.network else ())
+        wanted = with_summaries(wanted, found.routes)
+        _write(seen, wanted, api, ledger, lambda: clock() < deadline)
+    except _Enough:
+        pass
+    except ZeroTierError as told:
+        error = told
+    left = _left(seen, wanted) if seen.service is not None else None
+    return Pass(
+        now,
+        seen.service,
+        seen.written,
+        left,
+        tuple(seen.failures),
+        _rules(seen, fabric),
+        str(error),
+        error.after,
+        len(seen.members),
+        found,
+    )
+
+
+def _read(seen: _Seen, api: SegmentApi, ledger: Ledger) -> None:
+    service = api.describe()
+    try:
+        seen.network = api.network()
+        seen.members = dict(api.members())
+    except NoSuchNetwork:
+        pass  # Writing it makes it, or says why not.
+    seen.owned = ledger.owned()
+    seen.service = service
+
+
+def _write(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool]) -> None:
+    """Who must leave leaves first. Ownership is noted before the write: a crash between them loses nothing."""
+    if not wanted.members and (there := difference(wanted, seen.network, seen.members, seen.owned).leaving):
+        text = f"no member is declared; the {len(there)} that Leyline let in stay: de-authorise them in ZeroTier"
+        seen.failures.append(Failure("fabric", text))
+    first = _left(seen, wanted)
+    ledger.take(first.takes)
+    seen.owned |= first.takes
+    for node_id in first.leaving:
+        with _one(seen, f"member {node_id}", in_time):
+            seen.members[node_id] = api.write_member(node_id, LEAVE)
+    for node_id in _gone(seen, wanted):
+        ledger.drop(node_id)
+        seen.owned -= {node_id}
+    rest = _left(seen, wanted)
+    if rest.network is not None:
+        with _one(seen, f"network {wanted.network.network}", in_time):
+            seen.network = api.write_network(rest.network)
+    for node_id, change in rest.members.items():
+        with _one(seen, wanted.members[node_id].label, in_time):
+            seen.members[node_id] = api.write_member(node_id, change)
+
+
+@contextmanager
+def _one(seen: _Seen, label: str, in_time: Callable[[], bool]) -> Iterator[None]:
+    """Around the write of one object: what only that one brings about does not stop the rest."""
+    if seen.written >= MAX_WRITES or not in_time():
+        raise _Enough
+    try:
+        yield
+        seen.written += 1
+    except OF_ONE_OBJECT as error:
+        seen.failures.append(Failure(label, str(error)))
+        if len(seen.failures) >= MAX_FAILURES:
+            raise _Enough from None
+
+
+def _left(seen: _Seen, wanted: Desired) -> Difference:
+    """What differs now. An empty declaration puts nobody out: it is far more likely a mistake than a wish."""
+    found = difference(wanted, seen.network, seen.members, seen.owned)
+    return found if wanted.members else replace(found, leaving=())
+
+
+def _gone(seen: _Seen, wanted: Desired) -> Iterator[str]:
+    """Ours, not declared, and out."""
+    for node_id in sorted(seen.owned - {THE_NETWORK} - wanted.members.keys()):
+        actual = seen.members.get(node_id)
+        if actual is None or not actual.authorised:
+            yield node_id
+
+
+def _rules(seen: _Seen, fabric: Fabric) -> tuple[RulesFinding, ...]:
+    return () if seen.network is None else check_rules(seen.network, fabric.segment, fabric.segment6)

@@ -1,0 +1,27 @@
+"""Has each uplink its overlay address, and nobody else the same?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from speaker.doctor.facts import Facts
+from speaker.doctor.finding import Found
+
+
+def check(facts: Facts) -> Iterator[Found]:
+    if facts.plan is None:
+        return
+    for uplink in facts.plan.uplinks:
+        where = f"uplink {uplink.name}"
+        for text in (uplink.address, uplink.address6):
+            if text is None:
+                continue
+            interface = (facts.interfaces or {}).get(uplink.interface)
+            if interface is not None and ip_address(text) not in {ip_address(each) for each in interface.addresses}:
+                what = f"{text} is not on interface {uplink.interface}"
+                yield Found("error", where, what, "see leyline segment show: ZeroTier's controller has to assign it")
+            if macs := facts.answering.get(text):
+                what = f"{text} is also answered for by {', '.join(macs)}: a duplicate address"
+                fix = "find that member in leyline segment show, and give one of the two another address"
+                yield Found("error", where, what, fix)

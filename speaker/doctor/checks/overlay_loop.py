@@ -1,0 +1,64 @@
+"""Does ZeroTier run over its own overlay?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address, ip_network
+
+from speaker.doctor.facts import Facts, Service
+from speaker.doctor.finding import Found
+from speaker.zerotier.config import NEVER_BOUND
+
+HOW = "leyline speaker writes local.conf so: interfacePrefixBlacklist and physical blacklist; restart zerotier-one"
+
+
+def check(facts: Facts) -> Iterator[Found]:
+    if facts.plan is None:
+        return
+    uplinks = {uplink.interface for uplink in facts.plan.uplinks}
+    for service in facts.services:
+        where = f"uplink {service.uplink}"
+        for address in sorted({*_inside(facts.plan.segments, service.listening)}):
+            yield Found("error", where, f"ZeroTier listens on {address}, on the segment itself", HOW)
+        for peer in service.peers:
+            device = facts.underlay_devices.get(_host(peer.physical))
+            if peer.heard and (device in uplinks or any(_inside(facts.plan.segments, (peer.physical,)))):
+                through = device or "the segment"
+                what = f"the path to {peer.node_id} at {peer.physical} leads through {through}: ZeroTier over itself"
+                fix = f"add {_host(peer.physical)} to the fabric's underlay, so that no route covers it. {HOW}"
+                yield Found("error", where, what, fix)
+        yield from _unguarded(facts, service, where)
+
+
+def _unguarded(facts: Facts, service: Service, where: str) -> Iterator[Found]:
+    """A loop that is possible though it is not there now."""
+    if service.error or facts.plan is None or not facts.plan.network:
+        return
+    lans = {each.interface for each in (facts.report.lans if facts.report else ()) if each.interface}
+    never = (*NEVER_BOUND, *service.interface_blacklist)
+    free = [name for name in sorted(lans) if not name.startswith(never) and not _listed(facts, service, name)]
+    if free:
+        what = f"ZeroTier may use the LAN interfaces {', '.join(free)}: other gateways' LANs would carry it in turn"
+        yield Found("warning", where, what, HOW)
+
+
+def _listed(facts: Facts, service: Service, name: str) -> bool:
+    """Whether all addresses of the interface are on the list of physical networks to keep out of."""
+    interface = (facts.interfaces or {}).get(name)
+    addresses = interface.addresses if interface is not None else ()
+    return bool(addresses) and len({*_inside(service.physical_blacklist, addresses)}) == len(addresses)
+
+
+def _inside(prefixes: Iterable[str], sockets: Iterable[str]) -> Iterator[str]:
+    networks = [ip_network(prefix, strict=False) for prefix in prefixes]
+    for text in sockets:
+        try:
+            address = ip_address(_host(text))
+        except ValueError:
+            continue
+        if any(address in network for network in networks):
+            yield text
+
+
+def _host(text: str) -> str:
+    return text.partition("/")[0]

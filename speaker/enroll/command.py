@@ -1,0 +1,90 @@
+"""`leyline speaker enroll KEY`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from speaker.zerotier.local import LocalService
+
+MAX_UPLINKS = 8
+
+
+class Local:
+    """speaker.zerotier.local as enrolment wants it."""
+
+    def __init__(self, service: LocalService) -> None:
+        self._service = service
+
+    def node_id(self) -> str:
+        return self._service.status().node_id
+
+    def join(self, network: str) -> str:
+        joined = self._service.network(network) or self._service.join(network)
+        return joined.interface
+
+
+def named_homes(values: tuple[str, ...]) -> list[tuple[str, Path]]:
+    """(name of the uplink, home of its service). Raises click.BadParameter."""
+    if len(values) > MAX_UPLINKS:
+        raise click.BadParameter(f"a gateway has at most {MAX_UPLINKS} uplinks", param_hint="--zerotier-home")
+    found = []
+    for number, value in enumerate(values, 1):
+        name, equals, home = value.rpartition("=")
+        found.append((name if equals else "main" if number == 1 else f"uplink-{number}", Path(home)))
+    if len({name for name, _ in found}) < len(found) or len({home for _, home in found}) < len(found):
+        raise click.BadParameter("each uplink needs a name and a home of its own", param_hint="--zerotier-home")
+    return found
+
+
+def run(key: str, state: Any, homes: tuple[str, ...], **options: Any) -> None:
+    """Raises click.ClickException."""
+    from speaker.enroll.access import AccessUnusable
+    from speaker.enroll.exchange import EnrolFailed
+    from speaker.enroll.key import KeyUnreadable, parse
+    from speaker.enroll.steps import Wish, enroll
+    from speaker.zerotier.local import LocalError, LocalService
+
+    text = sys.stdin.readline(4096) if key == "-" else key
+    named = named_homes(homes)
+    services = [(name, Local(LocalService(home))) for name, home in named]
+    kept = tuple((name, str(home.absolute())) for name, home in named)
+    progress = Progress()
+    try:
+        access = enroll(Wish(parse(text), services, homes=kept, **options), state, progress.say)
+    except (KeyUnreadable, EnrolFailed, AccessUnusable, LocalError) as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or state.root}: {error.strerror or error}") from None
+    finally:
+        progress.end()
+    click.echo(f"this is gateway {access.gateway} of {access.url}: leyline speaker run starts it")
+
+
+class Progress:
+    """What is being done, on stderr: each text once, and on a terminal how long it has lasted."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._since = 0.0
+        self._open = False
+
+    def say(self, text: str) -> None:
+        if text != self._text:
+            self.end()
+            self._text, self._since = text, time.monotonic()
+            if not sys.stderr.isatty():
+                click.echo(text, err=True)
+        if sys.stderr.isatty():
+            click.echo(f"\r{text} ({time.monotonic() - self._since:.0f} s)", err=True, nl=False)
+            self._open = True
+
+    def end(self) -> None:
+        if self._open:
+            click.echo("", err=True)
+        self._open = False

@@ -1,0 +1,216 @@
+"""Being a member: joined, allowed to take addresses from the network, and with the address that the plan says.
+
+Facts: the service says OK for 45 s after it was de-authorised, and keeps its address then, too; turning `allowManaged`
+off and on within a second loses the address for good, two seconds between do not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_interface, ip_network
+
+from speaker.plan import UplinkPlan
+from speaker.report import ServiceReport
+from speaker.zerotier.local import Joined, LocalService, Status
+
+MANAGED_PAUSE_SECONDS = 2.0
+POLL_SECONDS = 0.5
+JOIN_SECONDS = 60.0
+"""An authorised member has its address 4 s after it joined; the rest is for a controller that a person asks."""
+
+
+LOST_SECONDS, RENEW_SECONDS = 10.0, 300.0
+"""An address that the kernel has not had for so long is asked for anew, and again only after so long."""
+
+Held = Callable[[str], frozenset[str] | None]
+"""Interface -> its addresses in the kernel; None: not known now."""
+
+
+class NotAdmitted(Exception):
+    """The network did not take us in. The text says why, and who can change it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What one uplink is to be in the network."""
+
+    network: str
+    segments: tuple[str, ...]
+    mtu: int
+    uplink: UplinkPlan
+
+
+def settings_for(segments: Iterable[str]) -> dict[str, bool]:
+    """What the service must be allowed. Public addresses it takes only with `allowGlobal`."""
+    wanted = {"allowManaged": True}
+    if any(ip_network(segment).is_global for segment in segments):
+        wanted["allowGlobal"] = True
+    return wanted
+
+
+class Managed:
+    """`allowManaged` of one service's networks; whoever turns it off turns it on again in time, not before."""
+
+    def __init__(
+        self,
+        service: LocalService,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._service = service
+        self._clock = clock
+        self._sleep = sleep
+        self._off_at: dict[str, float] = {}
+        self._lost_at: dict[str, float] = {}
+
+    def off(self, network: str) -> None:
+        self._service.join(network, allowManaged=False)
+        self.seen_off(network)
+
+    def seen_off(self, network: str) -> None:
+        """Somebody may have turned it off just now."""
+        self._off_at[network] = self._clock()
+
+    def on(self, network: str, segments: Iterable[str] = ()) -> Joined:
+        """With all that `segments` need. Waits as long as it must since it was turned off, as far as anybody knows."""
+        off_at = self._off_at.pop(network, None)
+        if off_at is not None and (left := off_at + MANAGED_PAUSE_SECONDS - self._clock()) > 0:
+            self._sleep(left)
+        return self._service.join(network, **settings_for(segments))
+
+    def lost_for_long(self, network: str, *, lost: bool) -> bool:
+        """Whether they have been lost for longer than a join takes. True once, then not again for a while."""
+        if not lost:
+            self._lost_at.pop(network, None)
+            return False
+        now = self._clock()
+        if now < self._lost_at.setdefault(network, now + LOST_SECONDS):
+            return False
+        self._lost_at[network] = now + RENEW_SECONDS
+        return True
+
+    def renew(self, network: str, segments: Iterable[str] = ()) -> Joined:
+        """Off and on: the service gives the interface its addresses anew. For those that were lost."""
+        self.off(network)
+        return self.on(network, segments)
+
+
+def attend(service: LocalService, managed: Managed, wanted: Membership, held: Held) -> ServiceReport:
+    """One look at a service, and what is needed so that it is the member that is `wanted`. Raises LocalError.
+
+    Joins, allows managed addresses, and has a lost one given anew.
+    """
+    status = service.status()
+    joined = service.network(wanted.network)
+    needed = settings_for(wanted.segments)
+    if joined is not None and not joined.allow_managed:
+        managed.seen_off(wanted.network)
+    if joined is None or not joined.allow_managed or ("allowGlobal" in needed and not joined.allow_global):
+        joined = managed.on(wanted.network, wanted.segments)
+    elif managed.lost_for_long(wanted.network, lost=lost_address(joined, held)):
+        joined = managed.renew(wanted.network, wanted.segments)
+    return report_of(status, joined, wanted)
+
+
+def report_of(status: Status, joined: Joined, wanted: Membership) -> ServiceReport:
+    """Pure."""
+    return ServiceReport(
+        uplink=wanted.uplink.name,
+        node_id=status.node_id,
+        version=status.version,
+        online=status.online,
+        status=joined.status,
+        mtu=joined.mtu,
+        problem=next(problems(status, joined, wanted), ""),
+    )
+
+
+def not_answering(uplink: str, error: str) -> ServiceReport:
+    return ServiceReport(uplink, node_id="", version="", online=False, status="", mtu=0, problem=error)
+
+
+_WHY = {
+    "REQUESTING_CONFIGURATION": "no answer yet from {controller}, the controller of {network}: does it run, and is UDP "
+    "9993 open?",
+    "ACCESS_DENIED": "{network} does not admit node {node}: authorise it (`leyline segment show` says what is wanted)",
+    "NOT_FOUND": "{controller} knows no network {network}: is the fabric's `network` right?",
+    "PORT_ERROR": "the network's interface could not be made: is /dev/net/tun there, and CAP_NET_ADMIN?",
+}
+
+
+def problems(status: Status, joined: Joined, wanted: Membership) -> Iterator[str]:
+    """What is wrong, what matters most first. Pure."""
+    uplink, network = wanted.uplink, wanted.network
+    if uplink.node_id and status.node_id != uplink.node_id:
+        yield f"this is node {status.node_id}; the inventory says {uplink.node_id}: correct it, or name the right home"
+    if joined.status != "OK":
+        why = _WHY.get(joined.status, "{network}: ZeroTier says {status}")
+        yield why.format(network=network, node=status.node_id, controller=network[:10], status=joined.status)
+        return
+    if joined.interface != uplink.interface:
+        yield f"the network's interface is {joined.interface}; the inventory says {uplink.interface}: correct it"
+    addresses = addresses_of(joined)
+    for address in (uplink.address, uplink.address6):
+        if address and address not in addresses:
+            yield f"{address} is not this member's address in {network}: `leyline segment sync` assigns it"
+    if wanted.mtu and joined.mtu != wanted.mtu:
+        yield f"the network's MTU is {joined.mtu}; the fabric says {wanted.mtu}: `leyline segment sync` sets it"
+    if not status.online:
+        yield "ZeroTier reaches none of its roots: is UDP 9993 blocked?"
+
+
+def lost_address(joined: Joined, held: Held) -> bool:
+    """The service has an address from the network and the kernel does not: `allowManaged` was turned too fast."""
+    if joined.status != "OK" or not joined.addresses or not joined.interface:
+        return False
+    standing = held(joined.interface)
+    return standing is not None and not addresses_of(joined) <= standing
+
+
+def addresses_of(joined: Joined) -> frozenset[str]:
+    """Without their masks; what is no address is passed over. Pure."""
+    found = set()
+    for text in joined.addresses:
+        with suppress(ValueError):
+            found.add(str(ip_interface(text).ip))
+    return frozenset(found)
+
+
+def wait_for_address(
+    service: LocalService,
+    wanted: Membership,
+    *,
+    seconds: float = JOIN_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Joined:
+    """Joins, and waits until the network has given an address. Raises NotAdmitted after `seconds`, and LocalError."""
+    managed = Managed(service, clock, sleep)
+    joined = managed.on(wanted.network, wanted.segments)
+    end = clock() + seconds
+    while not (joined.status == "OK" and joined.addresses):
+        if clock() >= end:
+            why = next(problems(service.status(), joined, wanted), "it has no address yet")
+            raise NotAdmitted(f"after {seconds:.0f} s: {why}")
+        sleep(POLL_SECONDS)
+        joined = service.network(wanted.network) or managed.on(wanted.network, wanted.segments)
+    return joined
+
+
+def assigned(uplinks: Sequence[UplinkPlan], services: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """Name of an uplink -> index of its service, each being (name of the uplink or "", node id or ""). Pure.
+
+    By the name that was given, else by the node id of the plan; the only service is the only uplink's whatever it is.
+    """
+    found: dict[str, int] = {}
+    for index, (name, node) in enumerate(services):
+        for uplink in uplinks:
+            if uplink.name not in found and (uplink.name == name or (not name and node and uplink.node_id == node)):
+                found[uplink.name] = index
+                break
+    if not found and len(uplinks) == len(services) == 1 and not services[0][0]:
+        found[uplinks[0].name] = 0
+    return found

@@ -1,0 +1,305 @@
+"""One pass against the stateful fake, through the real adapter: whole, bounded, isolated, never empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from controller.inventory.model import Allocation, Inventory, Prefix
+from controller.zerotier import reconcile
+from controller.zerotier.central import Central
+from controller.zerotier.difference import THE_NETWORK
+from controller.zerotier.port import MemberChange, NetworkChange
+from controller.zerotier.reconcile import Summarise, one_pass
+from controller.zerotier.selfhosted import SelfHosted
+from controller.zerotier.state import EVERY_SECONDS, LONGEST_PAUSE_SECONDS, SOON_SECONDS, Failure, Pass, pause_after
+from controller.zerotier.summaries import ALL, Summaries, summaries
+from tests.controller.zerotier import real
+from tests.controller.zerotier.fake import FakeWorld
+from tests.controller.zerotier.fake_central import FakeCentral
+from tests.controller.zerotier.fake_http import Answer, Faulty, said, transport
+from tests.controller.zerotier.segments import CONTROLLER, NETWORK, SEGMENT6, MemoryLedger, small, wanted
+
+
+class Segment:
+    """One inventory, one service, one ledger."""
+
+    def __init__(self, inventory: Inventory | None = None) -> None:
+        self.world = FakeWorld()
+        self.node = self.world.node(CONTROLLER)
+        self.faulty = Faulty(self.node)
+        self.api = SelfHosted(
+            "http://127.0.0.1:9993", "secret", NETWORK, transport=transport(self.faulty), sleep=lambda _seconds: None
+        )
+        self.ledger = MemoryLedger()
+        self.inventory = inventory or small()
+        self.clock = 0.0
+
+    def pass_once(self, summarise: Summarise = lambda _routes: Summaries()) -> Pass:
+        fabric = self.inventory.fabric
+        assert fabric is not None
+        return one_pass(wanted(self.inventory), fabric, self.api, self.ledger, lambda: self.clock, 7.0, summarise)
+
+    def without(self, *gateways: str) -> None:
+        kept = tuple(each for each in self.inventory.gateways if each.name not in gateways)
+        self.inventory = replace(self.inventory, gateways=kept)
+
+    def member(self, node_id: str) -> dict[str, Any]:
+        return self.controller.member(NETWORK, node_id) or {}
+
+    @property
+    def controller(self) -> Any:
+        return self.node.controller
+
+    @property
+    def writes(self) -> list[tuple[str, str]]:
+        return [each for each in self.faulty.asked if each[0] != "GET"]
+
+
+@pytest.fixture
+def segment() -> Segment:
+    return Segment()
+
+
+def test_from_nothing_to_everything_in_one_pass_and_the_second_writes_nothing(segment: Segment) -> None:
+    first = segment.pass_once()
+    assert (first.condition, first.written, first.members, first.error) == ("settled", 6, 5, "")
+    network = segment.controller.network(NETWORK)
+    assert (network["name"], network["mtu"], network["routes"]) == (
+        "demo",
+        1280,
+        [{"target": "10.42.0.0/24", "via": None}],
+    )
+    assert segment.member("a000000001")["authorized"] is True
+    assert segment.member("a000000001")["ipAssignments"] == ["10.42.0.3"]
+    assert segment.ledger.known == {THE_NETWORK, *wanted(segment.inventory).members}
+    writes = len(segment.writes)
+    second = segment.pass_once()
+    assert (second.condition, second.written, len(segment.writes)) == ("settled", 0, writes)
+
+
+def test_the_order_is_leave_network_members(segment: Segment) -> None:
+    segment.pass_once()
+    segment.without("berlin-1")
+    segment.inventory = replace(segment.inventory, fabric=replace(segment.inventory.fabric, mtu=1400))  # type: ignore[type-var]
+    segment.controller.put_member(NETWORK, "a000000001", {"authorized": False})
+    segment.faulty.asked.clear()
+    assert segment.pass_once().condition == "settled"
+    paths = list(dict.fromkeys(path.removeprefix(f"/controller/network/{NETWORK}") for _, path in segment.writes))
+    assert paths == ["/member/a000000002", "/member/a000000003", "", "/member/a000000001"]
+
+
+def test_who_is_no_longer_declared_is_out_and_forgotten(segment: Segment) -> None:
+    segment.pass_once()
+    segment.without("berlin-1")
+    assert segment.pass_once().condition == "settled"
+    for node_id in ("a000000002", "a000000003"):
+        assert (segment.member(node_id)["authorized"], segment.member(node_id)["ipAssignments"]) == (False, [])
+        assert node_id not in segment.ledger.known
+    segment.controller.put_member(NETWORK, "a000000002", {"authorized": True})
+    segment.pass_once()
+    assert segment.member("a000000002")["authorized"] is True, "a stranger now, let in by somebody else"
+
+
+def test_members_that_are_not_ours_are_left_alone_until_they_are_adopted(segment: Segment) -> None:
+    segment.controller.put_network(NETWORK, {"name": "old", "routes": [{"target": "10.1.0.0/16", "via": "10.42.0.9"}]})
+    segment.controller.put_member(NETWORK, "a000000001", {"authorized": True, "ipAssignments": ["10.42.0.99"]})
+    segment.controller.put_member(NETWORK, "d000000001", {"authorized": True, "name": "printer"})
+    before = [segment.controller.network(NETWORK), segment.member("a000000001"), segment.member("d000000001")]
+    done = segment.pass_once()
+    assert done.condition == "held"
+    assert done.difference is not None
+    assert done.difference.network_held == ("name", "routes")
+    assert [each.node_id for each in done.difference.held] == ["a000000001"]
+    assert [each.node_id for each in done.difference.strangers] == ["d000000001"]
+    assert before == [segment.controller.network(NETWORK), segment.member("a000000001"), segment.member("d000000001")]
+    segment.ledger.take([THE_NETWORK, "a000000001"])
+    assert segment.pass_once().condition == "settled"
+    assert segment.controller.network(NETWORK)["name"] == "demo"
+    assert segment.member("a000000001")["ipAssignments"] == ["10.42.0.3"]
+    assert segment.member("d000000001") == before[2]
+
+
+def test_an_empty_declaration_puts_nobody_out(segment: Segment) -> None:
+    segment.pass_once()
+    segment.inventory = replace(segment.inventory, gateways=(), clients=(), hosts=())
+    done = segment.pass_once()
+    assert done.condition == "failing"
+    assert "no member is declared; the 5 that Leyline let in stay" in done.failures[0].message
+    assert segment.member("a000000001")["authorized"] is True
+    assert len(segment.ledger.known) == 6
+
+
+def test_one_bad_member_does_not_stop_the_rest(segment: Segment) -> None:
+    """Its write is answered with nonsense, in place of whatever the service would have said."""
+    segment.pass_once()
+    for node_id in ("a000000001", "b000000001"):
+        segment.controller.put_member(NETWORK, node_id, {"authorized": False})
+    lies = Lying(segment.node, "a000000001")
+    segment.faulty.behind = lies
+    done = segment.pass_once()
+    assert [each.object for each in done.failures] == ["uplink hub-1/u0"]
+    assert "took authorised True and stores False" in done.failures[0].message
+    assert done.condition == "failing"
+    assert segment.member("b000000001")["authorized"] is True
+    segment.faulty.behind = segment.node
+    assert segment.pass_once().condition == "settled"
+
+
+class Lying:
+    """Says yes to every write of one member, and stores nothing."""
+
+    def __init__(self, behind: Any, node_id: str) -> None:
+        self.behind, self.node_id = behind, node_id
+
+    def answer(self, method: str, path: str, headers: Any, body: bytes) -> Any:
+        method = "GET" if method == "POST" and path.endswith(self.node_id) else method
+        return self.behind.answer(method, path, headers, body)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [httpx2.ConnectError("no route"), said({}, 401), said({}, 500), said({}, 429)],
+    ids=["unreachable", "unauthorised", "broken", "rate-limited"],
+)
+def test_a_service_that_fails_ends_the_pass_and_the_next_one_converges(segment: Segment, answer: Any) -> None:
+    segment.faulty.instead(*[answer] * 9)
+    done = segment.pass_once()
+    assert done.condition == "failing"
+    assert done.error
+    assert done.difference is None
+    assert segment.ledger.known == set()
+    segment.faulty.faults.clear()
+    assert segment.pass_once().condition == "settled"
+
+
+@pytest.mark.parametrize("keep", range(1, 16))
+def test_it_converges_wherever_it_was_interrupted(keep: int) -> None:
+    """The service goes away in the middle of the pass, after so many requests."""
+    segment = Segment()
+    for _ in range(keep):
+        segment.faulty.faults.append(lambda properly: properly())
+    segment.faulty.instead(*[httpx2.ConnectError("gone")] * 9)
+    segment.pass_once()
+    segment.faulty.faults.clear()
+    assert segment.pass_once().condition == "settled"
+    assert segment.ledger.known == {THE_NETWORK, *wanted(segment.inventory).members}
+
+
+def test_a_pass_is_bounded_in_writes_and_in_time(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "MAX_WRITES", 2)
+    done = segment.pass_once()
+    assert (done.written, done.condition) == (2, "busy")
+
+    def slow(properly: Callable[[], Answer]) -> Answer:
+        segment.clock = 99.0
+        return properly()
+
+    segment.faulty.faults.append(slow)
+    assert segment.pass_once().written == 0
+    segment.faulty.faults.clear()
+    segment.clock = 0.0
+    conditions = [segment.pass_once().condition for _ in range(3)]
+    assert conditions == ["busy", "settled", "settled"]
+
+
+def test_many_failing_objects_are_a_failing_service(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "MAX_FAILURES", 2)
+    segment.pass_once()
+    for node_id in wanted(segment.inventory).members:
+        segment.controller.put_member(NETWORK, node_id, {"name": "x"})
+    segment.faulty.behind = Lying(segment.node, "")
+    assert len(segment.pass_once().failures) == 2
+
+
+def test_rules_that_break_routing_are_said_and_left(segment: Segment) -> None:
+    segment.pass_once()
+    ipauth = {"type": "MATCH_CHARACTERISTICS", "mask": "1000000000000000", "not": True}
+    rules = [ipauth, {"type": "ACTION_DROP"}, {"type": "ACTION_ACCEPT"}]
+    segment.controller.put_network(NETWORK, {"rules": rules})
+    done = segment.pass_once()
+    assert [each.code for each in done.rules] == ["rules-no-ipauth", "rules-no-mpls"]
+    assert done.condition == "settled"
+    assert len(segment.controller.network(NETWORK)["rules"]) == 3
+    segment.inventory = small(segment_rules="owned")
+    done = segment.pass_once()
+    assert (done.rules, segment.controller.network(NETWORK)["rules"][0]["type"]) == ((), "ACTION_ACCEPT")
+
+
+def test_the_summaries_of_a_gateway_that_is_gone_go_and_come_back_by_another(segment: Segment) -> None:
+    """Members never apply another via in place, so at no time has a route another one than before."""
+    inventory = replace(
+        segment.inventory,
+        allocations=(Allocation("berlin", ip_network("10.1.0.0/16"), 24),),
+        prefixes=(Prefix("berlin", ip_network("10.1.1.0/24"), gateways=("berlin-1", "hub-1")),),
+    )
+    seen = []
+    for lost in ({}, {"berlin-1": frozenset({ALL})}, {"berlin-1": frozenset({ALL})}, {}):
+        done = segment.pass_once(lambda routes, lost=lost: summaries(inventory, lost, routes))  # type: ignore[misc]
+        routes = segment.controller.network(NETWORK)["routes"]
+        seen.append((done.condition, [each["via"] for each in routes if each["via"]]))
+    assert seen == [
+        ("settled", ["10.42.0.1"]),
+        ("busy", []),
+        ("settled", ["10.42.0.3"]),
+        ("settled", ["10.42.0.3"]),
+    ]
+
+
+def test_a_network_at_central_is_adopted_and_kept() -> None:
+    central = FakeCentral(per_second=1000)
+    network = central.make_network("lonely_hopper")
+    api = Central("secret", network, transport=transport(central), interval=0.0)
+    ledger = MemoryLedger()
+    inventory = small(network=network, segment_rules="owned")
+    assert inventory.fabric is not None
+
+    def pass_once() -> Pass:
+        assert inventory.fabric is not None
+        return one_pass(wanted(inventory), inventory.fabric, api, ledger, lambda: 0.0, 7.0)
+
+    held = pass_once()
+    assert held.difference is not None
+    assert (held.condition, held.error, held.difference.network_held) == ("held", "", ("name",))
+    ledger.take([THE_NETWORK])
+    assert (pass_once().condition, api.network().name) == ("settled", "demo")
+    assert (pass_once().written, pass_once().condition) == (0, "settled")
+    inventory = replace(inventory, hosts=())
+    assert pass_once().condition == "settled"
+    assert api.members()["c000000001"].authorised is False
+
+
+@pytest.mark.zerotier
+def test_a_real_controller_is_brought_to_what_is_declared_and_stays_so(tmp_path: Path) -> None:
+    if reason := real.why_not():
+        pytest.skip(reason)
+    with real.running(tmp_path) as there:
+        segment = Segment()
+        network = f"{there.address}00beef"
+        api = segment.api = SelfHosted(there.url, there.token, network)
+        declared = small(network=network, segment6=SEGMENT6, segment_rules="owned", mtu=2800)
+        segment.inventory = declared
+        first, second = segment.pass_once(), segment.pass_once()
+        assert (first.condition, first.error, first.failures, first.written) == ("settled", "", (), 6)
+        assert (second.condition, second.written, second.members) == ("settled", 0, 5)
+        assert first.rules == second.rules == ()
+        api.write_network(NetworkChange(rules=({"type": "ACTION_DROP"},), mtu=1400))
+        api.write_member("c000000001", MemberChange(addresses=()))
+        assert (segment.pass_once().written, segment.pass_once().written) == (2, 0)
+        segment.inventory = replace(declared, hosts=())
+        assert segment.pass_once().condition == "settled"
+        assert api.members()["c000000001"].authorised is False
+
+
+def test_when_the_next_pass_is_due() -> None:
+    assert pause_after(Pass(0.0), 0) == SOON_SECONDS
+    failing = Pass(0.0, failures=(Failure("a", "b"),))
+    assert [pause_after(failing, n) for n in (1, 2, 3, 50)] == [2.0, 4.0, 8.0, LONGEST_PAUSE_SECONDS]
+    assert pause_after(replace(failing, error="slow down", after=1000.0), 1) == 1000.0
+    assert pause_after(Segment().pass_once(), 0) == EVERY_SECONDS
