@@ -31,9 +31,8 @@ START_SECONDS = 30.0
 FEED_SECONDS = 120.0
 BACK_SECONDS = 30.0
 MOVED_SECONDS = 5.0
-TOLD_SECONDS, LAST_TOLD_SECONDS = 5.0, 10.0
-"""Until half, and the last, of half a million routes say unreachable. The last one does after 1.6 to 4.0 s on a quiet
-machine of two cores: a bound of 5 s for it would measure what else that machine does."""
+TOLD_SECONDS = 5.0
+"""Until the last of half a million routes says unreachable: after 1.1 to 2.4 s on a quiet machine of two cores."""
 SAMPLES, FIRST_SOURCE = 8, 101
 SPACE = IPv4Network("20.0.0.0/8")
 LENGTH = 28
@@ -139,17 +138,15 @@ def nobody_left(fabric: PlannedSpeakers, cuts: Cuts) -> None:
         at = min(cuts.node(gateway) for gateway in ("berlin-1", "berlin-2"))
         run.wait_until(
             "every source is told that its target is unreachable", lambda: all(map(train.unreachable, train.names)),
-            LAST_TOLD_SECONDS, lambda: {name: train.unreachable(name) for name in train.names}, at,
-            patience=2 * LAST_TOLD_SECONDS,
+            TOLD_SECONDS, lambda: {name: train.unreachable(name) for name in train.names}, at,
+            patience=4 * TOLD_SECONDS,
         )  # fmt: skip
     finally:
         tallies = train.finish()
         cuts.heal()
     told_after = [seconds for tally in tallies.values() if (seconds := tally.unreachable_after(at)) is not None]
     run.step("told after " + ", ".join(f"{seconds:.2f}" for seconds in sorted(told_after)) + " s")
-    median = statistics.median(told_after)
-    run.figure(f"unreachable_{MANY}_routes_median_seconds", median)
-    run.expect(f"half of them are told within {TOLD_SECONDS:g} s ({median:.1f} s)", median <= TOLD_SECONDS, told_after)
+    run.figure(f"unreachable_{MANY}_routes_median_seconds", statistics.median(told_after))
     run.figure(f"unreachable_{MANY}_routes_seconds", max(told_after))
 
 
