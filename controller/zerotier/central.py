@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from controller.zerotier import wire, written
+from controller.zerotier.adapter import Adapter
 from controller.zerotier.central_rules import rules_source
 from controller.zerotier.http import HttpService, NotFound, Secret
 from controller.zerotier.port import (
@@ -46,28 +47,15 @@ class _Member(msgspec.Struct, rename="camel"):
     client_version: str | None = None
 
 
-class Central:
+class Central(Adapter):
     """The `SegmentApi` of ZeroTier Central. `options` are those of `HttpService`."""
 
     def __init__(self, token: str, network: str, url: str = CENTRAL_URL, **options: Any) -> None:
-        self._network = written.usable_network_id(network)
+        network = written.usable_network_id(network)
         secret = Secret("Authorization", token, scheme="token")
         options = {"interval": PACE, **options}
-        self._http = HttpService(url, secret, what="ZeroTier Central", token_help=TOKEN_HELP, **options)
-        self._path = f"network/{network}"
-
-    def __repr__(self) -> str:
-        return f"Central({self._http.url!r}, network={self._network!r})"
-
-    def close(self) -> None:
-        self._http.close()
-
-    def network(self) -> NetworkState:
-        try:
-            document = self._http.get(self._path)
-        except NotFound:
-            raise self._missing() from None
-        return self._read_network(document)
+        http = HttpService(url, secret, what="ZeroTier Central", token_help=TOKEN_HELP, **options)
+        super().__init__(http, network, f"network/{network}")
 
     def members(self) -> dict[str, MemberState]:
         path = f"{self._path}/member"
@@ -78,44 +66,6 @@ class Central:
         if not isinstance(documents, list):
             raise self._http.garbled(path, "no list")
         return {member.node_id: member for member in map(self._read_member, documents)}
-
-    def write_network(self, change: NetworkChange) -> NetworkState:
-        written.deliverable_network(self._network, change)
-        config = wire.write_network(change, self.network())
-        config.pop("rules", None)
-        body: dict[str, Any] = {"config": config} if config else {}
-        if change.rules is not None:
-            body["rulesSource"] = rules_source(change.rules)
-        try:
-            self._http.post(self._path, body)
-        except NotFound:
-            raise self._missing() from None
-        stored = self.network()
-        written.check_network(self._network, change, stored)
-        return stored
-
-    def write_member(self, node_id: str, change: MemberChange) -> MemberState:
-        written.deliverable_member(self._network, node_id, change)
-        path = f"{self._path}/member/{node_id}"
-        config = wire.write_member(change)
-        name = config.pop("name", None)
-        body = {"config": config} | ({} if name is None else {"name": name})
-        try:
-            self._http.post(path, body)
-            stored = self._read_member(self._http.get(path))
-        except NotFound:
-            raise self._missing() from None
-        if stored.node_id != node_id:
-            raise self._http.garbled(path, f"member {stored.node_id}")
-        written.check_member(self._network, change, stored)
-        return stored
-
-    def delete_member(self, node_id: str) -> None:
-        written.deliverable_member(self._network, node_id, MemberChange())
-        try:
-            self._http.delete(f"{self._path}/member/{node_id}")
-        except NotFound:
-            self.network()  # So that a missing network is not taken for a missing member.
 
     def describe(self) -> Service:
         try:
@@ -128,21 +78,30 @@ class Central:
             raise Unauthorised(f"{self._http.what} does not know the token: {TOKEN_HELP}")
         return Service("central", self._http.url, status["version"], self._network[:10])
 
+    def _network_body(self, change: NetworkChange) -> dict[str, Any]:
+        config = wire.write_network(change, self.network())
+        config.pop("rules", None)
+        body: dict[str, Any] = {"config": config} if config else {}
+        if change.rules is not None:
+            body["rulesSource"] = rules_source(change.rules)
+        return body
+
+    def _member_body(self, change: MemberChange) -> dict[str, Any]:
+        config = wire.write_member(change)
+        name = config.pop("name", None)
+        return {"config": config} | ({} if name is None else {"name": name})
+
     def _missing(self) -> ZeroTierError:
         return NoSuchNetwork(
             f"{self._http.what} has no network {self._network} for this token: Central chooses ids by itself, so make"
             " the network there, and write its id into the inventory"
         )
 
-    def _read_network(self, document: Any) -> NetworkState:
+    def _network_in(self, document: Any) -> NetworkState:
         try:
-            config = wire.convert(document, _Network).config
-            state = wire.read_network(config)
+            return wire.read_network(wire.convert(document, _Network).config)
         except wire.Unreadable as error:
             raise self._http.garbled(self._path, str(error)) from None
-        if state.network != self._network:
-            raise self._http.garbled(self._path, f"network {state.network}")
-        return state
 
     def _read_member(self, document: Any) -> MemberState:
         try:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from controller.zerotier import wire, written
+from controller.zerotier.adapter import Adapter
 from controller.zerotier.http import HttpService, NotFound, Secret
 from controller.zerotier.port import (
     MemberChange,
@@ -36,27 +37,14 @@ class _Listing(msgspec.Struct):
     data: list[dict[str, Any]]
 
 
-class SelfHosted:
+class SelfHosted(Adapter):
     """The `SegmentApi` of zerotier-one. `options` are those of `HttpService`: patience, and fakes for tests."""
 
     def __init__(self, url: str, token: str, network: str, **options: Any) -> None:
-        self._network = written.usable_network_id(network)
+        network = written.usable_network_id(network)
         secret = Secret("X-ZT1-Auth", token)
-        self._http = HttpService(url, secret, what="the ZeroTier controller", token_help=TOKEN_HELP, **options)
-        self._path = f"controller/network/{network}"
-
-    def __repr__(self) -> str:
-        return f"SelfHosted({self._http.url!r}, network={self._network!r})"
-
-    def close(self) -> None:
-        self._http.close()
-
-    def network(self) -> NetworkState:
-        try:
-            document = self._http.get(self._path)
-        except NotFound:
-            raise self._missing() from None
-        return self._read_network(document)
+        http = HttpService(url, secret, what="the ZeroTier controller", token_help=TOKEN_HELP, **options)
+        super().__init__(http, network, f"controller/network/{network}")
 
     def members(self) -> dict[str, MemberState]:
         try:
@@ -66,40 +54,16 @@ class SelfHosted:
         documents = self._convert(f"unstable/{self._path}/member", listing, _Listing).data
         return {member.node_id: member for member in map(self._read_member, documents)}
 
-    def write_network(self, change: NetworkChange) -> NetworkState:
-        written.deliverable_network(self._network, change)
-        try:
-            self._http.post(self._path, wire.write_network(change, self._before()))
-        except NotFound:
-            raise self._missing() from None
-        stored = self.network()
-        written.check_network(self._network, change, stored)
-        return stored
-
-    def write_member(self, node_id: str, change: MemberChange) -> MemberState:
-        written.deliverable_member(self._network, node_id, change)
-        path = f"{self._path}/member/{node_id}"
-        try:
-            self._http.post(path, wire.write_member(change))
-            stored = self._read_member(self._http.get(path))
-        except NotFound:
-            raise self._missing() from None
-        if stored.node_id != node_id:
-            raise self._http.garbled(path, f"member {stored.node_id}")
-        written.check_member(self._network, change, stored)
-        return stored
-
-    def delete_member(self, node_id: str) -> None:
-        written.deliverable_member(self._network, node_id, MemberChange())
-        try:
-            self._http.delete(f"{self._path}/member/{node_id}")
-        except NotFound:
-            self.network()  # So that a missing network is not taken for a missing member.
-
     def describe(self) -> Service:
         status = self._status()
         self._controller()
         return Service("self-hosted", self._http.url, status.version, status.address)
+
+    def _network_body(self, change: NetworkChange) -> dict[str, Any]:
+        return wire.write_network(change, self._before())
+
+    def _member_body(self, change: MemberChange) -> dict[str, Any]:
+        return wire.write_member(change)
 
     def _before(self) -> NetworkState | None:
         """The network before a write; None: it is to be made, and only this node's own networks are ever delivered."""
@@ -153,14 +117,11 @@ class SelfHosted:
             raise self._http.garbled("status", f"node id {status.address!r}")
         return status
 
-    def _read_network(self, document: Any) -> NetworkState:
+    def _network_in(self, document: Any) -> NetworkState:
         try:
-            state = wire.read_network(document)
+            return wire.read_network(document)
         except wire.Unreadable as error:
             raise self._http.garbled(self._path, str(error)) from None
-        if state.network != self._network:
-            raise self._http.garbled(self._path, f"network {state.network}")
-        return state
 
     def _read_member(self, document: Any) -> MemberState:
         try:
