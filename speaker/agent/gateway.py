@@ -28,6 +28,7 @@ from speaker.agent.tasks import Tasks
 from speaker.bgp.bridge import SOCKET
 from speaker.bgp.client import BridgeClient
 from speaker.bgp.events import Event, Hello, PeerDown, PeerUp, RefreshReceived, UpdateReceived
+from speaker.kernel.arp import ANNOUNCE_NUM, ANNOUNCE_SECONDS, announce
 from speaker.kernel.connected import connected_prefixes
 from speaker.kernel.fib import Fib
 from speaker.kernel.links import LinkWatch
@@ -382,3 +383,16 @@ class Gateway:
         for name, why in outcome.failed.items():
             log.warning("sysctl not set", name=name, error=why)
         self.sysctls |= outcome.changed
+        if any(name.endswith(".arp_ignore") for name in outcome.changed):
+            self._announce_uplinks(ANNOUNCE_NUM)
+
+    def _announce_uplinks(self, times: int) -> None:
+        """Until now each of our interfaces has answered for all addresses, and others may have taken its word.
+
+        They would keep it for as long as TCP is answered, whichever way it came; BFD is not.
+        """
+        for uplink in self.plan.uplinks:
+            with suppress(OSError):  # An interface that is away is said when it returns.
+                announce(uplink.interface, uplink.address)
+        if times > 1:
+            asyncio.get_running_loop().call_later(ANNOUNCE_SECONDS, self._announce_uplinks, times - 1)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import secrets
 import socket
-import struct
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from time import monotonic
 
+from speaker.kernel.arp import ARP, ETH_P_ARP, arp_probe
 from speaker.liveness.probes import HEADER, answers, echo
 
 SECONDS = 1.0
 TRIES = 2
-ETH_P_ARP = 0x0806
-ARP = struct.Struct("!6s6sH HHBBH 6s4s6s4s")  # RFC 826, over Ethernet, for IPv4.
-REQUEST, REPLY = 1, 2
-BROADCAST, NOBODY = b"\xff" * 6, bytes(6)
 
 
 def who_else_has(device: str, address: str, seconds: float = SECONDS) -> tuple[str, ...]:
@@ -34,11 +30,6 @@ def who_else_has(device: str, address: str, seconds: float = SECONDS) -> tuple[s
                 if mac is not None and mac != own:
                     found[mac] = None
     return tuple(mac.hex(":") for mac in found)
-
-
-def arp_probe(own: bytes, wanted: bytes) -> bytes:
-    """A request that claims nothing: its sender's address is 0.0.0.0. Pure."""
-    return ARP.pack(BROADCAST, own, ETH_P_ARP, 1, 0x0800, 6, 4, REQUEST, own, bytes(4), NOBODY, wanted)
 
 
 def says_it_has(frame: bytes, wanted: bytes) -> bytes | None:

@@ -18,6 +18,7 @@ from speaker.doctor.finding import examine
 from speaker.doctor.gather import Patient
 from speaker.doctor.here import Unreadable
 from speaker.doctor.services import read_service
+from speaker.kernel import arp
 from speaker.kernel.port import PROTO_LEYLINE, NextHopRecord
 from speaker.plan import encode
 from speaker.state import StateDir
@@ -104,9 +105,9 @@ def test_the_address_to_ask_from_is_in_a_lan() -> None:
 
 def test_an_arp_probe_claims_nothing_and_its_answer_names_who_has_it() -> None:
     own, wanted, other = bytes([2, 0, 0, 0, 0, 1]), bytes([10, 42, 0, 11]), bytes([2, 0, 0, 0, 0, 2])
-    probe = wire.arp_probe(own, wanted)
+    probe = arp.arp_probe(own, wanted)
     assert (len(probe), wire.says_it_has(probe, wanted)) == (42, None)
-    answer = wire.ARP.pack(own, other, 0x0806, 1, 0x0800, 6, 4, wire.REPLY, other, wanted, own, bytes(4))
+    answer = arp.ARP.pack(own, other, 0x0806, 1, 0x0800, 6, 4, arp.REPLY, other, wanted, own, bytes(4))
     assert wire.says_it_has(answer, wanted) == other
     assert wire.says_it_has(answer, bytes([10, 42, 0, 12])) is None
     assert wire.says_it_has(answer[:41], wanted) is None
