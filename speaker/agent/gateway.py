@@ -98,7 +98,7 @@ class Gateway:
             self._bridge,
             self._settings.state,
             lambda: self.plan,
-            self.liveness.dead_for_long,
+            self._cannot_dial,
             self.router.moving,
             self._session_error,
         )
@@ -122,6 +122,12 @@ class Gateway:
         tasks.start(self.paths.run())
         self.failed = tasks.failed
         return self
+
+    def _cannot_dial(self, local: str, peer: str) -> bool:
+        """Whether another uplink is to dial this hub. Silence alone ends no session: that may be a firewall's doing."""
+        if self.liveness.dead_for_long(local, peer):
+            return True
+        return not self.router.is_up(peer) and self.liveness.never_heard(local, peer)
 
     async def _start_liveness(self, tasks: Tasks) -> None:
         """Before the first flush: what is dead must not come alive because we have only just started."""

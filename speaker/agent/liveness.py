@@ -322,6 +322,11 @@ class Liveness:
         verdict = self._damper.verdict((device, remote))
         return verdict.dead and monotonic() - verdict.since >= REDIAL_SECONDS
 
+    def never_heard(self, local: str, remote: str) -> bool:
+        """Whether the uplink with this address has asked that far end for long enough, and has not heard a word."""
+        device = next((each.interface for each in self._known.plan.uplinks if each.address == local), "")
+        return (device, remote) in self._silence.pairs(monotonic())
+
     def _hops_of(self, session: SessionPlan) -> list[bytes]:
         hops = session.imports.next_hops if session.imports is not None else ()
         return [ip_address(hop.address).packed for hop in hops]

@@ -187,6 +187,11 @@ class Router:
             log.warning("peer has no enhanced route refresh; its session is reset", peer=session.plan.peer)
             self._transport.teardown(event.peer, ADMINISTRATIVE_RESET)
 
+    def is_up(self, peer: str) -> bool:
+        """Whether BGP with this address is Established."""
+        session = self.sessions.get(peer)
+        return session is not None and session.up
+
     def moving(self, peer: str) -> None:
         """Its session is about to be dialled from another uplink: its end will be our own doing."""
         session = self.sessions.get(peer)

@@ -78,6 +78,9 @@ def _body(plan: Plan, session: SessionPlan) -> list[str]:
         f"    hold-time {session.hold_time};",
         f"    passive {_boolean(session.passive)};",
     ]
+    device = _device(plan, session)
+    if device:
+        lines.append(f'    source-interface "{device}";')
     if session.password:
         lines.append(f'    md5-password "{_no_quotes(session.password, f"password of session {session.peer!r}")}";')
     lines += [
@@ -111,6 +114,18 @@ def _body(plan: Plan, session: SessionPlan) -> list[str]:
         "    }",
     ]
     return lines
+
+
+def _device(plan: Plan, session: SessionPlan) -> str:
+    """The interface that a session is dialled from, where the address alone does not say: "" elsewhere.
+
+    Of several uplinks on one segment the kernel sends all by the first, whichever address a socket is bound to; and
+    the first may be the one that is dead.
+    """
+    if session.passive or len(plan.uplinks) < 2:
+        return ""
+    found = next((each.interface for each in plan.uplinks if each.address == session.local_address), "")
+    return _no_quotes(found, f"interface {found!r}") if found else ""
 
 
 def _boolean(value: bool) -> str:

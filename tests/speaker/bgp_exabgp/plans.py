@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from speaker.plan import ImportPlan, Plan, SessionPlan
+from speaker.plan import ImportPlan, Plan, SessionPlan, UplinkPlan
 
 TO_HUB = SessionPlan(
     peer="paris-hub",
@@ -47,6 +47,9 @@ def plan_of(*sessions: SessionPlan, role: str = "spoke", router_id: str = "10.42
     )
 
 
+FIBER = UplinkPlan(3, "main", "zt0", "10.42.0.3", None, "fiber", 200, 0)
+LTE = UplinkPlan(4, "lte", "zt#1{", "10.42.0.4", None, "lte", 100, 0)  # A name that Linux takes.
+
 PLANS = {
     "spoke": plan_of(TO_HUB, replace(TO_HUB, peer="oslo-hub", peer_address="10.42.0.2")),
     "hub": plan_of(
@@ -72,6 +75,10 @@ PLANS = {
             add_path=False,
             interface="lan0",
         ),
+    ),
+    "two-uplinks": replace(
+        plan_of(TO_HUB, replace(TO_HUB, peer="oslo-hub", peer_address="10.42.0.2", local_address="10.42.0.4")),
+        uplinks=(FIBER, LTE),
     ),
     "alone": plan_of(),
 }
