@@ -34,6 +34,9 @@ REPLAY_SECONDS = 1.0
 """A starting agent waits so long for leyline-bfd's replay: without it a dead next hop would come alive."""
 REDIAL_SECONDS = 3.0
 """A hub is dialled from another uplink when BFD has been down for so long: a shorter loss TCP bears."""
+GONE_SECONDS = 3.0
+"""A client whose session was lost is gone when BFD has been down for so long: what a moment of deafness takes away
+only a new session brings back. Until then liveness keeps packets off it, here and at every receiver."""
 DRAIN_SECONDS = 5.0
 """After so long a drained gateway takes its sessions to AdminDown: its traffic has gone elsewhere by then."""
 
@@ -303,10 +306,16 @@ class Liveness:
         return self._told.dead - self._told.held
 
     def client_is_dead(self, session: SessionPlan) -> bool:
-        """Whether BFD says that no uplink of this client can be reached."""
-        hops = self._hops_of(session)
-        usable = self._usable()
-        return bool(hops and self._lost) and not any(reach.lives(self._known, hop, self._lost, usable) for hop in hops)
+        """Whether BFD has said for GONE_SECONDS that no uplink of this client can be reached."""
+        hops, lost, usable = self._hops_of(session), self._lost, self._usable()
+        then = monotonic() - GONE_SECONDS
+        ways = ((device, hop) for hop in hops for device in self._known.devices if device in usable)
+        return bool(hops and lost) and all(
+            (device, hop) in lost and self._since(device, hop) <= then for device, hop in ways
+        )
+
+    def _since(self, device: str, hop: bytes) -> float:
+        return self._damper.verdict((device, self._known.far_uplink(hop).remote)).since
 
     def client_has_left(self, session: SessionPlan) -> bool:
         """Whether this client's BFD has taken its leave on every uplink that we have a session with."""

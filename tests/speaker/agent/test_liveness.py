@@ -333,18 +333,46 @@ def test_a_hub_relays_to_whom_it_reaches_and_forgets_slowly() -> None:
     run(story())
 
 
-def test_a_client_is_dead_when_all_its_uplinks_are() -> None:
+def test_a_client_is_dead_when_all_its_uplinks_have_been_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(module, "monotonic", lambda: clock)
+
     async def story() -> None:
+        nonlocal clock
         bench = await started(HUB, usable=("zt0",))
         first, _ = HUB.sessions
         for number in (11, 12):
             bench.say(f"10.42.0.{number}", "Up")
-            assert not bench.liveness.client_is_dead(first)
         bench.say("10.42.0.11", "Down", downs=1)
-        assert not bench.liveness.client_is_dead(first)
+        clock += 60
+        assert not bench.liveness.client_is_dead(first), "it has another uplink"
         bench.say("10.42.0.12", "Down", downs=1)
         await asyncio.sleep(0)
+        clock += module.GONE_SECONDS - 0.1
+        assert not bench.liveness.client_is_dead(first), "a moment of deafness"
+        clock += 0.2
         assert bench.liveness.client_is_dead(first)
+
+    run(story())
+
+
+def test_a_hub_is_never_heard_by_the_uplink_that_asked_it_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(module, "monotonic", lambda: clock)
+
+    async def story() -> None:
+        nonlocal clock
+        bench = await started(SPOKE)
+        hub, (first, second) = "10.42.0.1", (uplink.address for uplink in SPOKE.uplinks)
+        bench.say(hub, "Down", ever_up=False, since=time())
+        bench.say(hub, "Up", device="zt1")
+        assert not bench.liveness.never_heard(first, hub), "it has only just been asked"
+        clock += 10
+        assert bench.liveness.never_heard(first, hub)
+        assert not bench.liveness.never_heard(second, hub)
+        assert not bench.liveness.dead_for_long(first, hub), "who has no BFD is silent, and may carry traffic"
+        bench.say(hub, "Up")
+        assert not bench.liveness.never_heard(first, hub)
 
     run(story())
 
