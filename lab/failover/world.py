@@ -143,6 +143,19 @@ class World:
         what = ", ".join(f"{a} and {b}" for a, b in pairs)
         self.run.wait_until(f"BFD is up between {what}", lambda: not missing(), seconds, missing)
 
+    def wait_hubs(self, gateway: str, uplinks: Sequence[str]) -> None:
+        """Until it and every hub have heard each other over these uplinks: who was never heard is not missed later."""
+        wanted = {(gateway, uplink, overlay(hub)) for uplink in uplinks for hub in self.hubs}
+        wanted |= {(hub, "zt0", overlay(gateway, uplink)) for uplink in uplinks for hub in self.hubs}
+
+        def missing() -> set[tuple[str, str, str]]:
+            reports = {name: self.speakers.report(name).get("next_hops", ()) for name in (gateway, *self.hubs)}
+            up = {(n, hop["interface"], hop["address"]) for n in reports for hop in reports[n] if hop["state"] == "up"}
+            return wanted - up
+
+        what = f"BFD is up between the hubs and {' and '.join(uplinks)} of {gateway}"
+        self.run.wait_until(what, lambda: not missing(), LIVENESS_SECONDS, missing)
+
     # Traffic
 
     def flows(self, pairs: Iterable[Pair], versions: Sequence[int] = (4, 6)) -> list[Flow]:

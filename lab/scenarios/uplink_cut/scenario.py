@@ -27,6 +27,7 @@ def scenario(run: Run) -> None:
 def cut_whole_uplink(world: World) -> None:
     """Neither hubs nor anybody else is reached over lima's first uplink; the BGP sessions of lima went over it too."""
     run = world.run
+    world.wait_hubs("lima-1", ("zt0", "zt1"))
     run.step("lima's first uplink is cut at the segment; its carrier stays")
     with world.flood(*PAIRS) as flood:
         world.wait_live(("paris-1", "lima-1"))
@@ -46,6 +47,10 @@ def cut_whole_uplink(world: World) -> None:
     with world.flood(*PAIRS) as flood:
         world.run.step("... and stays so after BGP over that uplink is gone for longer than its hold time")
         flood.observe(12)
+        sessions = world.speakers.report("lima-1").get("sessions", ())
+        run.expect(
+            "lima's BGP has come back by its second uplink", all(each["state"] == "up" for each in sessions), sessions
+        )
     flood.expect_none_lost("12 s without the first uplink", "uplink_gone_pings_lost")
 
 
