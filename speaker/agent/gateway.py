@@ -24,6 +24,7 @@ from speaker.agent.paths import Paths
 from speaker.agent.router import Router
 from speaker.agent.segment import SegmentSide
 from speaker.agent.settings import AgentSettings
+from speaker.agent.stale import over
 from speaker.agent.tasks import Tasks
 from speaker.bgp.bridge import SOCKET
 from speaker.bgp.client import BridgeClient
@@ -73,6 +74,7 @@ class Gateway:
         self.segment = SegmentSide(settings.zerotier, settings.state.root / "orbits.json", moved)
         self._neighbours_due = asyncio.Event()
         self._views_due = asyncio.Event()
+        self._deaf: frozenset[str] = frozenset()
         self._removal_at: float | None = monotonic() + settings.removal_seconds
 
     async def __aenter__(self) -> Self:
@@ -217,7 +219,7 @@ class Gateway:
 
     async def _apply_facts(self) -> None:
         facts = await self._facts()
-        self.router.apply(with_relayed(self.plan, self.paths.relayed), facts)
+        self.router.apply(over(with_relayed(self.plan, self.paths.relayed), self._deaf), facts)
 
     # Tasks
 
@@ -290,10 +292,19 @@ class Gateway:
             self.liveness.guarded = self._guard.in_force
             self.liveness.look(await self._guard.used())
             await self._say_whom_we_relay_to()
+            self._hear()
             await self._lan_table.follow(
                 self.fib.lan_lengths(), self.lan.interfaces, may_remove=self._removal_at is None
             )
             self._keeper.look()
+
+    def _hear(self) -> None:
+        """Nothing is announced by uplinks that reach no hub and never did."""
+        deaf = self.liveness.deaf()
+        if deaf != self._deaf:
+            self._deaf = deaf
+            log.warning("uplinks that hear no hub are not announced", interfaces=sorted(deaf))
+            self._views_due.set()
 
     async def _say_whom_we_relay_to(self) -> None:
         """As a hub: labels into the kernel first, then what the clients' paths say."""
@@ -349,7 +360,7 @@ class Gateway:
             await asyncio.sleep(SETTLE_SECONDS)
 
     async def _follow_views(self) -> None:
-        """Relayed paths began to cost preference here, or no longer do: every route may be another one."""
+        """Relayed paths began to cost preference here, or an uplink to be heard: every route may be another one."""
         while True:
             await self._views_due.wait()
             self._views_due.clear()

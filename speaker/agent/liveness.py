@@ -336,6 +336,17 @@ class Liveness:
         device = next((each.interface for each in self._known.plan.uplinks if each.address == local), "")
         return (device, remote) in self._silence.pairs(monotonic())
 
+    def deaf(self) -> frozenset[str]:
+        """As a spoke: interfaces that have not heard any hub yet, while another one hears one.
+
+        Who was never heard counts as alive at every receiver, so nothing must be announced there. Who was heard once
+        is announced whatever becomes of it: receivers judge by what they hear themselves.
+        """
+        hubs = [hub.peer_address for hub in self._known.hubs.values()]
+        silent, up = self._silence.pairs(monotonic()), {device for device, hub in self._damper.up() if hub in hubs}
+        deaf = frozenset(d for d in self._known.local if hubs and all((d, hub) in silent for hub in hubs))
+        return deaf if up else frozenset()
+
     def _hops_of(self, session: SessionPlan) -> list[bytes]:
         hops = session.imports.next_hops if session.imports is not None else ()
         return [ip_address(hop.address).packed for hop in hops]

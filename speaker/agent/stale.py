@@ -1,4 +1,4 @@
-"""How long the paths of a lost session stay (RFC 4724), and which own prefixes go out. Pure.
+"""How long the paths of a lost session stay (RFC 4724), and which own prefixes go out, by which uplinks. Pure.
 
 A session that was lost by TCP says nothing about the data plane: BFD does. So with all hubs gone stale paths stay
 beyond the restart time, where the way is not known to be dead; `hubless_seconds` bounds it.
@@ -6,7 +6,7 @@ beyond the restart time, where the way is not known to be dead; `hubless_seconds
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 import msgspec
@@ -79,3 +79,10 @@ def without(plan: Plan, withdrawn: frozenset[str]) -> Plan:
         for each in plan.announcements
     )
     return msgspec.structs.replace(plan, announcements=announcements)
+
+
+def over(plan: Plan, deaf: Collection[str]) -> Plan:
+    """`plan`, but for what is announced by uplinks on these interfaces: nothing is."""
+    if not deaf:
+        return plan
+    return msgspec.structs.replace(plan, uplinks=tuple(each for each in plan.uplinks if each.interface not in deaf))

@@ -1,4 +1,4 @@
-"""A gateway whose first uplink has never worked: BGP comes by the second one. Whole speakers, real packets."""
+"""A gateway whose first uplink has never worked: BGP and traffic come by the second. Whole speakers, real packets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 HUB, FIRST, SECOND = 1, 8, 9
 
 
-def test_a_first_uplink_that_never_heard_the_hub_does_not_keep_bgp_away(tmp_path: Path) -> None:
+def test_a_first_uplink_that_never_heard_the_hub_keeps_neither_bgp_nor_traffic(tmp_path: Path) -> None:
     with (
         segment("dial", {"hub": [f"{address(HUB)}/16"], "spoke": []}) as members,
         Namespace("dial", "nobody") as nobody,
@@ -28,7 +28,9 @@ def test_a_first_uplink_that_never_heard_the_hub_does_not_keep_bgp_away(tmp_path
         hub_sessions = [to_client(HUB, FIRST), replace(to_client(HUB, SECOND), peer=f"n{FIRST}/second", standby=True)]
         space = hub_sessions[0].imports
         assert space is not None
-        both = replace(space, next_hops=tuple(p.NextHopPlan(n, address(n), None, 200, (), 0) for n in (FIRST, SECOND)))
+        both = replace(
+            space, next_hops=tuple(p.NextHopPlan(n, address(n), None, 300 - n, (), 0) for n in (FIRST, SECOND))
+        )
         hub_sessions = [replace(each, imports=both) for each in hub_sessions]
         speakers = {name: Speaker(node, name, tmp_path) for name, node in members.items()}
         speakers["hub"].start(plan_of("hub", HUB, hub_sessions, hub=True, bfd=FAST, liveness=QUICK))
@@ -43,6 +45,8 @@ def test_a_first_uplink_that_never_heard_the_hub_does_not_keep_bgp_away(tmp_path
 
         try:
             wait_until(lambda: speakers["spoke"].settled(HUB), within(40), evidence)
+            (lan,) = prefixes(FIRST, 1)
+            wait_until(lambda: speakers["hub"].kernel() == {lan: address(SECOND)}, within(20), evidence)
             assert f"local={address(SECOND)} was={address(FIRST)}" in speakers["spoke"].log_file.read_text()
         finally:
             for speaker in speakers.values():

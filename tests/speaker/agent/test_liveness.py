@@ -377,6 +377,39 @@ def test_a_hub_is_never_heard_by_the_uplink_that_asked_it_in_vain(monkeypatch: p
     run(story())
 
 
+def test_an_uplink_is_deaf_until_it_hears_a_hub_while_another_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(module, "monotonic", lambda: clock)
+
+    async def story() -> None:
+        nonlocal clock
+        bench = await started(SPOKE)
+        for hub in (1, 2):
+            for device in ("zt0", "zt1"):
+                bench.say(f"10.42.0.{hub}", "Down", device=device, ever_up=False, since=time())
+        assert bench.liveness.deaf() == frozenset()
+        clock += 10
+        assert bench.liveness.deaf() == frozenset(), "nobody hears a hub: that may be a firewall, or the hubs"
+        bench.say("10.42.0.1", "Up", device="zt1")
+        assert bench.liveness.deaf() == {"zt0"}
+        bench.say("10.42.0.2", "Up", device="zt0")
+        assert bench.liveness.deaf() == frozenset(), "one hub is enough"
+        bench.say("10.42.0.2", "Down", device="zt0", downs=1)
+        clock += 60
+        assert bench.liveness.deaf() == frozenset(), "it was heard, so receivers judge for themselves"
+
+    run(story())
+
+
+def test_a_hub_is_never_deaf() -> None:
+    async def story() -> None:
+        bench = await started(HUB, usable=("zt0",))
+        bench.say("10.42.0.11", "Down", ever_up=False, since=time() - 60)
+        assert bench.liveness.deaf() == frozenset()
+
+    run(story())
+
+
 def test_no_hub_is_left() -> None:
     async def story() -> None:
         bench = await started(SPOKE)

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from speaker.agent.sessions import Session
-from speaker.agent.stale import NO_LIVENESS, why_purge, without
-from speaker.plan import AnnouncementPlan, SessionPlan
+from speaker.agent.stale import NO_LIVENESS, over, why_purge, without
+from speaker.plan import AnnouncementPlan, SessionPlan, UplinkPlan
 from speaker.rib.prefix import Family
 from tests.speaker.agent.test_router import BERLIN, HUB, PARIS, plan, session
 
@@ -86,3 +86,11 @@ def test_withdrawn_prefixes_are_left_out() -> None:
     assert without(whole, frozenset()) is whole
     (announcement,) = without(whole, frozenset({"10.1.1.0/24", "10.9.9.0/24"})).announcements
     assert announcement == AnnouncementPlan(("10.1.2.0/24",), ())
+
+
+def test_nothing_is_announced_by_a_deaf_uplink() -> None:
+    first = UplinkPlan(1, "main", "zt0", "10.42.0.1", None, "fiber", 200, 0)
+    second = UplinkPlan(2, "lte", "zt1", "10.42.0.2", None, "lte", 100, 0)
+    whole = replace(plan(BERLIN, []), uplinks=(first, second))
+    assert over(whole, ()) is whole
+    assert over(whole, {"zt0"}).uplinks == (second,)
