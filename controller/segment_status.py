@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.zerotier.desired import Desired
 from controller.zerotier.difference import Difference, differing
+from controller.zerotier.port import MemberState
 from controller.zerotier.state import Pass
 
 MOST_LISTED = 100
@@ -56,16 +57,25 @@ def _left(left: Difference, wanted: Desired) -> dict[str, Any]:
         "conflicts": _some(
             {"object": each.label, "address": str(each.address), "holder": each.holder} for each in left.conflicts
         ),
-        "strangers": _some(
-            {
-                "node_id": each.node_id,
-                "name": each.name,
-                "authorised": each.authorised,
-                "addresses": [*map(str, each.addresses)],
-            }
-            for each in left.strangers
-        ),
+        "strangers": {
+            "revoked": sum(map(_revoked, left.strangers)),
+            **_some(
+                {
+                    "node_id": each.node_id,
+                    "name": each.name,
+                    "authorised": each.authorised,
+                    "revoked": _revoked(each),
+                    "addresses": [*map(str, each.addresses)],
+                }
+                for each in left.strangers
+            ),
+        },
     }
+
+
+def _revoked(member: MemberState) -> bool:
+    """Whether it was let in once, and put out again, by whomever."""
+    return not member.authorised and member.deauthorised_at > 0
 
 
 def _members(items: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -33,8 +33,17 @@ EXAMPLE: Any = {
     },
     "conflicts": {"total": 0, "items": []},
     "strangers": {
+        "revoked": 0,
         "total": 1,
-        "items": [{"node_id": "c1b2c3d4e5", "name": "printer", "authorised": True, "addresses": ["10.42.9.9"]}],
+        "items": [
+            {
+                "node_id": "c1b2c3d4e5",
+                "name": "printer",
+                "authorised": True,
+                "revoked": False,
+                "addresses": ["10.42.9.9"],
+            }
+        ],
     },
     "rules": [],
     "summaries": {"total": 1, "items": [{"prefix": "10.1.0.0/16", "via": "10.42.0.1"}], "remarks": []},

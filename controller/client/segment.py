@@ -43,7 +43,8 @@ def show_segment(controller: Controller, as_json: bool) -> None:
     """Show whether the ZeroTier network is as declared, and what is not.
 
     HELD is what somebody else has set up: it is left alone until it is adopted. STRANGERS are members that nobody
-    declared; they are left alone for good. RULES are flow rules that break routing, with what is missing.
+    declared; they are left alone for good. Who was let in once, and put out, is `revoked`. RULES are flow rules that
+    break routing, with what is missing.
 
     \b
     Examples:
@@ -156,12 +157,15 @@ def _tables(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], l
     conflicts = [(e["object"], e["address"], e["holder"]) for e in _items(status, "conflicts")]
     yield "addresses that another member has", ("object", "address", "held by"), conflicts
     strangers = status.get("strangers", {})
-    rows = [
-        (e["node_id"], e["name"], "yes" if e["authorised"] else "no", e["addresses"])
-        for e in strangers.get("items", ())
-    ]
-    title = f"{counts(strangers.get('total', 0), 'stranger')}, left alone"
-    yield title, ("node id", "name", "authorised", "addresses"), rows
+    rows = [(e["node_id"], e["name"], _let_in(e), e["addresses"]) for e in strangers.get("items", ())]
+    revoked = strangers.get("revoked", 0)
+    numbers = {"stranger": strangers.get("total", 0) - revoked, "revoked member": revoked}
+    title = " and ".join(counts(number, what) for what, number in numbers.items() if number)
+    yield f"{title}, left alone", ("node id", "name", "authorised", "addresses"), rows
+
+
+def _let_in(stranger: Mapping[str, Any]) -> str:
+    return "yes" if stranger["authorised"] else "revoked" if stranger.get("revoked") else "no"
 
 
 def _items(status: Mapping[str, Any], what: str) -> list[dict[str, Any]]:

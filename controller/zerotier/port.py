@@ -99,6 +99,7 @@ class MemberState:
     identity: str = ""  # Public identity: NODE:0:KEY.
     version: str = ""
     revision: int = 0
+    deauthorised_at: float = 0.0  # Seconds since the epoch, of the last time; 0: never.
     last_seen: float = 0.0  # Seconds since the epoch; 0: the service does not say (the self-hosted one never does).
     physical: str = ""  # Where it was seen last; "" as above.
 

@@ -64,6 +64,23 @@ def test_all_that_waits_is_shown_and_adopted(segment: Kept, user: Leyline) -> No
     assert json.loads(user("segment", "adopt", "--every", "--json").stdout)["adopted"] == []
 
 
+def test_who_was_let_in_once_and_put_out_is_said_to_be_revoked(segment: Kept, user: Leyline) -> None:
+    controller = segment.node.controller
+    assert controller is not None
+    segment.apply()
+    segment.becomes("settled")
+    controller.put_member(NETWORK, "e000000001", {"name": "asks"})
+    controller.put_member(NETWORK, "e000000002", {"authorized": True, "name": "lima-1/fiber"})
+    controller.put_member(NETWORK, "e000000002", {"authorized": False})
+    text = " ".join(user("segment", "sync").stdout.split())
+    assert "1 stranger and 1 revoked member, left alone node id name authorised addresses" in text
+    assert "e000000001 asks no" in text
+    assert "e000000002 lima-1/fiber revoked" in text
+    strangers = json.loads(user("segment", "show", "--json").stdout)["strangers"]
+    assert strangers["revoked"] == 1
+    assert [each["revoked"] for each in strangers["items"]] == [False, True]
+
+
 def test_what_cannot_be_adopted(segment: Kept, user: Leyline) -> None:
     segment.apply()
     segment.becomes("settled")
