@@ -76,6 +76,7 @@ fabric = Table(
     Column("mss_clamp", Boolean, nullable=False, server_default=true()),
     Column("relayed_seconds", Integer, nullable=False, server_default="0"),
     Column("relayed_preference", BigInteger, nullable=False, server_default="-50"),
+    Column("md5", Boolean, nullable=False, server_default=false()),
     CheckConstraint("id = 1", name="one"),
 )
 
@@ -303,6 +304,15 @@ reports = Table(
     Column("gateway", Text, _refers_to("gateways.name"), primary_key=True),
     Column("received_at", Double, nullable=False),
     Column("body", LargeBinary, nullable=False),
+)
+
+md5_keys = Table(
+    "md5_keys",
+    metadata,
+    # Of hubs, for the sessions that they wait for. Secrets: they leave in plans, and are in no document, log or answer.
+    Column("gateway", Text, _refers_to("gateways.name"), primary_key=True),
+    Column("secret", Text, nullable=False),  # Empty: it was taken away.
+    Column("changed_at", Double, nullable=False),
 )
 
 segment_owned = Table(
