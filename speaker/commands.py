@@ -316,9 +316,22 @@ def show(what: str, prefix: str, family: str | None, limit: int, as_json: bool, 
     envvar="LEYLINE_ZEROTIER_HOMES",
     help="Home of a ZeroTier service; name each one.  [default: as enrolled, or /var/lib/zerotier-one]",
 )
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The plan file that the speaker carries out, where it asks no controller.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @state_option
-def doctor(state_dir: Path, homes: tuple[str, ...], as_json: bool, gateway: str | None, **options: Any) -> None:
+def doctor(
+    state_dir: Path,
+    homes: tuple[str, ...],
+    plan_file: Path | None,
+    as_json: bool,
+    gateway: str | None,
+    **options: Any,
+) -> None:
     """Examine this gateway: what is wrong, where, and how to fix it.
 
     Run it as root, on the gateway, with what the speaker is run with. It changes nothing. Exit code 1 when there are
@@ -329,6 +342,8 @@ def doctor(state_dir: Path, homes: tuple[str, ...], as_json: bool, gateway: str 
       leyline speaker doctor
       leyline speaker doctor --json | jq -r '.findings[] | .what'
     """
+    from dataclasses import replace
+
     from speaker.doctor.command import run as examine_now
     from speaker.doctor.gather import Patient
     from speaker.state import StateDir
@@ -340,11 +355,11 @@ def doctor(state_dir: Path, homes: tuple[str, ...], as_json: bool, gateway: str 
             access = _access(state, gateway, **options)
         except click.ClickException as error:  # Of a sick gateway: the rest can be examined all the same.
             unusable = error.message
-    patient = Patient(state, access)
+    patient = Patient(state, access, plan_file=plan_file)
     if homes:
-        patient = Patient(state, access, _homes(homes))
+        patient = replace(patient, homes=_homes(homes))
     elif access is not None and access.homes:
-        patient = Patient(state, access, [(name, Path(home)) for name, home in access.homes])
+        patient = replace(patient, homes=[(name, Path(home)) for name, home in access.homes])
     examine_now(patient, as_json=as_json, unread={"controller": unusable} if unusable else {})
 
 

@@ -17,7 +17,7 @@ import structlog
 from msgspec.structs import replace
 from pyroute2 import NetlinkError
 
-from speaker.kernel.ways_out import interface_addresses, ways_to
+from speaker.kernel.ways_out import OUTSIDE, interface_addresses, ways_to
 from speaker.plan import Plan, UplinkPlan
 from speaker.report import ServiceReport
 from speaker.state import write_atomically
@@ -34,8 +34,6 @@ LOOK_SECONDS, AGAIN_SECONDS = 30.0, 5.0
 """Between two looks while all is well, and while something is not."""
 WITHIN_SECONDS = 25.0
 """The service reads a changed local.conf within 10 s; one that has not after this must be restarted."""
-OUTSIDE = ("192.0.2.1", "2001:db8::1")
-"""Nobody's (RFC 5737, RFC 3849): a route to them is the default route."""
 
 Homes = Sequence[tuple[str, Path]]
 """(name of the uplink, or "" to find it by its node id; home of its service)."""

@@ -1,6 +1,6 @@
 """What the doctor knows of one gateway. Every part may be missing: then checks that need it say nothing.
 
-Readers (speaker/doctor/readers.py) fill it in, checks judge it. Nothing here reads anything.
+Readers (speaker/doctor/gather.py) fill it in, checks judge it. Nothing here reads anything.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class Facts:
     services: tuple[Service, ...] = ()
     interfaces: Mapping[str, Interface] | None = None
     underlay_devices: Mapping[str, str] = field(default_factory=dict)  # Physical address -> interface that leads there.
+    ways_out: frozenset[str] = frozenset()  # Interfaces by which this box reaches addresses outside.
     answering: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # Our overlay address -> strangers' MACs.
     nat: Mapping[str, Nat] = field(default_factory=dict)  # Uplink -> its NAT.
     echoes: tuple[RoutedEcho, ...] = ()

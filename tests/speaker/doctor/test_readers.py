@@ -198,6 +198,26 @@ def test_a_plan_without_its_interfaces_is_examined_all_the_same(state: StateDir)
     assert {"agent", "service"} <= found
 
 
+def test_a_plan_file_is_read_in_place_of_the_stored_one(state: StateDir, tmp_path: Path) -> None:
+    (tmp_path / "given.json").write_bytes(encode(PLAN))
+    facts = gather.gather(Patient(state, homes=[("", state.root / "zerotier")], plan_file=tmp_path / "given.json"))
+    assert (facts.plan, "plan" in facts.unread) == (PLAN, False)
+
+
+def test_the_ways_out_of_this_box_are_known(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[str] = []
+
+    def ways_to(addresses: list[str]) -> frozenset[str]:
+        asked_for.extend(addresses)
+        return frozenset({"lan0"})
+
+    monkeypatch.setattr(gather, "ways_to", ways_to)
+    state.plan.write_bytes(encode(PLAN))
+    facts = gather.gather(Patient(state, homes=[("", state.root / "zerotier")]))
+    assert facts.ways_out == {"lan0"}
+    assert asked_for == ["192.0.2.1", "2001:db8::1"]
+
+
 def test_an_uplink_whose_service_nobody_names_is_told(state: StateDir) -> None:
     state.plan.write_bytes(encode(PLAN))
     facts = gather.gather(Patient(state, homes=[("lte", state.root / "zerotier")]))
