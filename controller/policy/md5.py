@@ -26,8 +26,7 @@ def keyed(plan: Plan, keys: Mapping[str, str]) -> Plan:
 
 
 def _keyed(own: str, session: SessionPlan, keys: Mapping[str, str]) -> SessionPlan:
-    if not session.peer_is_ours:
-        return session
+    # A router that is not ours is dialled, never waited for, and is no hub: it goes without.
     return replace(session, password=keys.get(own if session.passive else session.peer, ""))
 
 
