@@ -23,7 +23,7 @@ from controller.zerotier.desired import desired
 from controller.zerotier.difference import THE_NETWORK
 from controller.zerotier.port import SegmentApi, ZeroTierError
 from controller.zerotier.reconcile import one_pass
-from controller.zerotier.state import Pass
+from controller.zerotier.state import REMOVAL_SECONDS, Pass
 from controller.zerotier.summaries import summaries
 from speaker.report import ReportUnreadable, decode_report
 
@@ -78,6 +78,8 @@ class Segment:
         self._connect = connect
         self._now = now
         self._api: tuple[str, SegmentApi] | None = None
+        self._lost: dict[str, frozenset[str]] | None = None
+        self._removed_at: float | None = None
         self._one = threading.Lock()
 
     def unmanaged(self, inventory: Inventory) -> str:
@@ -114,13 +116,35 @@ class Segment:
             ledger = _Ledger(self.memory, fabric.network, now)
             lost = gone(inventory, self._heard(), now)
             done = one_pass(
-                wanted, fabric, api, ledger, time.monotonic, now, lambda routes: summaries(inventory, lost, routes)
+                wanted,
+                fabric,
+                api,
+                ledger,
+                time.monotonic,
+                now,
+                lambda routes: summaries(inventory, lost, routes),
+                may_remove=self._removed_at is None or not 0 <= now - self._removed_at < REMOVAL_SECONDS,
             )
+            self._lost = lost
+            self._removed_at = now if done.removed else self._removed_at
         if done.error:
             self._api = None  # The token may be another one by now: it is read again.
         body = msgspec.json.encode(as_answer(done, wanted))
         self.memory.save_status(fabric.network, body, now, settled=done.condition == "settled")
         return done
+
+    def moved(self) -> bool:
+        """Has a gateway gone, or come back, since the last pass, so that managed summaries may move?
+
+        Asks no service. False where there are no summaries. Raises StoreUnavailable.
+        """
+        inventory = self.store.state().inventory
+        fabric = inventory.fabric
+        if self._lost is None or fabric is None or self.unmanaged(inventory):
+            return False
+        if not (inventory.hosts or fabric.managed_floor):
+            return False
+        return gone(inventory, self._heard(), self._now()) != self._lost
 
     def _heard(self) -> dict[str, Heard]:
         """A report that cannot be read was not heard."""

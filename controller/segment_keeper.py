@@ -1,4 +1,7 @@
-"""The thread that keeps the segment: a pass after each change, and one a minute. Nothing that fails in it ends it."""
+"""The thread that keeps the segment: a pass after each change, and one a minute. Nothing that fails in it ends it.
+
+A gateway that goes is a change, too, where managed summaries lead to it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from controller.zerotier.state import EVERY_SECONDS, SOON_SECONDS, Pass, pause_a
 
 log = structlog.get_logger()
 
+WATCH_SECONDS = 5.0
+"""How often gateways are looked after between two passes."""
 STOP_SECONDS = 5.0
 """How long `stop` waits for a pass; what it leaves half done the next controller finishes."""
 
@@ -46,13 +51,29 @@ class Keeper:
     def _run(self) -> None:
         pause, not_before = 0.0, 0.0
         while not self._stopped.is_set():
-            self._news.wait(pause)
+            self._wait(pause)
             self._stopped.wait(max(0.0, not_before - self._clock()))  # A service that asked for a pause gets it.
             if self._stopped.is_set():
                 return
             self._news.clear()  # Before the pass, so that what comes during it is not lost.
             pause, after = self._once()
             not_before = self._clock() + after
+
+    def _wait(self, pause: float) -> None:
+        """For news, at most `pause` seconds."""
+        until = self._clock() + pause
+        while (left := until - self._clock()) > 0 and not self._news.wait(min(left, WATCH_SECONDS)):
+            if self._moved():
+                return
+
+    def _moved(self) -> bool:
+        try:
+            return self._segment.moved()
+        except StoreError:
+            return False
+        except Exception:
+            log.exception("gateways were not looked after; the next pass does it")
+            return False
 
     def _once(self) -> tuple[float, float]:
         """One pass: (pause until the next one, how much of it the service has asked for), in seconds."""

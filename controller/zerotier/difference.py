@@ -7,18 +7,28 @@ let in, or is already as it should be. Everything else waits for the operator's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from controller.zerotier.desired import Desired, DesiredMember, DesiredNetwork, addresses_in_order, in_order
-from controller.zerotier.port import Address, ManagedRoute, MemberChange, MemberState, NetworkChange, NetworkState
+from controller.zerotier.port import (
+    MAX_ROUTES,
+    Address,
+    ManagedRoute,
+    MemberChange,
+    MemberState,
+    Network,
+    NetworkChange,
+    NetworkState,
+)
 
 THE_NETWORK = ""
 """Stands among node ids for the network itself."""
 
-MAX_MOVES = 4
-"""Managed routes that change their gateway in one pass."""
+MAX_REMOVALS = 1
+"""Managed routes that go in one write. ZeroTier stalls every member for a second for each (it waits for an answer of
+the kernel's that only an error has; source: osdep/LinuxNetLink.cpp, `delRoute`), and BFD of three seconds bears one."""
 
 LEAVE = MemberChange(authorised=False, addresses=())
 
@@ -67,10 +77,14 @@ class Difference:
 
 
 def difference(
-    wanted: Desired, network: NetworkState | None, members: Mapping[str, MemberState], owned: frozenset[str]
+    wanted: Desired,
+    network: NetworkState | None,
+    members: Mapping[str, MemberState],
+    owned: frozenset[str],
+    removals: int = MAX_REMOVALS,
 ) -> Difference:
-    """`network` None: there is none yet. `owned`: node ids, and THE_NETWORK."""
-    change, held_fields = _of_network(wanted.network, network, THE_NETWORK in owned)
+    """`network` None: there is none yet. `owned`: node ids, and THE_NETWORK. `removals`: managed routes that may go."""
+    change, held_fields = _of_network(wanted.network, network, THE_NETWORK in owned, removals)
     writes: dict[str, MemberChange] = {}
     takes = set() if held_fields else {THE_NETWORK}
     held: list[Held] = []
@@ -110,8 +124,10 @@ def member_change(wanted: DesiredMember, actual: MemberState | None) -> MemberCh
     return None if change == MemberChange() else change
 
 
-def network_change(wanted: DesiredNetwork, actual: NetworkState | None) -> NetworkChange | None:
-    """The fields of ours that differ; None: none does. A network that is not there gets all of them."""
+def network_change(
+    wanted: DesiredNetwork, actual: NetworkState | None, removals: int = MAX_REMOVALS
+) -> NetworkChange | None:
+    """What to write now of the fields of ours that differ; None: nothing. A network that is not there gets all."""
     now = actual or NetworkState(wanted.network)
     whole = NetworkChange(
         name=wanted.name,
@@ -133,20 +149,39 @@ def network_change(wanted: DesiredNetwork, actual: NetworkState | None) -> Netwo
     }
     change = replace(whole, **same)
     if change.routes is not None:
-        change = replace(change, routes=_step(wanted.routes, now.routes))
+        routes = _step(wanted.routes, now.routes, removals)
+        change = replace(change, routes=None if routes == in_order(now.routes) else routes)
     return None if change == NetworkChange() else change
 
 
-def _step(wanted: tuple[ManagedRoute, ...], actual: tuple[ManagedRoute, ...]) -> tuple[ManagedRoute, ...]:
-    """Members never apply another `via` of a route that they have: it goes first, and comes back in the next pass.
+def _step(
+    wanted: tuple[ManagedRoute, ...], actual: tuple[ManagedRoute, ...], removals: int
+) -> tuple[ManagedRoute, ...]:
+    """The routes after the next write: at most `removals` of `actual` fewer, and what is new as far as there is room.
 
-    Each removal stalls every member for about a second, so few go at a time; the others stay as they are till then.
+    Members never apply another `via` of a route that they have, so one that moves goes first and comes back later;
+    those that move go before those that are not wanted any more, for somebody waits for them.
     """
-    before = {route.target: route for route in actual}
-    moving = [route for route in wanted if route.via is not None and before.get(route.target, route).via != route.via]
-    waiting = {route.target: before[route.target] for route in moving[MAX_MOVES:]}
-    goes = {route.target for route in moving[:MAX_MOVES]}
-    return tuple(waiting.get(route.target, route) for route in wanted if route.target not in goes)
+    on_link = [route for route in wanted if route.via is None]
+    ours = {route.target for route in on_link}
+    by_target = {route.target: route for route in wanted}
+    vias: dict[Network, set[Address | None]] = {}
+    for route in actual:
+        if route.target not in ours:
+            vias.setdefault(route.target, set()).add(route.via)
+    going = [target for target, there in vias.items() if target not in by_target or there != {by_target[target].via}]
+    going.sort(key=lambda target: target not in by_target)
+    excess = max(len(on_link) + sum(map(len, vias.values())) - MAX_ROUTES, 0)  # Nobody has these, so nothing stalls.
+    gone = {*going[:removals], *(going[-excess:] if excess and removals else ())}
+    stays = [route for route in actual if route.target in vias and route.target not in gone]
+    new = [route for route in wanted if route.target not in ours and route.target not in vias]
+    return in_order([*on_link, *stays, *new[: max(MAX_ROUTES - len(on_link) - len(stays), 0)]])
+
+
+def removed(before: Iterable[ManagedRoute], after: Iterable[ManagedRoute]) -> tuple[ManagedRoute, ...]:
+    """The routes that are in no longer, in their order."""
+    left = set(after)
+    return tuple(route for route in before if route not in left)
 
 
 def differing(change: NetworkChange | MemberChange) -> tuple[str, ...]:
@@ -155,10 +190,10 @@ def differing(change: NetworkChange | MemberChange) -> tuple[str, ...]:
 
 
 def _of_network(
-    wanted: DesiredNetwork, actual: NetworkState | None, owned: bool
+    wanted: DesiredNetwork, actual: NetworkState | None, owned: bool, removals: int
 ) -> tuple[NetworkChange | None, tuple[str, ...]]:
     """(what to write, fields that are held)."""
-    change = network_change(wanted, actual)
+    change = network_change(wanted, actual, removals)
     if change is None or owned or actual is None:
         return change, ()
     fresh: Any = NetworkState(wanted.network)

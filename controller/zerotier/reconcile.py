@@ -9,11 +9,12 @@ from typing import Protocol
 
 from controller.inventory.model import Fabric
 from controller.zerotier.desired import Desired, with_summaries
-from controller.zerotier.difference import LEAVE, THE_NETWORK, Difference, difference
+from controller.zerotier.difference import LEAVE, MAX_REMOVALS, THE_NETWORK, Difference, difference, removed
 from controller.zerotier.port import (
     Garbled,
     ManagedRoute,
     MemberState,
+    NetworkChange,
     NetworkState,
     NoSuchNetwork,
     NotStored,
@@ -65,6 +66,7 @@ class _Seen:
     owned: frozenset[str]
     service: Service | None = None
     written: int = 0
+    removed: int = 0
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -76,8 +78,13 @@ def one_pass(
     clock: Clock,
     now: float,
     summarise: Summarise = lambda _routes: Summaries(),
+    *,
+    may_remove: bool = True,
 ) -> Pass:
-    """Brings the segment to `wanted`. Raises nothing that the service causes. `clock` is monotonic, in seconds."""
+    """Brings the segment to `wanted`. Raises nothing that the service causes. `clock` is monotonic, in seconds.
+
+    `may_remove` False: managed routes stay for now, because others have gone just before.
+    """
     seen = _Seen(None, {}, frozenset())
     error = ZeroTierError("")
     found = Summaries()
@@ -86,7 +93,7 @@ def one_pass(
         _read(seen, api, ledger)
         found = summarise(seen.network.routes if seen.network else ())
         wanted = with_summaries(wanted, found.routes)
-        _write(seen, wanted, api, ledger, lambda: clock() < deadline)
+        _write(seen, wanted, api, ledger, lambda: clock() < deadline, MAX_REMOVALS if may_remove else 0)
     except _Enough:
         pass
     except ZeroTierError as told:
@@ -102,7 +109,8 @@ def one_pass(
         str(error),
         error.after,
         len(seen.members),
-        found,
+        removed=seen.removed,
+        summaries=found,
     )
 
 
@@ -117,7 +125,9 @@ def _read(seen: _Seen, api: SegmentApi, ledger: Ledger) -> None:
     seen.service = service
 
 
-def _write(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool]) -> None:
+def _write(
+    seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool], removals: int
+) -> None:
     """Who must leave leaves first. Ownership is noted before the write: a crash between them loses nothing."""
     if not wanted.members and (there := difference(wanted, seen.network, seen.members, seen.owned).leaving):
         text = f"no member is declared; the {len(there)} that Leyline let in stay: de-authorise them in ZeroTier"
@@ -131,9 +141,10 @@ def _write(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_tim
     for node_id in _gone(seen, wanted):
         ledger.drop(node_id)
         seen.owned -= {node_id}
-    rest = _left(seen, wanted)
+    rest = _left(seen, wanted, removals)
     if rest.network is not None:
         with _one(seen, f"network {wanted.network.network}", in_time):
+            seen.removed = _removals(seen.network, rest.network)
             seen.network = api.write_network(rest.network)
     for node_id, change in rest.members.items():
         with _one(seen, wanted.members[node_id].label, in_time):
@@ -154,9 +165,13 @@ def _one(seen: _Seen, label: str, in_time: Callable[[], bool]) -> Iterator[None]
             raise _Enough from None
 
 
-def _left(seen: _Seen, wanted: Desired) -> Difference:
+def _removals(actual: NetworkState | None, change: NetworkChange) -> int:
+    return 0 if actual is None or change.routes is None else len(removed(actual.routes, change.routes))
+
+
+def _left(seen: _Seen, wanted: Desired, removals: int = MAX_REMOVALS) -> Difference:
     """What differs now. An empty declaration puts nobody out: it is far more likely a mistake than a wish."""
-    found = difference(wanted, seen.network, seen.members, seen.owned)
+    found = difference(wanted, seen.network, seen.members, seen.owned, removals)
     return found if wanted.members else replace(found, leaving=())
 
 

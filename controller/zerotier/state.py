@@ -21,6 +21,8 @@ failing    the service did not do what it was asked"""
 EVERY_SECONDS = 60.0
 SOON_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
+REMOVAL_SECONDS = 3.0
+"""Between two passes that take managed routes away: members stall for one of them, and catch up in the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Pass:
     error: str = ""
     after: float = 0.0  # The service asked for so long a pause, in seconds.
     members: int = 0  # That the service has.
+    removed: int = 0  # Managed routes that it took away.
     summaries: Summaries = field(default_factory=Summaries)
 
     @property

@@ -26,6 +26,14 @@ class FakeSegment:
         self.passes = 0
         self.held = threading.Event()
         self.held.set()
+        self.lost: list[bool | Exception] = []
+
+    def moved(self) -> bool:
+        """Each of `lost` is told once."""
+        answer = self.lost.pop(0) if self.lost else False
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def synchronise(self, wait: float) -> Pass:
         assert wait == 0.0
@@ -94,6 +102,14 @@ def test_a_service_that_asks_for_a_pause_gets_it_also_when_there_are_news(start:
     keeper.wake()
     assert segment.passes == 1
     wait_until(lambda: segment.passes == 2)
+
+
+def test_a_gateway_that_goes_is_news(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_keeper, "WATCH_SECONDS", 0.01)
+    segment, _ = start(Pass(0.0))
+    segment.lost += [False, StoreUnavailable("gone"), RuntimeError("a bug"), True]
+    wait_until(lambda: segment.passes == 2)
+    assert not segment.lost
 
 
 def test_stopping_ends_the_longest_pause_at_once(start: Start) -> None:

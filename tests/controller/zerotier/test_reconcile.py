@@ -41,10 +41,13 @@ class Segment:
         self.inventory = inventory or small()
         self.clock = 0.0
 
-    def pass_once(self, summarise: Summarise = lambda _routes: Summaries()) -> Pass:
+    def pass_once(self, summarise: Summarise = lambda _routes: Summaries(), *, may_remove: bool = True) -> Pass:
         fabric = self.inventory.fabric
         assert fabric is not None
-        return one_pass(wanted(self.inventory), fabric, self.api, self.ledger, lambda: self.clock, 7.0, summarise)
+        declared = wanted(self.inventory)
+        return one_pass(
+            declared, fabric, self.api, self.ledger, lambda: self.clock, 7.0, summarise, may_remove=may_remove
+        )
 
     def without(self, *gateways: str) -> None:
         kept = tuple(each for each in self.inventory.gateways if each.name not in gateways)
@@ -250,6 +253,21 @@ def test_the_summaries_of_a_gateway_that_is_gone_go_and_come_back_by_another(seg
         ("settled", ["10.42.0.3"]),
         ("settled", ["10.42.0.3"]),
     ]
+
+
+def test_managed_routes_go_one_by_one_and_only_when_they_may(segment: Segment) -> None:
+    """Adopted with routes of somebody else's: what is new comes at once, what goes takes its turn."""
+    segment.pass_once()
+    on_link = {"target": "10.42.0.0/24", "via": None}
+    old = [{"target": f"10.{n}.0.0/16", "via": "10.42.0.9"} for n in range(3)]
+    segment.controller.put_network(NETWORK, {"routes": [on_link, *old]})
+    seen = []
+    for may_remove in (False, True, False, True, True):
+        done = segment.pass_once(may_remove=may_remove)
+        left = [each["target"] for each in segment.controller.network(NETWORK)["routes"]]
+        seen.append((len(left), done.removed, done.written, done.condition))
+    assert seen == [(4, 0, 0, "busy"), (3, 1, 1, "busy"), (3, 0, 0, "busy"), (2, 1, 1, "busy"), (1, 1, 1, "settled")]
+    assert left == ["10.42.0.0/24"]
 
 
 def test_a_network_at_central_is_adopted_and_kept() -> None:
