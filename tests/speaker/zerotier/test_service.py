@@ -140,6 +140,41 @@ def test_what_the_operator_allows_beyond_is_not_touched(
     assert (fake.networks[NETWORK]["allowDNS"], fake.networks[NETWORK]["allowGlobal"]) == (True, True)
 
 
+def test_a_list_of_what_is_allowed_is_never_overwritten(
+    fake: FakeService, service: LocalService, managed: Managed, clock: Clock
+) -> None:
+    """Whatever is posted, the service writes its file anew without the list (OneService.cpp, setNetworkSettings)."""
+    fake.authorise(NETWORK, "10.42.0.11/16")
+    service.join(NETWORK)
+    place = fake.home / "networks.d"
+    place.mkdir()
+    (place / f"{NETWORK}.local.conf").write_text("allowManaged=10.42.0.0/16,fd42::/64\nallowGlobal=0\n")
+    fake.log.clear()
+    assert look(service, managed).problem == ""
+    for _ in range(40):
+        report = attend(service, managed, member(), lambda _: frozenset())
+        clock.now += 3
+    assert f"{place / NETWORK}.local.conf allows 10.42.0.0/16, fd42::/64: " in report.problem
+    assert "add what holds 10.42.0.11, and restart zerotier-one" in report.problem
+    public = member(segments=("8.42.0.0/16",))
+    assert "set allowGlobal=1 there, and restart zerotier-one" in look(service, managed, public).problem
+    assert [each for each in fake.log if each.startswith("POST")] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["allowManaged=1\n", "allowManaged=0\nallowDNS=1\n", "allowManaged=true\n", "", "\xff"]
+)
+def test_what_is_no_list_restricts_nothing(
+    fake: FakeService, service: LocalService, managed: Managed, text: str
+) -> None:
+    fake.authorise(NETWORK, "10.42.0.11/16")
+    service.join(NETWORK, allowManaged=False)
+    (fake.home / "networks.d").mkdir()
+    (fake.home / "networks.d" / f"{NETWORK}.local.conf").write_bytes(text.encode("latin-1"))
+    assert look(service, managed).problem == ""
+    assert fake.networks[NETWORK]["allowManaged"] is True
+
+
 @pytest.mark.parametrize(
     ("segments", "public"),
     [(("10.42.0.0/16",), False), (("100.64.0.0/10", "fd42::/64"), False), (("8.8.8.0/24",), True)],
