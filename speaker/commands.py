@@ -128,6 +128,36 @@ def enroll(key: str, homes: tuple[str, ...], state_dir: Path, **options: Any) ->
 
 
 @speaker.command()
+@click.argument("fingerprint", default="")
+@click.option(
+    "--cacert",
+    "ca_file",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+    help="Trust the CAs in this PEM file instead.",
+)
+@click.option("--system", is_flag=True, help="Trust the system's CAs instead.")
+@state_option
+def trust(fingerprint: str, ca_file: str | None, system: bool, state_dir: Path) -> None:
+    """Trust another certificate of the controller that this box has enrolled with.
+
+    FINGERPRINT is the certificate's SHA-256, as openssl prints it where the controller runs: openssl x509 -noout
+    -fingerprint -sha256 -in CERTIFICATE. It is stored if the controller shows that very certificate now, and else
+    nothing is changed.
+
+    \b
+    Examples:
+      leyline speaker trust 7cb1d1c5556c17c8d147eb3925b581dc9760e22455eb4959d25679b617aa96aa
+      leyline speaker trust --system
+    """
+    from speaker.enroll.command import run_trust
+    from speaker.state import StateDir
+
+    if (bool(fingerprint), ca_file is not None, system).count(True) != 1:
+        raise click.UsageError("say one of FINGERPRINT, --cacert and --system")
+    run_trust(StateDir(state_dir), fingerprint, ca_file or "")
+
+
+@speaker.command()
 @agent_options
 def run(state_dir: Path, **options: Any) -> None:
     """Run the whole speaker in the foreground: agent, ExaBGP, BFD and keepalived, each restarted alone.

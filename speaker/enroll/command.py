@@ -1,4 +1,4 @@
-"""`leyline speaker enroll KEY`."""
+"""`leyline speaker enroll KEY`, and `leyline speaker trust`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from speaker.state import StateDir
     from speaker.zerotier.local import LocalService
 
 MAX_UPLINKS = 8
@@ -64,6 +65,23 @@ def run(key: str, state: Any, homes: tuple[str, ...], **options: Any) -> None:
     finally:
         progress.end()
     click.echo(f"this is gateway {access.gateway} of {access.url}: leyline speaker run starts it")
+
+
+def run_trust(state: StateDir, fingerprint: str, ca_file: str) -> None:
+    """Raises click.ClickException."""
+    from speaker.enroll.access import AccessUnusable
+    from speaker.enroll.exchange import EnrolFailed
+    from speaker.enroll.trust import parse_fingerprint, trust
+
+    try:
+        access = trust(state, fingerprint=fingerprint and parse_fingerprint(fingerprint), ca_file=ca_file)
+    except (EnrolFailed, AccessUnusable) as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or state.root}: {error.strerror or error}") from None
+    whom = f"certificate {access.fingerprint}" if access.fingerprint else f"the CAs of {access.ca_file or 'the system'}"
+    click.echo(f"{access.url} is trusted by {whom}. The agent knows it when it is started again, which no session")
+    click.echo("notices: systemctl restart leyline-agent")
 
 
 class Progress:
