@@ -81,6 +81,7 @@ def _facts(controller: Controller, unread: dict[str, str]) -> Facts:
         segment=read("segment", lambda: controller.get("segment"), {}),
         paths=read("paths", lambda: list(controller.items("paths")), ()),
         tokens=read("tokens", lambda: list(controller.items("tokens")), None),
+        allocations=read("allocations", lambda: list(controller.items("allocations")), ()),
     )
 
 

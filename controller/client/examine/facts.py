@@ -23,6 +23,7 @@ class Facts:
     segment: Json = field(default_factory=dict)
     paths: Sequence[Json] = ()
     tokens: Sequence[Json] | None = None
+    allocations: Sequence[Json] = ()
 
 
 class Found(NamedTuple):
@@ -60,6 +61,11 @@ def in_order(found: Iterable[Finding]) -> list[Finding]:
 def reports(facts: Facts) -> Iterable[tuple[str, Json]]:
     """(gateway, its last report), of those that were heard."""
     return ((each["gateway"], each["report"]) for each in facts.statuses if each["report"] is not None)
+
+
+def stored(segment: Json) -> bool:
+    """Whether ZeroTier's API had all as declared before the last pass, and not since this moment only."""
+    return segment.get("condition") == "settled" and not segment.get("written")
 
 
 def of_list(segment: Json, name: str) -> Sequence[Json]:

@@ -79,6 +79,13 @@ def zerotier(**changes: Any) -> Facts:
     return said(zerotier=[{**REPORT["zerotier"][0], **changes}])
 
 
+def on_underlay(site: str, **fabric: Any) -> Facts:
+    """A site has the space that the path leads to."""
+    allocation = {"site": site, "prefix": "192.0.2.0/28"}
+    facts = replace(WELL, fabric={**WELL.fabric, **fabric}, allocations=[allocation])
+    return replace(facts, statuses=[{**STATUS, "site": "berlin"}])
+
+
 def items(*found: dict[str, Any]) -> dict[str, Any]:
     return {"total": len(found), "items": list(found)}
 
@@ -123,9 +130,16 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("service", "error", "berlin-1/main", "no root answers", zerotier(online=False)),
     ("mtu", "error", f"network {NETWORK}", "is not 2800", segment(
         pending={"network": ["mtu"], "leaving": [], "members": items()})),
-    ("mtu", "error", "berlin-1/main", "an MTU of 1400", zerotier(mtu=1400)),
+    ("mtu", "error", "berlin-1/main", "an MTU of 1400", replace(zerotier(mtu=1400), segment={**SEGMENT, "written": 1})),
+    ("delivery", "error", "berlin-1/main", "has an MTU of 2800 for it, and the service there says 1400",
+        zerotier(mtu=1400)),
+    ("delivery", "error", "berlin-1/main", "has let it in, and the service there says ACCESS_DENIED",
+        zerotier(status="ACCESS_DENIED")),
+    ("delivery", "error", "berlin-1/main", "has the network, and the service there says NOT_FOUND",
+        zerotier(status="NOT_FOUND")),
     ("mtu", "error", "berlin-1/main to paris-1/main", "more than 1392", paths({"mtu": 1392})),
     ("overlay-loop", "error", "berlin-1/main", "over itself", paths({"physical": "10.42.0.3/9993"})),
+    ("overlay-loop", "warning", "berlin-1/main", "inside 192.0.2.0/28 of site paris", on_underlay("paris")),
     ("relayed", "warning", "berlin-1/main", "relayed to paris-1/main", paths(RELAYED, {"to": "oslo-1/main"})),
     ("relayed", "warning", "berlin-1/main", "relayed to paris-1/main", paths(RELAYED)),
     ("relayed", "warning", "berlin-1/main", "all its 2 paths", paths(RELAYED, {**RELAYED, "to": "oslo-1/main"})),
@@ -169,6 +183,8 @@ SILENT = {
     "a network before its first pass": replace(WELL, segment={"network": NETWORK, "condition": "waiting", "mtu": 2800}),
     "a path that was relayed for a moment": paths({**RELAYED, "since": NOW - 30}),
     "a path that nobody has measured": paths({"mtu": None, "since": None, "state": "unknown", "physical": ""}),
+    "space that is declared to be underlay": on_underlay("paris", underlay=["192.0.2.7/32"]),
+    "a path inside of its own site": on_underlay("berlin"),
     "a token that was never to end": status(token={"state": "usable", "expires_at": None}),
     "a gateway's token that was replaced": replace(WELL, tokens=[{**ADMINS, "state": "revoked", "expires_at": SOON}]),
     "strangers that nobody has let in": segment(strangers=items(*({**each, "authorised": False} for each in TWINS))),
