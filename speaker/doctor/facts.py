@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from speaker.plan import Plan
 from speaker.report import Report
@@ -55,6 +55,14 @@ class RoutedEcho:
     routed: bool | None
 
 
+class Shadow(NamedTuple):
+    """A prefix for which the kernel takes somebody else's route before ours."""
+
+    prefix: str
+    protocol: int
+    metric: int
+
+
 @dataclass(frozen=True)
 class RouteDifferences:
     """Our routes in the kernel against what the agent has decided; each list is cut off, the counts are not."""
@@ -63,6 +71,7 @@ class RouteDifferences:
     extra: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     counts: tuple[int, int, int] = (0, 0, 0)
+    shadowed: tuple[Shadow, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,10 @@ from speaker.doctor.finding import Found
 from speaker.enroll.pin import OTHER_CERTIFICATE
 
 SOON_SECONDS = 7 * 86_400.0
-NEW_TOKEN = "leyline gateway token {gateway}, and put it into the token file"
+NEW_TOKEN = (
+    "leyline gateway token {gateway}, and put it into the token file (of a gateway that has enrolled: `token` in"
+    " access.json of its state directory), then restart the agent"
+)
 
 
 def check(facts: Facts) -> Iterator[Found]:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from speaker.doctor.checks import CHECKS
-from speaker.doctor.facts import ControllerSeen, Facts, Interface, RoutedEcho, RouteDifferences
+from speaker.doctor.facts import ControllerSeen, Facts, Interface, RoutedEcho, RouteDifferences, Shadow
 from speaker.doctor.finding import LEVELS, examine
 from speaker.plan import Plan
 from speaker.report import Report
@@ -145,6 +145,8 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
         WELL, routes=RouteDifferences(extra=("10.2.1.0/24",), counts=(0, 1, 0)))),
     ("kernel-routes", "error", "kernel routes", "otherwise than", replace(
         WELL, routes=RouteDifferences(changed=("10.2.1.0/24",), counts=(0, 0, 1)))),
+    ("kernel-routes", "error", "kernel routes", "24: a route of protocol 3 with metric 10", replace(
+        WELL, routes=RouteDifferences(shadowed=(Shadow("10.2.1.0/24", 3, 10),)))),
     ("kernel-routes", "error", "kernel routes", "3 routes were refused", kernel(failed=3)),
     ("sysctls", "error", "net.ipv4.ip_forward", "is 0, should be 1", knob("net.ipv4.ip_forward", "0")),
     ("sysctls", "warning", "net.ipv4.nexthop_compat_mode", "is 1", knob("net.ipv4.nexthop_compat_mode", "1")),

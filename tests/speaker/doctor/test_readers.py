@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from speaker.doctor import agent_view, asked, gather, here, wire
 from speaker.doctor.checks import CHECKS
-from speaker.doctor.facts import Interface, Service
+from speaker.doctor.facts import Interface, Service, Shadow
 from speaker.doctor.finding import examine
 from speaker.doctor.gather import Patient
 from speaker.doctor.here import Unreadable
@@ -134,6 +134,20 @@ def test_routes_lead_where_their_next_hop_objects_lead() -> None:
         2: {("8", "10.42.0.3")},
         3: {("zt0", "10.42.0.2"), ("8", "10.42.0.3")},
     }
+
+
+@pytest.mark.parametrize(
+    ("route", "shadow"),
+    [
+        ({"dst_len": 24, "proto": 3, "priority": 10, "dst": "10.2.1.0"}, Shadow("10.2.1.0/24", 3, 10)),
+        ({"dst_len": 24, "proto": 4, "dst": "10.2.1.0"}, Shadow("10.2.1.0/24", 4, 0)),
+        ({"dst_len": 24, "proto": PROTO_LEYLINE, "priority": 1000, "dst": "10.2.1.0"}, None),
+        ({"dst_len": 32, "proto": 3, "priority": 10, "dst": "10.2.1.0"}, None),
+        ({}, None),
+    ],
+)
+def test_a_route_of_somebody_else_that_goes_before_ours_is_seen(route: dict[str, Any], shadow: Shadow | None) -> None:
+    assert agent_view.shadow_of("10.2.1.0/24", route) == shadow
 
 
 def test_what_is_on_its_way_into_the_kernel_is_not_compared() -> None:
