@@ -34,6 +34,7 @@ def as_answer(done: Pass, wanted: Desired) -> dict[str, Any]:
         "summaries": {
             "total": len(done.summaries.routes),
             "items": [{"prefix": str(each.target), "via": str(each.via)} for each in done.summaries.routes],
+            "left_out": _some(str(each) for each in done.summaries.left_out),
             "remarks": [asdict(each) for each in done.summaries.remarks[:MOST_LISTED]],
         },
         **(_left(left, wanted) if left else {}),
@@ -83,6 +84,6 @@ def _members(items: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {"total": some["total"], "members": some["items"]}
 
 
-def _some(items: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _some(items: Iterable[Any]) -> dict[str, Any]:
     every = list(items)
     return {"total": len(every), "items": every[:MOST_LISTED]}

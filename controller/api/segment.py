@@ -46,7 +46,12 @@ EXAMPLE: Any = {
         ],
     },
     "rules": [],
-    "summaries": {"total": 1, "items": [{"prefix": "10.1.0.0/16", "via": "10.42.0.1"}], "remarks": []},
+    "summaries": {
+        "total": 1,
+        "items": [{"prefix": "10.1.0.0/16", "via": "10.42.0.1"}],
+        "remarks": [],
+        "left_out": {"total": 0, "items": []},
+    },
 }
 
 

@@ -138,7 +138,10 @@ def summary(status: Mapping[str, Any], now: float) -> Iterator[str]:
         if members["without_node_id"]:
             yield f"without a node id, so not let in: {', '.join(members['without_node_id'])}"
     if (routes := status.get("summaries", {})).get("total"):
-        yield f"managed summaries: {routes['total']}"
+        more = routes.get("left_out", {}).get("total", 0)
+        yield f"managed summaries: {routes['total']}" + (
+            f" of {routes['total'] + more} that are needed" if more else ""
+        )
     if status.get("error"):
         yield f"error: {status['error']}"
 
@@ -148,6 +151,7 @@ def _tables(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], l
     yield "failed", ("object", "reason"), [(e["object"], e["message"]) for e in _items(status, "failures")]
     pending = status.get("pending", {})
     rows: list[tuple[Any, ...]] = [(each, "", "leaves") for each in pending.get("leaving", ())]
+    rows += [("", "network", pending["network"])] if pending.get("network") else []
     rows += [(e["node_id"], e["object"], e["fields"]) for e in _items(pending, "members")]
     yield "still to be written", ("node id", "object", "fields"), rows
     held = status.get("held", {})
@@ -156,6 +160,8 @@ def _tables(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], l
     yield "held: `leyline segment adopt` lets Leyline write it", ("node id", "object", "differs"), rows
     conflicts = [(e["object"], e["address"], e["holder"]) for e in _items(status, "conflicts")]
     yield "addresses that another member has", ("object", "address", "held by"), conflicts
+    left_out = [(each,) for each in status.get("summaries", {}).get("left_out", {}).get("items", ())]
+    yield "hosts do not reach", ("prefix",), left_out
     strangers = status.get("strangers", {})
     rows = [(e["node_id"], e["name"], _let_in(e), e["addresses"]) for e in strangers.get("items", ())]
     revoked = strangers.get("revoked", 0)

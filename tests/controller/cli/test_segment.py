@@ -12,6 +12,7 @@ from controller.store.engine import Database
 from tests.controller.api.test_segment import NETWORK, Kept, kept
 from tests.controller.cli.conftest import Leyline
 from tests.controller.store.databases import sqlite
+from tests.controller.store.fabrics import small
 
 __all__ = ["sqlite"]
 
@@ -123,3 +124,17 @@ def test_hosts_and_moons_are_shown(segment: Kept, user: Leyline) -> None:
         ["eu", "paris-1", "backup", "203.0.113.10/9993"],
         ["own", "berlin-1", "the", "first", "2001:db8::10/9993", "203.0.113.11/443"],
     ]
+
+
+def test_summaries_that_have_no_room_are_named(segment: Kept, user: Leyline) -> None:
+    document = small()
+    fields = {"network": NETWORK, "segment_rules": "checked", "managed_floor": False}
+    document["fabric"] |= fields
+    apart = [f"10.{100 + n // 100}.{n % 100 * 2}.0/24" for n in range(150)]
+    document["allocations"] += [{"site": "berlin", "prefix": each, "longest": 24} for each in apart]
+    document["prefixes"] += [{"site": "berlin", "prefix": each} for each in apart]
+    segment.leyline.apply(document)
+    segment.becomes("settled")
+    text = " ".join(user("segment", "show").stdout.split())
+    for part in ("managed summaries: 126 of 154 that are needed", "hosts do not reach prefix 10.101.", "(28 in all)"):
+        assert part in text, text
