@@ -131,13 +131,14 @@ def _too_many(left_out: Sequence[Network], room: int) -> Remark:
 
 
 def _peered(inventory: Inventory) -> dict[Network, frozenset[str]]:
-    """Outermost allocation -> gateways of its site that a router in a LAN tells of what is inside."""
+    """Outermost allocation -> gateways of its site that a router in a LAN may tell of what is inside."""
     outermost = _Apart(each.prefix for each in inventory.allocations if each.tenant == GLOBAL)
-    peered = {each.gateway for each in inventory.lan_peers}
-    at_site = {site: peered.intersection(names) for site, names in residents(inventory).items()}
+    peered = {(each.gateway, each.address.version) for each in inventory.lan_peers}
+    at_site = residents(inventory)
     found: dict[Network, frozenset[str]] = {}
     for each in inventory.allocations:
-        there = frozenset(at_site.get(each.site, ()))
+        names = at_site.get(each.site, ())
+        there = frozenset(name for name in names if (name, each.prefix.version) in peered)
         outer = outermost.around(each.prefix) if each.tenant == GLOBAL else None
         if outer is not None and there:
             found[outer] = found.get(outer, frozenset()) | there

@@ -219,6 +219,9 @@ def test_what_a_router_in_a_lan_announces_is_in_the_allocation_that_leads_to_its
     assert made(peered, {"s0-1": frozenset({ALL})}) == {
         "10.1.0.0/16": "s0-0", "10.5.0.0/16": "s0-1", "10.2.0.0/16": "s1-0"
     }  # fmt: skip
+    six = ip_address("fd00::9")
+    by_six = replace(inventory, lan_peers=(LanPeer("core", "s0-1", six, 65001, "lan0", six),))
+    assert made(by_six) == made(inventory), "a session by IPv6 tells no IPv4 routes"
     (remark,) = [each for each in summaries(peered, {}, ()).remarks if each.code == "summary-peer"]
     assert remark.message.startswith("10.2.0.0/16 ")
 
