@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -129,7 +129,11 @@ class Segment:
             self._removed_at = now if done.removed else self._removed_at
         if done.error:
             self._api = None  # The token may be another one by now: it is read again.
-        body = msgspec.json.encode(as_answer(done, wanted))
+        stored = self.memory.status(fabric.network)
+        former = msgspec.json.decode(stored.body) if stored else {}
+        failed = former.get("failed_in_a_row", 0) + 1 if done.condition == "failing" else 0
+        done = replace(done, failed_in_a_row=failed)
+        body = msgspec.json.encode(as_answer(done, wanted, former))
         self.memory.save_status(fabric.network, body, now, settled=done.condition == "settled")
         return done
 

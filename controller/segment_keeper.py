@@ -31,7 +31,6 @@ class Keeper:
         self._clock = clock
         self._news = threading.Event()
         self._stopped = threading.Event()
-        self._failed_in_a_row = 0
         self._said = ""
         self._thread = threading.Thread(target=self._run, name="segment", daemon=True)
 
@@ -90,10 +89,9 @@ class Keeper:
             log.exception("the pass over the segment failed; gateways are not touched by it")
             return EVERY_SECONDS, 0.0
         self._tell(done)
-        return pause_after(done, self._failed_in_a_row), done.after
+        return pause_after(done), done.after
 
     def _tell(self, done: Pass) -> None:
-        self._failed_in_a_row = self._failed_in_a_row + 1 if done.condition == "failing" else 0
         reasons = [done.error, *(f"{each.object}: {each.message}" for each in done.failures[:3])]
         self._say("segment not as declared" if any(reasons) else "", "; ".join(filter(None, reasons)))
         if done.written:

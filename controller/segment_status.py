@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from controller.zerotier.desired import Desired
 from controller.zerotier.difference import Difference, differing
 from controller.zerotier.port import MemberState
-from controller.zerotier.state import Pass
+from controller.zerotier.state import Pass, pause_after
 
 MOST_LISTED = 100
 """Members in each of the lists; `total` says how many there are."""
 
+OF_THE_SERVICE = (
+    "read_at",
+    "service",
+    "failures",
+    "rules",
+    "summaries",
+    "pending",
+    "held",
+    "conflicts",
+    "strangers",
+)
+"""What only a pass knows that has read the service: a later one that has not leaves it as it is."""
 
-def as_answer(done: Pass, wanted: Desired) -> dict[str, Any]:
-    """JSON types only. Lists are {"total": N, "items": at most MOST_LISTED}."""
+
+def as_answer(done: Pass, wanted: Desired, former: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON types only. Lists are {"total": N, "items": at most MOST_LISTED}. `former`: the answer before; or empty."""
+    answer = _of_the_pass(done, wanted)
+    if done.difference is None:
+        answer |= {each: former[each] for each in OF_THE_SERVICE if each in former}
+    return answer
+
+
+def _of_the_pass(done: Pass, wanted: Desired) -> dict[str, Any]:
     service = done.service
     left = done.difference
     return {
         "condition": done.condition,
+        "read_at": None if left is None else done.at,
+        "next_pass": done.at + pause_after(done),
+        "failed_in_a_row": done.failed_in_a_row,
         "service": asdict(service) if service else None,
         "error": done.error,
         "failures": _some({"object": each.object, "message": each.message} for each in done.failures),
         "written": done.written,
         "members": {
             "declared": len(wanted.members),
-            "in_service": done.members,
+            "in_service": None if left is None else done.members,
             "without_node_id": list(wanted.nameless[:MOST_LISTED]),
         },
         "rules": [asdict(each) for each in done.rules],

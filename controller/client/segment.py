@@ -10,7 +10,7 @@ import click
 
 from controller.client.errors import CommandFailed
 from controller.client.options import json_option, talks
-from controller.client.tables import ago, counts, print_json, print_table, working
+from controller.client.tables import age, ago, counts, print_json, print_table, unix, working
 
 if TYPE_CHECKING:
     from controller.client.http import Controller
@@ -134,7 +134,9 @@ def summary(status: Mapping[str, Any], now: float) -> Iterator[str]:
         yield f"last pass: {ago(status['last_pass'], now)} ago{settled}"
     if status.get("members"):
         members = status["members"]
-        yield f"members: {members['declared']} declared, {members['in_service']} in ZeroTier"
+        known = members["in_service"] is not None
+        there = f", {members['in_service']} in ZeroTier" if known else "; how many are in ZeroTier is not known"
+        yield f"members: {members['declared']} declared{there}"
         if members["without_node_id"]:
             yield f"without a node id, so not let in: {', '.join(members['without_node_id'])}"
     if (routes := status.get("summaries", {})).get("total"):
@@ -144,6 +146,10 @@ def summary(status: Mapping[str, Any], now: float) -> Iterator[str]:
         )
     if status.get("error"):
         yield f"error: {status['error']}"
+    if status["condition"] == "failing" and status.get("next_pass"):
+        yield f"next try in {age(now, unix(status['next_pass']))}"
+    if status.get("read_at") and status["read_at"] != status.get("last_pass"):
+        yield f"what else is said of ZeroTier was read {ago(status['read_at'], now)} ago"
 
 
 def _tables(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:

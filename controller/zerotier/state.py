@@ -48,6 +48,7 @@ class Pass:
     members: int = 0  # That the service has.
     removed: int = 0  # Managed routes that it took away.
     summaries: Summaries = field(default_factory=Summaries)
+    failed_in_a_row: int = 0  # Passes, this one included.
 
     @property
     def condition(self) -> Condition:
@@ -58,11 +59,11 @@ class Pass:
         return "settled" if self.difference.as_declared else "held"
 
 
-def pause_after(done: Pass, failed_in_a_row: int) -> float:
+def pause_after(done: Pass) -> float:
     """Seconds until the next pass when nothing changes: soon while there is more to write, longer while it fails."""
     if done.condition == "busy":
         return SOON_SECONDS
     if done.condition != "failing":
         return EVERY_SECONDS
-    backoff = min(2.0 ** min(failed_in_a_row, 10), LONGEST_PAUSE_SECONDS)
+    backoff = min(2.0 ** min(done.failed_in_a_row, 10), LONGEST_PAUSE_SECONDS)
     return max(backoff, done.after)

@@ -61,6 +61,9 @@ class FakeMemory(MemoryLedger):
     def save_status(self, *_: Any, **__: Any) -> None:
         pass
 
+    def status(self, _network: str) -> None:
+        return None
+
 
 class World:
     """A segment, its service, and a clock."""

@@ -55,7 +55,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
     def begin(*outcomes: Any, soon: float = 60.0) -> tuple[FakeSegment, Keeper]:
         monkeypatch.setattr(segment_keeper, "SOON_SECONDS", soon)
-        monkeypatch.setattr(segment_keeper, "pause_after", lambda _done, failed: soon if failed else 60.0)
+        monkeypatch.setattr(segment_keeper, "pause_after", lambda done: soon if done.failures else 60.0)
         segment = FakeSegment(*outcomes)
         keeper = Keeper(cast("Segment", segment))
         started.append(keeper)

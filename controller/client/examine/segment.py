@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.client.examine.facts import Facts, Found, of_list
+from controller.client.tables import ago
 
 
 def check(facts: Facts) -> Iterator[Found]:
@@ -18,6 +19,8 @@ def check(facts: Facts) -> Iterator[Found]:
         yield Found("warning", where, f"nobody keeps it: {segment.get('reason') or 'no service is named'}", fix)
     if segment.get("error"):
         what = f"the ZeroTier service does not do what it is asked: {segment['error']}"
+        if segment.get("read_at") and segment["read_at"] != segment.get("last_pass"):
+            what += f" (what is said of its members and rules was read {ago(segment['read_at'], facts.now)} ago)"
         yield Found("error", where, what, "put right what it names; leyline segment sync tries again at once")
     for failure in of_list(segment, "failures"):
         yield Found("error", failure["object"], failure["message"], "leyline segment sync tries again at once")

@@ -316,8 +316,13 @@ def test_a_real_controller_is_brought_to_what_is_declared_and_stays_so(tmp_path:
 
 
 def test_when_the_next_pass_is_due() -> None:
-    assert pause_after(Pass(0.0), 0) == SOON_SECONDS
+    assert pause_after(Pass(0.0)) == SOON_SECONDS
     failing = Pass(0.0, failures=(Failure("a", "b"),))
-    assert [pause_after(failing, n) for n in (1, 2, 3, 50)] == [2.0, 4.0, 8.0, LONGEST_PAUSE_SECONDS]
-    assert pause_after(replace(failing, error="slow down", after=1000.0), 1) == 1000.0
-    assert pause_after(Segment().pass_once(), 0) == EVERY_SECONDS
+    assert [pause_after(replace(failing, failed_in_a_row=n)) for n in (1, 2, 3, 50)] == [
+        2.0,
+        4.0,
+        8.0,
+        LONGEST_PAUSE_SECONDS,
+    ]
+    assert pause_after(replace(failing, error="slow down", after=1000.0)) == 1000.0
+    assert pause_after(Segment().pass_once()) == EVERY_SECONDS
