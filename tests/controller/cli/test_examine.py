@@ -96,7 +96,13 @@ SOON = "2026-11-24T22:45:28+00:00"
 CONFLICT = {"object": "host nas", "address": "10.42.9.9", "holder": "c1b2c3d4e5"}
 TWINS = [{"node_id": each * 10, "name": "", "authorised": True, "addresses": ["10.42.9.9"]} for each in "ab"]
 HELD = {"network": ["routes"], "total": 1, "members": [{"node_id": "c1", "object": "host nas", "differs": ["name"]}]}
-IPAUTH = {"code": "rules-no-ipauth", "message": "Frames with a foreign source are dropped.", "snippet": "", "rule": 3}
+ADVICE = "Put what is missing before it, or declare segment_rules: owned."
+IPAUTH = {
+    "code": "rules-no-ipauth",
+    "message": f"Frames with a foreign source are dropped. (routed IPv4: rule 3 drops it.) {ADVICE}",
+    "snippet": "# before the rule that asks:\naccept ethertype ipv4;\naccept ethertype ipv6;",
+    "rule": 3,
+}
 MPLS = {"code": "rules-no-mpls", "message": "MPLS frames are dropped.", "snippet": "accept ethertype 34887;", "rule": 0}
 
 FIRES: list[tuple[str, str, str, str, Facts]] = [
@@ -122,7 +128,7 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("segment", "warning", f"network {NETWORK}", "routes otherwise", segment(held=HELD)),
     ("segment", "warning", "client frr2", "no node id", segment(
         members={**SEGMENT["members"], "without_node_id": ["client frr2"]})),
-    ("network-rules", "error", f"network {NETWORK}", "foreign source are dropped. (rule 3)", segment(rules=[IPAUTH])),
+    ("network-rules", "error", f"network {NETWORK}", "(routed IPv4: rule 3 drops it.)", segment(rules=[IPAUTH])),
     ("network-rules", "warning", f"network {NETWORK}", "MPLS frames", segment(rules=[MPLS])),
     ("address", "error", "host nas", "10.42.9.9", segment(conflicts=items(CONFLICT))),
     ("address", "warning", "member aaaaaaaaaa", "member bbbbbbbbbb's", segment(strangers=items(*TWINS))),
@@ -194,6 +200,26 @@ SILENT = {
 @pytest.mark.parametrize("facts", SILENT.values(), ids=list(SILENT))
 def test_it_does_not_cry_wolf(facts: Facts) -> None:
     assert examine(CHECKS, facts) == []
+
+
+def test_what_is_missing_in_the_rules_stands_on_one_line() -> None:
+    (found,) = examine(CHECKS, segment(rules=[IPAUTH]))
+    assert found.what.endswith("rule 3 drops it.)")
+    assert found.fix == (
+        "put this before it: accept ethertype ipv4; accept ethertype ipv6; or declare segment_rules: owned, and Leyline"
+        " keeps them"
+    )
+
+
+def test_a_setting_is_to_be_set_and_put_before_nothing() -> None:
+    setting = {
+        "code": "broadcast-off",
+        "message": "Broadcast is off.",
+        "snippet": "set enableBroadcast to true",
+        "rule": 0,
+    }
+    (found,) = examine(CHECKS, segment(rules=[setting]))
+    assert found.fix == "set enableBroadcast to true, in ZeroTier"
 
 
 def test_errors_come_first() -> None:
