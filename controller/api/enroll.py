@@ -16,7 +16,8 @@ from controller.api.access import Context, Ctx, Operator, Viewer, admit, bearer
 from controller.api.answers import Cursor, Force, Limit, Page, broken_assertions, page, time_text
 from controller.api.bodies import read_body
 from controller.api.errors import Forbidden, MalformedBody, Unauthorized
-from controller.enrolling import Asked, AskedUplink, Enrolling, KeyRefused
+from controller.enrol_request import Asked, AskedUplink
+from controller.enrolling import Enrolling, KeyRefused
 from controller.store.enroll import Enrolment, proves
 
 router = answers.router(tag="enrolment")

@@ -15,8 +15,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from controller.enrol_request import EnrolmentRefused
 from controller.enroll_key import BadAddress
-from controller.enrolling import EnrolmentRefused, KeyRefused, Unknown
+from controller.enrolling import KeyRefused, Unknown
 from controller.inventory.findings import Finding, InventoryRefused
 from controller.rotating import HubUnknown, RotationRefused
 from controller.segment import NotToAdopt, SegmentBusy, SegmentUnmanaged

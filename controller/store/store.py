@@ -235,6 +235,7 @@ class Changing:
             for table in (tables.plans, tables.reports, tables.md5_keys):
                 self.connection.execute(delete(table).where(table.c.gateway.in_(gone)))
             enroll.drop(self.connection, gone)
+            enroll.revoke_keys_of(self.connection, gone, now)
         write_inventory(self.connection, changes)
         write_revision(self.connection, state, actor=actor, summary=summary, now=now)
         self.saved = state

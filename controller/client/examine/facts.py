@@ -10,6 +10,9 @@ Level = Literal["error", "warning"]
 LEVELS: tuple[Level, ...] = ("error", "warning")
 """The graver first. An error costs traffic, now or at the next failure; a warning may."""
 
+NEW_TOKEN = "leyline enroll-key create --gateway {0}, then leyline speaker enroll there; or leyline gateway token {0}"
+"""How a gateway that is declared gets a token, its name in place of {0}."""
+
 Json = Mapping[str, Any]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.client.examine.facts import Facts, Found
+from controller.client.examine.facts import NEW_TOKEN, Facts, Found
 from controller.client.tables import unix
 
 SOON_SECONDS = 7 * 86_400.0
@@ -13,7 +13,7 @@ SOON_SECONDS = 7 * 86_400.0
 def check(facts: Facts) -> Iterator[Found]:
     for status in facts.statuses:
         token, name = status["token"], status["gateway"]
-        fix = f"leyline gateway token {name}, and put it into the token file there; or enrol it again"
+        fix = NEW_TOKEN.format(name)
         if token["state"] in ("expired", "revoked") and status["report"] is not None:
             yield Found("error", name, f"its last token is {token['state']}: it gets no new plan", fix)
         elif token["state"] == "usable":

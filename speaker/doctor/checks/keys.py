@@ -10,8 +10,8 @@ from speaker.enroll.pin import OTHER_CERTIFICATE
 
 SOON_SECONDS = 7 * 86_400.0
 NEW_TOKEN = (
-    "leyline gateway token {gateway}, and put it into the token file (of a gateway that has enrolled: `token` in"
-    " access.json of its state directory), then restart the agent"
+    "leyline enroll-key create --gateway {gateway}, then leyline speaker enroll here; or leyline gateway token"
+    " {gateway}, and put it into the token file, if there is one. Then restart the agent"
 )
 
 
