@@ -23,7 +23,7 @@ from controller.zerotier.desired import desired
 from controller.zerotier.difference import THE_NETWORK
 from controller.zerotier.port import SegmentApi, ZeroTierError
 from controller.zerotier.reconcile import one_pass
-from controller.zerotier.state import REMOVAL_SECONDS, Pass
+from controller.zerotier.state import LEAVE_SECONDS, REMOVAL_SECONDS, Pass
 from controller.zerotier.summaries import summaries
 from speaker.report import ReportUnreadable, decode_report
 
@@ -150,6 +150,17 @@ class Segment:
             return False
         return gone(inventory, self._heard(), self._now()) != self._lost
 
+    def must_leave(self) -> bool:
+        """Is a member still in that Leyline let in, and that is no longer declared, as far as the store knows?
+
+        Asks no service. Raises StoreUnavailable.
+        """
+        inventory = self.store.state().inventory
+        wanted = None if self.unmanaged(inventory) else desired(inventory)
+        if wanted is None or not wanted.members:
+            return False
+        return bool(self.memory.owned(wanted.network.network) - wanted.members.keys() - {THE_NETWORK})
+
     def _heard(self) -> dict[str, Heard]:
         """A report that cannot be read was not heard."""
         found = {}
@@ -181,6 +192,8 @@ class Segment:
         if stored is not None:
             answer |= msgspec.json.decode(stored.body)
             answer |= {"last_pass": stored.at, "settled_at": stored.settled_at}
+            if answer["condition"] == "failing" and self.must_leave():
+                answer["next_pass"] = min(answer.get("next_pass", stored.at), stored.at + LEAVE_SECONDS)
         return answer
 
     def adopt(self, node_ids: Sequence[str] | None, *, network: bool, actor: str) -> list[str]:

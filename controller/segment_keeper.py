@@ -13,7 +13,7 @@ import structlog
 
 from controller.segment import Segment, SegmentBusy, SegmentUnmanaged
 from controller.store.engine import StoreError
-from controller.zerotier.state import EVERY_SECONDS, SOON_SECONDS, Pass, pause_after
+from controller.zerotier.state import EVERY_SECONDS, LEAVE_SECONDS, SOON_SECONDS, Pass, pause_after
 
 log = structlog.get_logger()
 
@@ -48,26 +48,28 @@ class Keeper:
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        pause, not_before = 0.0, 0.0
+        pause, after = 0.0, 0.0
         while not self._stopped.is_set():
-            self._wait(pause)
-            self._stopped.wait(max(0.0, not_before - self._clock()))  # A service that asked for a pause gets it.
+            self._wait(pause, after)
             if self._stopped.is_set():
                 return
             self._news.clear()  # Before the pass, so that what comes during it is not lost.
             pause, after = self._once()
-            not_before = self._clock() + after
 
-    def _wait(self, pause: float) -> None:
-        """For news, at most `pause` seconds."""
-        until = self._clock() + pause
-        while (left := until - self._clock()) > 0 and not self._news.wait(min(left, WATCH_SECONDS)):
-            if self._moved():
+    def _wait(self, pause: float, after: float) -> None:
+        """For news, at most `pause` seconds, and never less than `after`; for who must leave LEAVE_SECONDS at most."""
+        began = self._clock()
+        while not self._stopped.is_set() and (waited := self._clock() - began) < max(pause, after):
+            if waited >= LEAVE_SECONDS and self._asked(self._segment.must_leave):
+                return
+            if waited < after:  # A service that asked for a pause gets it, whatever the news.
+                self._stopped.wait(min(after - waited, WATCH_SECONDS))
+            elif self._news.wait(min(pause - waited, WATCH_SECONDS)) or self._asked(self._segment.moved):
                 return
 
-    def _moved(self) -> bool:
+    def _asked(self, question: Callable[[], bool]) -> bool:
         try:
-            return self._segment.moved()
+            return question()
         except StoreError:
             return False
         except Exception:

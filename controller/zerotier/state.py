@@ -21,6 +21,9 @@ failing    the service did not do what it was asked"""
 EVERY_SECONDS = 60.0
 SOON_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
+LEAVE_SECONDS = 30.0
+"""The longest pause while somebody must be put out, also when the service has asked for a longer one: who was revoked
+talks in the segment until then, and one try in so long is no burden."""
 REMOVAL_SECONDS = 3.0
 """Between two passes that take managed routes away: members stall for one of them, and catch up in the others."""
 

@@ -58,6 +58,9 @@ class FakeMemory(MemoryLedger):
     def take(self, _network: str, node_ids: Any = (), _now: float = 0.0) -> None:  # type: ignore[override]
         super().take(node_ids)
 
+    def drop(self, _network: str, node_id: str = "") -> None:  # type: ignore[override]
+        super().drop(node_id)
+
     def save_status(self, *_: Any, **__: Any) -> None:
         pass
 
@@ -119,6 +122,21 @@ def test_a_clock_that_is_put_back_stops_nothing(world: World) -> None:
     assert world.node.controller is not None
     world.node.controller.put_network(NETWORK, {"routes": [{"target": "10.99.0.0/16", "via": "10.42.0.9"}]})
     assert world.pass_at(10.0).removed == 1
+
+
+def test_who_must_leave_is_known_without_asking_the_service(world: World) -> None:
+    assert not world.segment.must_leave(), "nobody was let in"
+    world.pass_at(1000.0)
+    assert not world.segment.must_leave()
+    world.store.inventory = replace(ROUTED, hosts=())
+    assert world.segment.must_leave()
+    world.pass_at(1001.0)
+    assert not world.segment.must_leave()
+    world.store.inventory = replace(ROUTED, gateways=(), clients=(), hosts=())
+    assert not world.segment.must_leave(), "an empty declaration puts nobody out"
+    world.store.inventory = replace(ROUTED, hosts=(), clients=())
+    world.segment._connect = None
+    assert not world.segment.must_leave()
 
 
 def test_a_gateway_that_goes_or_comes_back_is_noticed_once(world: World) -> None:

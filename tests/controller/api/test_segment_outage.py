@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from controller.client.tables import unix
 from controller.store.engine import Database
+from controller.zerotier.state import LEAVE_SECONDS
 from tests.controller.api.test_segment import NETWORK, Kept, kept
 
 
@@ -48,6 +50,20 @@ def test_an_outage_takes_nothing_away_of_what_was_known(segment: Kept) -> None:
     assert admin.post("/segment/sync").json()["condition"] == "held"
     after = segment.status()
     assert (after["error"], after["members"]["in_service"]) == ("", 7)
+
+
+def test_who_was_taken_out_meanwhile_makes_the_next_try_an_early_one(segment: Kept) -> None:
+    """However long the service, or our own patience, would have it wait."""
+    segment.apply()
+    segment.becomes("settled")
+    segment.node.token = "another"
+    admin = segment.leyline.admin
+    for _ in range(5):
+        status = admin.post("/segment/sync").json()
+    assert unix(status["next_pass"]) - unix(status["last_pass"]) > LEAVE_SECONDS
+    assert admin.delete("/hosts/nas").status_code == 200
+    status = segment.status()
+    assert unix(status["next_pass"]) - unix(status["last_pass"]) == LEAVE_SECONDS
 
 
 def test_metrics_of_what_was_never_read_are_not_there(segment: Kept) -> None:
