@@ -14,6 +14,9 @@ OTHER_CERTIFICATE = "another certificate than the pinned one"
 class OtherCertificate(ssl.SSLError):
     """What answers has another certificate than it must have. Nothing was sent to it."""
 
+    def __str__(self) -> str:
+        return str(self.args[0])  # SSLError shows the tuple of its arguments where there is no errno.
+
 
 def pinned_context(fingerprint: str) -> ssl.SSLContext:
     """For clients. `fingerprint`: SHA-256 of the certificate (DER), 64 hex digits.

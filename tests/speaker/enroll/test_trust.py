@@ -78,7 +78,8 @@ def test_a_certificate_that_nobody_shows_is_refused(box: Box) -> None:
     before = box.held
     done = box.trusts("ab" * 32)
     assert done.exit_code == 1
-    assert box.fingerprint in done.output, "so that it can be compared"
+    said = f"another certificate than the pinned one: its SHA-256 is {box.fingerprint}, not {'ab' * 32}. Nothing was"
+    assert f": {said}" in done.output, "so that it can be compared"
     assert "Nothing was changed" in done.output
     assert box.held == before
 
