@@ -80,6 +80,7 @@ class Segment:
         self._api: tuple[str, SegmentApi] | None = None
         self._lost: dict[str, frozenset[str]] | None = None
         self._removed_at: float | None = None
+        self._unfinished = False
         self._one = threading.Lock()
 
     def unmanaged(self, inventory: Inventory) -> str:
@@ -127,6 +128,7 @@ class Segment:
             )
             self._lost = lost
             self._removed_at = now if done.removed else self._removed_at
+            self._unfinished = done.condition == "busy"
         if done.error:
             self._api = None  # The token may be another one by now: it is read again.
         stored = self.memory.status(fabric.network)
@@ -137,11 +139,14 @@ class Segment:
         self.memory.save_status(fabric.network, body, now, settled=done.condition == "settled")
         return done
 
-    def moved(self) -> bool:
-        """Has a gateway gone, or come back, since the last pass, so that managed summaries may move?
+    def due(self) -> bool:
+        """Is a pass due before its time? The last one, whoever asked for it, left something to be written; or a gateway
+        has gone, or come back, so that managed summaries may move.
 
-        Asks no service. False where there are no summaries. Raises StoreUnavailable.
+        Asks no service. Raises StoreUnavailable.
         """
+        if self._unfinished:
+            return True
         inventory = self.store.state().inventory
         fabric = inventory.fabric
         if self._lost is None or fabric is None or self.unmanaged(inventory):

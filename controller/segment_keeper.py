@@ -64,7 +64,7 @@ class Keeper:
                 return
             if waited < after:  # A service that asked for a pause gets it, whatever the news.
                 self._stopped.wait(min(after - waited, WATCH_SECONDS))
-            elif self._news.wait(min(pause - waited, WATCH_SECONDS)) or self._asked(self._segment.moved):
+            elif self._news.wait(min(pause - waited, WATCH_SECONDS)) or self._asked(self._segment.due):
                 return
 
     def _asked(self, question: Callable[[], bool]) -> bool:
@@ -73,7 +73,7 @@ class Keeper:
         except StoreError:
             return False
         except Exception:
-            log.exception("gateways were not looked after; the next pass does it")
+            log.exception("it is not known whether a pass is due; the next one comes in its time")
             return False
 
     def _once(self) -> tuple[float, float]:

@@ -116,6 +116,16 @@ def test_managed_routes_go_one_at_a_time_with_a_pause_between(world: World) -> N
     assert seen == [(3, 1, "busy"), (3, 0, "busy"), (2, 1, "busy"), (2, 0, "busy"), (1, 1, "settled")]
 
 
+def test_what_is_left_to_be_written_is_due_whoever_asked_for_the_pass(world: World) -> None:
+    world.pass_at(0.0)
+    assert not world.segment.due()
+    assert world.node.controller is not None
+    old = [{"target": f"10.9{n}.0.0/16", "via": "10.42.0.9"} for n in range(2)]
+    world.node.controller.put_network(NETWORK, {"routes": old})
+    assert world.pass_at(10.0).condition == "busy"
+    assert world.segment.due()
+
+
 def test_a_clock_that_is_put_back_stops_nothing(world: World) -> None:
     world.pass_at(9000.0)
     world.segment._removed_at = 9000.0
@@ -142,17 +152,17 @@ def test_who_must_leave_is_known_without_asking_the_service(world: World) -> Non
 def test_a_gateway_that_goes_or_comes_back_is_noticed_once(world: World) -> None:
     world.says("berlin-1")
     world.pass_at(1000.0)
-    assert not world.segment.moved()
+    assert not world.segment.due()
     world.now = 1100.0
     world.says("hub-1", sessions=(session("berlin-1", "down", 1001.0),))
-    assert world.segment.moved()
+    assert world.segment.due()
     assert world.routes() == ["10.1.0.0/16 10.42.0.1"]
     world.pass_at(1100.0)
-    assert not world.segment.moved()
     world.pass_at(1101.0)
+    assert not world.segment.due()
     assert world.routes() == ["10.1.0.0/16 10.42.0.3"]
     world.says("berlin-1")
-    assert world.segment.moved()
+    assert world.segment.due()
 
 
 @pytest.mark.parametrize("why", ["no hosts", "nobody keeps it", "nothing yet"])
@@ -163,5 +173,5 @@ def test_nobody_is_watched_where_nothing_would_move(why: str) -> None:
     elif why == "no hosts":
         world.pass_at(1000.0)
     world.store.asked = 0
-    assert not world.segment.moved()
+    assert not world.segment.due()
     assert world.store.asked == 0

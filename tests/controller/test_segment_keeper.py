@@ -30,7 +30,7 @@ class FakeSegment:
         self.lost: list[bool | Exception] = []
         self.leaving: list[bool | Exception] = [False]
 
-    def moved(self) -> bool:
+    def due(self) -> bool:
         """Each of `lost` is told once."""
         answer = self.lost.pop(0) if self.lost else False
         if isinstance(answer, Exception):
