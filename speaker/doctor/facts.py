@@ -95,6 +95,7 @@ class Facts:
     exabgp_version: str = ""  # Installed; "" for not.
     exabgp_pinned: str = ""
     sysctls: Mapping[str, str] | None = None  # Of those that a gateway needs: as they are.
+    md5_drops: int = 0  # TCP segments that the kernel has dropped for their MD5 key, or for having none, since boot.
     nft: tuple[Mapping[str, Any], ...] | None = None  # `nft -j list ruleset`, its list.
     nft_error: str = ""
     services: tuple[Service, ...] = ()

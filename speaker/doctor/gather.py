@@ -119,6 +119,7 @@ def _of_plan(patient: Patient, readings: Readings, facts: Facts, plan: Plan) -> 
     return replace(
         facts,
         sysctls=here.sysctls(plan),
+        md5_drops=here.md5_drops(),
         services=services,
         underlay_devices=underlay,
         ways_out=readings.take("ways out", outward, frozenset()),

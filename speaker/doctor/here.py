@@ -25,6 +25,7 @@ PROCESSES = ("agent", "exabgp", "bfd")
 NFT_SECONDS = 4.0
 MAX_LOOKUPS = 64
 IFF_UP = 1
+MD5_COUNTERS = ("TCPMD5NotFound", "TCPMD5Unexpected", "TCPMD5Failure")  # No key, none wanted, another one.
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised.
 TIMEX_BYTES = 512
 """More than struct timex has anywhere."""
@@ -62,6 +63,17 @@ def sysctls(plan: Plan, proc: Path = Path("/proc")) -> dict[str, str]:
         except OSError:
             continue
     return found
+
+
+def md5_drops(proc: Path = Path("/proc")) -> int:
+    """By the kernel's counters of RFC 2385; 0 where it has none."""
+    try:
+        lines = (proc / "net" / "netstat").read_text().splitlines()
+    except OSError:
+        return 0
+    pairs = zip(lines[::2], lines[1::2], strict=False)
+    counters = dict(pair for names, values in pairs for pair in zip(names.split(), values.split(), strict=False))
+    return sum(int(counters.get(name, "0")) for name in MD5_COUNTERS)
 
 
 def ruleset(binary: str = "nft") -> tuple[Mapping[str, Any], ...]:

@@ -88,6 +88,8 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("agent", "error", "uplink main", "missing", said(uplinks=(msgspec.structs.replace(
         REPORT.uplinks[0], up=False, detail="interface zt0 is missing, down or without carrier"),))),
     ("sessions", "error", "hub-1 (10.42.0.1)", "hold timer", said(sessions=(DOWN,))),
+    ("sessions", "error", "hub-1 (10.42.0.1)", "dropped 7 TCP segments for their MD5 key",
+        replace(said(sessions=(DOWN,)), md5_drops=7)),
     ("sessions", "warning", "hub-1", "near its limit", said(sessions=(
         msgspec.structs.replace(UP, warning="near its limit"),))),
     ("sessions", "warning", "sessions", "none", planned(sessions=())),
@@ -222,6 +224,7 @@ SILENT: list[tuple[str, Facts]] = [
     ("a LAN that ZeroTier keeps out of by its prefix", with_service(
         interface_blacklist=(), physical_blacklist=("10.1.0.0/16",))),
     ("an echo that was not tried", replace(WELL, echoes=(RoutedEcho("hub-1", "10.42.0.1", True, "", None),))),
+    ("segments dropped for their key while all sessions are up", replace(WELL, md5_drops=7)),
     ("a hub that answers nothing", replace(WELL, echoes=(RoutedEcho("hub-1", "10.42.0.1", False, "", False),))),
     ("a dead path over the overlay", replace(
         with_service(peers=(*SERVICE.peers, replace(FAR, silent_seconds=60))), underlay_devices={"10.9.0.7": "zt0"})),
@@ -233,6 +236,14 @@ SILENT: list[tuple[str, Facts]] = [
 def test_it_does_not_cry_wolf(facts: Facts) -> None:
     ours = [each for each in examine(CHECKS, facts) if each.check != "service" or "its node is" not in each.what]
     assert ours == []
+
+
+@pytest.mark.parametrize(("password", "drops", "said_so"), [("", 0, False), ("key", 0, True), ("", 7, True)])
+def test_a_session_that_may_have_two_keys_is_said_to(password: str, drops: int, said_so: bool) -> None:
+    """Who dials with another key than the hub's hears nothing: only the hub's kernel knows why."""
+    plan = msgspec.structs.replace(PLAN, sessions=(msgspec.structs.replace(SESSION, password=password),))
+    (found,) = examine(CHECKS, replace(said(sessions=(DOWN,)), plan=plan, md5_drops=drops))
+    assert ("leyline fabric md5-keys" in found.fix) is said_so
 
 
 def test_errors_come_first() -> None:

@@ -76,6 +76,17 @@ def test_knobs_are_read_and_missing_ones_left_out(tmp_path: Path) -> None:
     assert here.sysctls(PLAN, tmp_path) == {"net.ipv4.conf.zt0.rp_filter": "1"}
 
 
+def test_what_the_kernel_dropped_for_its_md5_key_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/netstat").write_text(
+        "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure\nTcpExt: 9 1 2 4\n"
+        "IpExt: InOctets\nIpExt: 8\n"
+    )
+    assert here.md5_drops(tmp_path) == 7
+    (tmp_path / "net/netstat").write_text("TcpExt: SyncookiesSent\nTcpExt: 9\n")
+    assert here.md5_drops(tmp_path) == here.md5_drops(tmp_path / "nowhere") == 0
+
+
 def script(path: Path, text: str) -> str:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
