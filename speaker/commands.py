@@ -109,12 +109,25 @@ def speaker() -> None:
     metavar="SECONDS",
     help="How long to wait for approval.",
 )
+@click.option(
+    "--timeout",
+    "admit_seconds",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for an address in the segment, once approved.",
+)
+@click.option("--no-wait", is_flag=True, help="Do not wait for an address in the segment.")
 @state_option
-def enroll(key: str, homes: tuple[str, ...], state_dir: Path, **options: Any) -> None:
-    """Make this box a gateway: ask the controller that KEY is of, join the segment, wait for approval.
+def enroll(
+    key: str, homes: tuple[str, ...], state_dir: Path, admit_seconds: float, no_wait: bool, **options: Any
+) -> None:
+    """Make this box a gateway: ask the controller that KEY is of, join the segment, wait for approval and address.
 
     KEY comes from `leyline enroll-key create`; - reads it from stdin, so that it is in no list of processes. What the
-    speaker needs is kept in the state directory. A run that was broken off goes on when it is started again.
+    speaker needs is kept in the state directory. A run that was broken off goes on when it is started again. Exit code
+    1 without approval or address in time, 3 without a controller.
 
     \b
     Examples:
@@ -124,7 +137,8 @@ def enroll(key: str, homes: tuple[str, ...], state_dir: Path, **options: Any) ->
     """
     from speaker.enroll.command import run as enroll_now
 
-    enroll_now(key, _prepared(state_dir), homes, **{**options, "ca_file": options["ca_file"] or ""})
+    options["ca_file"] = options["ca_file"] or ""
+    enroll_now(key, _prepared(state_dir), homes, None if no_wait else admit_seconds, **options)
 
 
 @speaker.command()

@@ -47,6 +47,7 @@ class Enrolled(Struct, frozen=True):
     gateway: str
     state: str  # "pending" or "approved".
     network: str
+    kept_out: str = ""  # Why the controller does not let it into the network, and the way out; not of every controller.
 
 
 class Exchange:

@@ -33,7 +33,7 @@ def trust(state: StateDir, *, fingerprint: str = "", ca_file: str = "") -> Acces
     Raises EnrolFailed when the controller is not reached so, AccessUnusable and OSError; nothing is changed then.
     """
     access = _enrolled(state)
-    with Exchange(access.url, _verify(fingerprint, ca_file)) as controller:
+    with Exchange(access.url, context_of(fingerprint, ca_file)) as controller:
         if why := controller.why_silent():
             raise EnrolFailed(f"{access.url}: {why}. Nothing was changed")
     trusted = msgspec.structs.replace(access, fingerprint=fingerprint, ca_file=ca_file)
@@ -53,7 +53,8 @@ def _enrolled(state: StateDir) -> Access:
     return access
 
 
-def _verify(fingerprint: str, ca_file: str) -> ssl.SSLContext | bool:
+def context_of(fingerprint: str, ca_file: str) -> ssl.SSLContext | bool:
+    """For a client that trusts as an Access says. Raises EnrolFailed."""
     if fingerprint:
         return pinned_context(fingerprint)
     if not ca_file:

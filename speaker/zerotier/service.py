@@ -22,7 +22,7 @@ from speaker.zerotier.local import Joined, LocalService, Status
 MANAGED_PAUSE_SECONDS = 2.0
 POLL_SECONDS = 0.5
 JOIN_SECONDS = 60.0
-"""An authorised member has its address 4 s after it joined; the rest is for a controller that a person asks."""
+"""An authorised member has its address 4 s after it joined; the rest is for a controller that is asked again."""
 
 MAX_SETTINGS = 4096
 LONGEST_ANSWER = len("false")
@@ -220,20 +220,31 @@ def wait_for_address(
     wanted: Membership,
     *,
     seconds: float = JOIN_SECONDS,
+    waits: Callable[[str], None] = lambda _why: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Joined:
-    """Joins, and waits until the network has given an address. Raises NotAdmitted after `seconds`, and LocalError."""
-    managed = Managed(service, clock, sleep)
-    joined = managed.on(wanted.network, wanted.segments)
-    end = clock() + seconds
-    while not (joined.status == "OK" and joined.addresses):
+) -> frozenset[str]:
+    """Joins, and waits until the network has given the addresses that the plan says. -> all that it has given.
+
+    `waits` hears at each look what is missing. Raises NotAdmitted after `seconds`, and LocalError.
+    """
+    managed, end = Managed(service, clock, sleep), clock() + seconds
+    while True:
+        report = attend(service, managed, wanted, lambda _interface: None)
+        joined = service.network(wanted.network)
+        if joined is not None and admitted(joined, wanted.uplink):
+            return addresses_of(joined)
+        why = report.problem or "the network has given it no address yet"
         if clock() >= end:
-            why = next(problems(service.status(), joined, wanted), "it has no address yet")
-            raise NotAdmitted(f"after {seconds:.0f} s: {why}")
+            raise NotAdmitted(why)
+        waits(why)
         sleep(POLL_SECONDS)
-        joined = service.network(wanted.network) or managed.on(wanted.network, wanted.segments)
-    return joined
+
+
+def admitted(joined: Joined, uplink: UplinkPlan) -> bool:
+    """Whether the network has let it in, with the addresses of the plan; any will do for a plan without. Pure."""
+    given = addresses_of(joined)
+    return joined.status == "OK" and bool(given) and given >= set(filter(None, (uplink.address, uplink.address6)))
 
 
 def assigned(uplinks: Sequence[UplinkPlan], services: Sequence[tuple[str, str]]) -> dict[str, int]:

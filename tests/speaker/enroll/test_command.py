@@ -118,11 +118,12 @@ def enroll(state: StateDir, *arguments: str, stdin: str = "") -> Result:
 
 @pytest.mark.parametrize("by", ["argument", "stdin", "environment"])
 def test_a_key_comes_in_three_ways(operator: Operator, state: StateDir, service: FakeZeroTier, by: str) -> None:
-    text = operator.key_text(approve=True)
+    text, words = operator.key_text(approve=True), ["--no-wait"]
     if by == "environment":
-        done = CliRunner().invoke(speaker, ["enroll", "--state-dir", str(state.root)], env={"LEYLINE_ENROLL_KEY": text})
+        arguments = ["enroll", *words, "--state-dir", str(state.root)]
+        done = CliRunner().invoke(speaker, arguments, env={"LEYLINE_ENROLL_KEY": text})
     else:
-        done = enroll(state, "-" if by == "stdin" else text, stdin=text + "\n")
+        done = enroll(state, "-" if by == "stdin" else text, *words, stdin=text + "\n")
     assert done.exit_code == 0, done.output
     assert done.stdout == f"this is gateway berlin-1 of {operator.running.url}: leyline speaker run starts it\n"
     assert done.stderr == f"node e000000001 has joined {NETWORK} on ztfabric0\n"
