@@ -23,6 +23,7 @@ OF_THE_SERVICE = (
     "pending",
     "held",
     "conflicts",
+    "unreadable",
     "strangers",
 )
 """What only a pass knows that has read the service: a later one that has not leaves it as it is."""
@@ -80,6 +81,9 @@ def _left(left: Difference, wanted: Desired) -> dict[str, Any]:
         },
         "conflicts": _some(
             {"object": each.label, "address": str(each.address), "holder": each.holder} for each in left.conflicts
+        ),
+        "unreadable": _some(
+            {"node_id": each.node_id, "object": each.label, "reason": each.reason} for each in left.unreadable
         ),
         "strangers": {
             "revoked": sum(map(_revoked, left.strangers)),

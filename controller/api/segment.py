@@ -37,6 +37,7 @@ EXAMPLE: Any = {
         "members": [{"node_id": "a1b2c3d4e5", "object": "host nas", "differs": ["addresses"]}],
     },
     "conflicts": {"total": 0, "items": []},
+    "unreadable": {"total": 0, "items": []},
     "strangers": {
         "revoked": 0,
         "total": 1,

@@ -40,6 +40,6 @@ class SegmentMetrics(Collector):
                 "leyline_segment_rules_findings", "Network rules that break routing", float(len(status["rules"]))
             )
             members.add_metric(["failing"], float(status["failures"]["total"]))
-            for state in ("held", "conflicts", "strangers"):
+            for state in ("held", "conflicts", "unreadable", "strangers"):
                 members.add_metric([state], float(status.get(state, {}).get("total", 0)))
         yield members

@@ -111,6 +111,8 @@ def zerotier(
     with _plain_errors(), working("ZeroTier is asked"):
         api = _service(network, zerotier_url, zerotier_central, zerotier_token_file)
         state, members, service = api.network(), api.members(), api.describe()
+    for node_id, why in members.unreadable.items():
+        click.echo(f"member {node_id} is left out, for its record cannot be read: {why}", err=True)
     if check:
         _check(state, members, Flags(**target), as_json=as_json)
         return

@@ -15,6 +15,7 @@ from controller.client.tables import age, ago, counts, print_json, print_table, 
 if TYPE_CHECKING:
     from controller.client.http import Controller
 
+WHO = ("node id", "object", "reason")
 WORDS = {
     "unmanaged": "is not kept by this controller",
     "waiting": "waits for its first pass",
@@ -166,6 +167,8 @@ def _tables(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], l
     yield "held: `leyline segment adopt` lets Leyline write it", ("node id", "object", "differs"), rows
     conflicts = [(e["object"], e["address"], e["holder"]) for e in _items(status, "conflicts")]
     yield "addresses that another member has", ("object", "address", "held by"), conflicts
+    unreadable = [(e["node_id"], e["object"] or "not declared", e["reason"]) for e in _items(status, "unreadable")]
+    yield "records that cannot be read, left alone: put them right in ZeroTier", WHO, unreadable
     left_out = [(each,) for each in status.get("summaries", {}).get("left_out", {}).get("items", ())]
     yield "hosts do not reach", ("prefix",), left_out
     strangers = status.get("strangers", {})

@@ -18,6 +18,7 @@ from controller.zerotier.central_rules import rules_source
 from controller.zerotier.http import HttpService, NotFound, Secret
 from controller.zerotier.port import (
     MemberChange,
+    Members,
     MemberState,
     NetworkChange,
     NetworkState,
@@ -57,7 +58,7 @@ class Central(Adapter):
         http = HttpService(url, secret, what="ZeroTier Central", token_help=TOKEN_HELP, **options)
         super().__init__(http, network, f"network/{network}")
 
-    def members(self) -> dict[str, MemberState]:
+    def members(self) -> Members:
         path = f"{self._path}/member"
         try:
             documents = self._http.get(path)
@@ -65,7 +66,7 @@ class Central(Adapter):
             raise self._missing() from None
         if not isinstance(documents, list):
             raise self._http.garbled(path, "no list")
-        return {member.node_id: member for member in map(self._read_member, documents)}
+        return self._members_in(documents)
 
     def describe(self) -> Service:
         try:

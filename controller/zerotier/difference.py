@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from controller.zerotier.desired import Desired, DesiredMember, DesiredNetwork, addresses_in_order, in_order
@@ -52,6 +53,16 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A member whose record in the service cannot be read. It is left alone, unless it is to leave. `label`: "" when
+    it is not declared."""
+
+    node_id: str
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """`network` None: nothing to write there. `takes`: node ids that are ours from now on. `leaving`: no longer
     declared, to be put out. `strangers` are neither ours nor declared; they are left alone."""
@@ -64,6 +75,7 @@ class Difference:
     held: tuple[Held, ...]
     conflicts: tuple[Conflict, ...]
     strangers: tuple[MemberState, ...]
+    unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -73,7 +85,7 @@ class Difference:
     @property
     def as_declared(self) -> bool:
         """And nothing waits for the operator."""
-        return self.settled and not (self.network_held or self.held or self.conflicts)
+        return self.settled and not (self.network_held or self.held or self.conflicts or self.unreadable)
 
 
 def difference(
@@ -82,13 +94,17 @@ def difference(
     members: Mapping[str, MemberState],
     owned: frozenset[str],
     removals: int = MAX_REMOVALS,
+    unreadable: Mapping[str, str] = MappingProxyType({}),
 ) -> Difference:
-    """`network` None: there is none yet. `owned`: node ids, and THE_NETWORK. `removals`: managed routes that may go."""
+    """`network` None: there is none yet. `owned`: node ids, and THE_NETWORK. `removals`: managed routes that may go.
+    `unreadable`: node id -> why its record cannot be read."""
     change, held_fields = _of_network(wanted.network, network, THE_NETWORK in owned, removals)
     writes: dict[str, MemberChange] = {}
     takes = set() if held_fields else {THE_NETWORK}
     held: list[Held] = []
     for node_id, member in wanted.members.items():
+        if node_id in unreadable:
+            continue
         actual = members.get(node_id)
         asked = member_change(member, actual)
         if node_id in owned or asked is None or not _is_in(actual):
@@ -99,7 +115,11 @@ def difference(
             held.append(Held(node_id, member.label, differing(asked)))
     conflicts = _conflicts(wanted, members, takes)
     barred = {each.label for each in conflicts}
-    leaving = [each for each in owned - {THE_NETWORK} if each not in wanted.members and _is_in(members.get(each))]
+    leaving = [
+        each
+        for each in owned - {THE_NETWORK} - wanted.members.keys()
+        if each in unreadable or _is_in(members.get(each))
+    ]
     return Difference(
         change,
         held_fields,
@@ -109,6 +129,7 @@ def difference(
         tuple(sorted(held, key=lambda each: each.label)),
         conflicts,
         tuple(members[each] for each in sorted(members.keys() - wanted.members.keys() - owned)),
+        tuple(Unreadable(each, _label(wanted, each), why) for each, why in sorted(unreadable.items())),
     )
 
 
@@ -210,6 +231,11 @@ def _is_in(actual: MemberState | None) -> bool:
     return actual is not None and (actual.authorised or bool(actual.addresses))
 
 
+def _label(wanted: Desired, node_id: str) -> str:
+    member = wanted.members.get(node_id)
+    return member.label if member else ""
+
+
 def _conflicts(wanted: Desired, members: Mapping[str, MemberState], ours: set[str]) -> tuple[Conflict, ...]:
     """ZeroTier accepts one address for two members, and both use it."""
     holders = {
@@ -218,7 +244,7 @@ def _conflicts(wanted: Desired, members: Mapping[str, MemberState], ours: set[st
         if actual.authorised and node_id not in wanted.members
         for address in actual.addresses
     }
-    for node_id in wanted.members.keys() - ours:
+    for node_id in (wanted.members.keys() & members.keys()) - ours:
         holders.update({address: node_id for address in members[node_id].addresses if members[node_id].authorised})
     return tuple(
         Conflict(member.label, address, holders[address])

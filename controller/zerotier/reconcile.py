@@ -13,7 +13,7 @@ from controller.zerotier.difference import LEAVE, MAX_REMOVALS, THE_NETWORK, Dif
 from controller.zerotier.port import (
     Garbled,
     ManagedRoute,
-    MemberState,
+    Members,
     NetworkChange,
     NetworkState,
     NoSuchNetwork,
@@ -62,7 +62,7 @@ class _Seen:
     """The actual state, as read and as written since."""
 
     network: NetworkState | None
-    members: dict[str, MemberState]
+    members: Members
     owned: frozenset[str]
     service: Service | None = None
     written: int = 0
@@ -85,7 +85,7 @@ def one_pass(
 
     `may_remove` False: managed routes stay for now, because others have gone just before.
     """
-    seen = _Seen(None, {}, frozenset())
+    seen = _Seen(None, Members(), frozenset())
     error = ZeroTierError("")
     found = Summaries()
     deadline = clock() + PASS_SECONDS
@@ -108,7 +108,7 @@ def one_pass(
         _rules(seen, fabric),
         str(error),
         error.after,
-        len(seen.members),
+        len(seen.members) + len(seen.members.unreadable),
         removed=seen.removed,
         summaries=found,
     )
@@ -118,7 +118,7 @@ def _read(seen: _Seen, api: SegmentApi, ledger: Ledger) -> None:
     service = api.describe()
     try:
         seen.network = api.network()
-        seen.members = dict(api.members())
+        seen.members = api.members()
     except NoSuchNetwork:
         pass  # Writing it makes it, or says why not.
     seen.owned = ledger.owned()
@@ -138,6 +138,7 @@ def _write(
     for node_id in first.leaving:
         with _one(seen, f"member {node_id}", in_time):
             seen.members[node_id] = api.write_member(node_id, LEAVE)
+            seen.members.unreadable.pop(node_id, None)
     for node_id in _gone(seen, wanted):
         ledger.drop(node_id)
         seen.owned -= {node_id}
@@ -171,7 +172,7 @@ def _removals(actual: NetworkState | None, change: NetworkChange) -> int:
 
 def _left(seen: _Seen, wanted: Desired, removals: int = MAX_REMOVALS) -> Difference:
     """What differs now. An empty declaration puts nobody out: it is far more likely a mistake than a wish."""
-    found = difference(wanted, seen.network, seen.members, seen.owned, removals)
+    found = difference(wanted, seen.network, seen.members, seen.owned, removals, seen.members.unreadable)
     return found if wanted.members else replace(found, leaving=())
 
 
@@ -179,7 +180,7 @@ def _gone(seen: _Seen, wanted: Desired) -> Iterator[str]:
     """Ours, not declared, and out."""
     for node_id in sorted(seen.owned - {THE_NETWORK} - wanted.members.keys()):
         actual = seen.members.get(node_id)
-        if actual is None or not actual.authorised:
+        if node_id not in seen.members.unreadable and (actual is None or not actual.authorised):
             yield node_id
 
 

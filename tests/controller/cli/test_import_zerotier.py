@@ -219,3 +219,13 @@ def test_a_wrong_token_is_no_controller(zerotier: Before, leyline: Leyline, tmp_
 def test_the_extra_that_it_needs_is_named() -> None:
     """The adapters repeat requests by tenacity, which the operator's client does without."""
     assert BUILTINS["import"].extra == "controller"
+
+
+def test_a_record_that_cannot_be_read_is_named_and_left_out(zerotier: Before, leyline: Leyline) -> None:
+    zerotier.controller.put_member(NETWORK, "d000000001", {"authorized": True, "name": "printer"})
+    zerotier.controller.members[NETWORK][0xD000000001]["ipAssignments"] = ["bogus"]
+    into = leyline.home / "migration"
+    done = leyline("import", "zerotier", NETWORK, *zerotier.options, "--into", str(into))
+    assert done.exit_code == 0, done.output
+    assert "member d000000001 is left out, for its record cannot be read: " in done.stderr
+    assert "d000000001" not in (into / "inventory.yml").read_text()

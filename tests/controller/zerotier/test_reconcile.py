@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_network
@@ -153,6 +154,55 @@ def test_one_bad_member_does_not_stop_the_rest(segment: Segment) -> None:
     assert segment.member("b000000001")["authorized"] is True
     segment.faulty.behind = segment.node
     assert segment.pass_once().condition == "settled"
+
+
+class Spoilt:
+    """A service with records of members that cannot be read, until they are written."""
+
+    def __init__(self, behind: Any, *node_ids: str) -> None:
+        self.behind, self.node_ids = behind, {*node_ids}
+
+    def answer(self, method: str, path: str, headers: Any, body: bytes) -> Any:
+        told = self.behind.answer(method, path, headers, body)
+        if method == "POST":
+            self.node_ids.discard(path[-10:])
+        if "/member" not in path or told.status != 200:
+            return told
+        document = json.loads(told.body)
+        for each in document.get("data", [document]):
+            if each["id"] in self.node_ids:
+                each["ipAssignments"] = ["bogus"]
+        return replace(told, body=json.dumps(document).encode())
+
+
+def test_a_record_that_cannot_be_read_is_named_and_left_alone(segment: Segment) -> None:
+    """Also when it is declared; the others are written, and nothing is taken or forgotten."""
+    segment.pass_once()
+    known = set(segment.ledger.known)
+    segment.controller.put_member(NETWORK, "d000000001", {"authorized": True})
+    segment.controller.put_member(NETWORK, "b000000001", {"authorized": False})
+    segment.faulty.behind = Spoilt(segment.node, "a000000001", "c000000001", "d000000001")
+    segment.ledger.drop("c000000001")
+    segment.faulty.asked.clear()
+    done = segment.pass_once()
+    assert (done.condition, done.written, done.members, done.error) == ("held", 1, 6, "")
+    assert [path[-10:] for _, path in segment.writes] == ["b000000001"]
+    assert done.difference is not None
+    labels = [(each.node_id, each.label) for each in done.difference.unreadable]
+    assert labels == [("a000000001", "uplink hub-1/u0"), ("c000000001", "host nas"), ("d000000001", "")]
+    assert all("bogus" in each.reason for each in done.difference.unreadable)
+    assert segment.ledger.known == known - {"c000000001"}
+    segment.faulty.behind = segment.node
+    assert segment.pass_once().condition == "settled"
+
+
+def test_a_member_that_must_leave_is_put_out_whatever_its_record_says(segment: Segment) -> None:
+    segment.pass_once()
+    segment.without("berlin-1")
+    segment.faulty.behind = Spoilt(segment.node, "a000000002")
+    done = segment.pass_once()
+    assert (done.condition, segment.member("a000000002")["authorized"]) == ("settled", False)
+    assert "a000000002" not in segment.ledger.known
 
 
 class Lying:
