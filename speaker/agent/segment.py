@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -135,16 +136,20 @@ class SegmentSide:
                 self.moon_world = moons.make(service, plan.moon.endpoints, self._idtool)
             else:
                 moons.unmake(service)
-            known = self._read_orbits()
             home = str(service.home)
-            orbited = moons.orbit(service, plan.orbit, known.get(home, ()))
-            if orbited.ours != frozenset(known.get(home, ())):
-                write_atomically(self._orbits, msgspec.json.encode({**known, home: sorted(orbited.ours)}))
+            orbited = moons.orbit(service, plan.orbit, self._read_orbits().get(home, ()), partial(self._note, home))
+            self._note(home, orbited.ours)
         except moons.MoonError as error:
             return [str(error)]
         except OSError as error:
             return [f"{error.filename or self._orbits}: {error.strerror or error}"]
         return orbited.problems
+
+    def _note(self, home: str, worlds: frozenset[str]) -> None:
+        """Raises OSError."""
+        known = self._read_orbits()
+        if worlds != frozenset(known.get(home, ())):
+            write_atomically(self._orbits, msgspec.json.encode({**known, home: sorted(worlds)}))
 
     def _read_orbits(self) -> dict[str, list[str]]:
         """Home -> worlds that its service orbits because we said so. Unreadable: then none are ever let go."""

@@ -256,6 +256,28 @@ def test_moons_are_orbited_by_every_service_and_let_go_after_a_restart_too(world
     assert [fake.moons for fake in world.fakes] == [{}, {}]
 
 
+def test_a_moon_whose_answer_was_lost_is_ours_all_the_same(world: World) -> None:
+    """The service orbits it and we never hear so: nobody else would ever let it go."""
+    moon = MoonPlan("home", "000000deadbeef42", "deadbeef42")
+    fake = world.fakes[0]
+    answer = fake.answer
+
+    def lost(method: str, path: str, token: str, body: bytes) -> tuple[int, Any]:
+        said = answer(method, path, token, body)
+        if method == "POST" and path.startswith("/moon/"):
+            fake.moons[moon.world] = {"id": moon.world, "roots": []}
+            return 500, {}
+        return said
+
+    fake.answer = lost  # type: ignore[method-assign]
+    assert "answered with 500" in world.problems(two(orbit=(moon,)))[0]
+    fake.answer = answer  # type: ignore[method-assign]
+    world.side = world.agent()
+    assert world.problems(two(orbit=(moon,)))[0] == ""
+    assert world.problems(two()) == ["", ""]
+    assert fake.moons == {}
+
+
 def test_what_failed_at_a_moon_is_said_and_the_rest_goes_on(world: World) -> None:
     world.idtool.unlink()
     made = two(moon=MoonSeedPlan("home", "u1", ("203.0.113.5/9993",)))
