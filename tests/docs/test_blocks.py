@@ -33,7 +33,7 @@ RUN_BY = {
         1,
         "tests/docs/test_commands.py::test_the_console_of_communities_says_what_python_says",
     ),
-    ("enrolment.md", ""): (1, COMMANDS),
+    ("enrolment.md", ""): (2, COMMANDS),
     ("enrolment.md", "text"): (1, "tests/speaker/enroll/test_key.py::test_the_form_in_the_page_is_that_of_keys"),
     ("explain.md", "text"): (1, "tests/controller/cli/test_explain.py::test_all_of_it_is_printed"),
     ("intent.md", "yaml"): (
