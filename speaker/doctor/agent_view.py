@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from ipaddress import ip_address, ip_network
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pyroute2 import IPRoute, NetlinkError
 from speaker.doctor.facts import RouteDifferences, Shadow
 from speaker.doctor.here import Unreadable
 from speaker.kernel.lan import RTM_F_FIB_MATCH
-from speaker.kernel.port import METRIC_ROUTE, PROTO_LEYLINE, Kernel, NextHopRecord
+from speaker.kernel.port import METRIC_ROUTE, PROTO_LEYLINE, TABLE_LAN, TABLE_MAIN, Kernel, NextHopRecord
 from speaker.kernel.socket import LinuxKernel
 from speaker.plan import Plan, PlanUnreadable, decode
 from speaker.report import Report
@@ -93,9 +94,12 @@ def shadow_of(prefix: str, route: Mapping[str, Any]) -> Shadow | None:
 
 
 def ours(kernel: Kernel) -> Iterator[tuple[str, int]]:
-    """(prefix, next-hop id) of our routes, the unreachable ones too; not the rejects beneath them."""
-    for family in Family:
-        for chunk in kernel.routes(family):
+    """(prefix, next-hop id) of our routes, the unreachable ones too; not the rejects beneath them.
+
+    Those around the underlay stand in TABLE_LAN.
+    """
+    for table, family in product((TABLE_MAIN, TABLE_LAN), Family):
+        for chunk in kernel.routes(family, table):
             for record in chunk:
                 if record.metric == METRIC_ROUTE:
                     yield str(network_of(family, record.key)), record.nhid

@@ -100,7 +100,7 @@ class Facts:
     nft_error: str = ""
     services: tuple[Service, ...] = ()
     interfaces: Mapping[str, Interface] | None = None
-    underlay_devices: Mapping[str, str] = field(default_factory=dict)  # Physical address -> interface that leads there.
+    underlay_devices: Mapping[str, str] = field(default_factory=dict)  # Physical address -> interface there; "": none.
     ways_out: frozenset[str] = frozenset()  # Interfaces by which this box reaches addresses outside.
     answering: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # Our overlay address -> strangers' MACs.
     nat: Mapping[str, Nat] = field(default_factory=dict)  # Uplink -> its NAT.

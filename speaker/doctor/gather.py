@@ -24,6 +24,7 @@ from speaker.kernel.ways_out import OUTSIDE, ways_to
 from speaker.plan import Plan
 from speaker.state import StateDir
 from speaker.zerotier.local import DEFAULT_HOME, LocalError, LocalService
+from speaker.zerotier.peers import Peer
 from speaker.zerotier.placed import placed
 
 MOST_HUBS = 4
@@ -113,7 +114,7 @@ def _of_plan(patient: Patient, readings: Readings, facts: Facts, plan: Plan) -> 
     echoes = [readings.start(_echo, plan, each.peer, each.peer_address, source) for each in _hubs(plan)[:MOST_HUBS]]
     services = tuple(_services(plan, patient.homes)) if plan.network else ()
     peers = [peer for each in services for peer in each.peers]
-    toward = readings.start(here.devices_towards, {_host(path) for peer in peers for path in peer.alive})
+    toward = readings.start(here.devices_towards, _towards(peers))
     outward = readings.start(ways_to, [*OUTSIDE, *{_host(peer.physical) for peer in peers if peer.root and peer.heard}])
     underlay = readings.take("ways to the underlay", toward, dict[str, str]())
     return replace(
@@ -127,6 +128,11 @@ def _of_plan(patient: Patient, readings: Readings, facts: Facts, plan: Plan) -> 
         echoes=tuple(echo for each in echoes if (echo := readings.take("echoes", each, None)) is not None),
         routes=readings.take("routes", routes, None) if routes is not None else None,
     )
+
+
+def _towards(peers: Sequence[Peer]) -> set[str]:
+    """Where they are reached, and those that are silent were."""
+    return {_host(path) for peer in peers for path in (*peer.alive, peer.physical) if path}
 
 
 def _host(physical: str) -> str:

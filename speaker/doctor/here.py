@@ -109,7 +109,7 @@ def interfaces() -> dict[str, Interface]:
 
 
 def devices_towards(addresses: Iterable[str]) -> dict[str, str]:
-    """Address -> interface by which the kernel would send there. Unroutable ones are left out."""
+    """Address -> interface by which the kernel would send there; "" where no route leads there."""
     found = {}
     with IPRoute() as netlink:
         names = {link["index"]: str(link.get("ifname")) for link in netlink.get_links()}
@@ -119,6 +119,7 @@ def devices_towards(addresses: Iterable[str]) -> dict[str, str]:
             except Exception as error:  # pyroute2's errors have no common base; a host without a route is one.
                 if isinstance(error, MemoryError):
                     raise
+                found[address] = ""
                 continue
             found[address] = names.get(route.get("oif"), "")
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from speaker.report import PathProbeReport, SessionReport
+from speaker.report import PathProbeReport, PeerReport, SessionReport
 from tests.controller.cli.conftest import Leyline
 from tests.controller.cli.running import RunningController, Speaker
 
@@ -42,6 +42,26 @@ def test_what_gateways_report_is_found(running: RunningController, declared: Ley
     assert done.exit_code == 1
     assert [(each["check"], each["where"]) for each in said["findings"]] == [("sessions", "berlin-1 with hub-1")]
     assert said["unread"] == {}
+    for speaker in (berlin, hub):
+        speaker.close()
+
+
+def test_paths_over_the_segment_itself_and_into_other_sites_are_found(
+    running: RunningController, declared: Leyline
+) -> None:
+    berlin, hub = heard(running)
+    document = json.loads(declared("export", "--format", "json").stdout)
+    (gateway,) = [each for each in document["gateways"] if each["name"] == "hub-1"]
+    node_id, address = "a1b2c3d4e5", gateway["uplinks"][0]["address"]
+    for physical, level, words in (
+        (f"{address}/9993", "error", "over itself"),
+        ("10.2.0.7/9993", "warning", "inside 10.2.0.0/16 of site paris"),
+    ):
+        peer = PeerReport(node_id, address, "main", "direct", 2.0, 1.0, 0.0, "1.14.1", physical)
+        berlin.report(peers=(peer,))
+        (found,) = json.loads(declared("doctor", "--json").stdout)["findings"]
+        assert (found["check"], found["level"]) == ("overlay-loop", level)
+        assert words in found["what"]
     for speaker in (berlin, hub):
         speaker.close()
 

@@ -135,6 +135,8 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("overlay-loop", "error", "uplink main", "at 10.9.0.9/9993 leads through zt0", replace(
         with_service(peers=(replace(FAR, alive=("10.9.0.7/9993", "10.9.0.9/9993")),)),
         underlay_devices={"10.9.0.7": "eth0", "10.9.0.9": "zt0"})),
+    ("overlay-loop", "error", "uplink main", "no route leads to 10.9.0.7, where ZeroTier reached 5f8d869aea", replace(
+        with_service(peers=(*SERVICE.peers, replace(FAR, silent_seconds=40))), underlay_devices={"10.9.0.7": ""})),
     ("overlay-loop", "warning", "uplink main", "LAN interfaces lan0", with_service(interface_blacklist=("docker",))),
     ("network-rules", "error", "segment towards hub-1", "not 10.1.1.1", replace(
         WELL, echoes=(RoutedEcho("hub-1", "10.42.0.1", True, "10.1.1.1", False),))),
@@ -220,6 +222,8 @@ SILENT: list[tuple[str, Facts]] = [
     ("the controller's own gateway", with_service(
         node_id=NETWORK[:10], peers=(replace(ROOT, silent_seconds=2),))),
     ("a LAN that is the way out, too", replace(with_service(interface_blacklist=()), ways_out=frozenset({"lan0"}))),
+    ("a path that has no route, of a peer that has another one", replace(
+        with_service(peers=(*SERVICE.peers, FAR)), underlay_devices={"10.9.0.7": ""})),
     ("a controller that is heard now and then", with_service(peers=(FAR, replace(KEEPER, silent_seconds=25)))),
     ("a LAN that ZeroTier keeps out of by its prefix", with_service(
         interface_blacklist=(), physical_blacklist=("10.1.0.0/16",))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from speaker.doctor.finding import examine
 from speaker.doctor.gather import Patient
 from speaker.doctor.here import Unreadable
 from speaker.doctor.services import read_service
-from speaker.kernel.port import PROTO_LEYLINE, NextHopRecord
+from speaker.kernel.fake import FakeKernel, FakeRoute
+from speaker.kernel.port import METRIC_REJECT, METRIC_ROUTE, PROTO_LEYLINE, NextHopRecord
 from speaker.plan import encode
+from speaker.rib.prefix import Family, key_of
 from speaker.state import StateDir
 from speaker.zerotier.local import LocalService
 from tests.speaker.doctor.given import NETWORK, PLAN, SERVICE
@@ -113,6 +116,10 @@ def test_the_address_to_ask_from_is_in_a_lan() -> None:
     assert here.lan_address(PLAN, known, ["zt0", "gone"]) == ""
 
 
+def test_where_no_route_leads_is_known() -> None:
+    assert here.devices_towards(["127.0.0.1", "nowhere"]) == {"127.0.0.1": "lo", "nowhere": ""}
+
+
 def test_an_arp_probe_claims_nothing_and_its_answer_names_who_has_it() -> None:
     own, wanted, other = bytes([2, 0, 0, 0, 0, 1]), bytes([10, 42, 0, 11]), bytes([2, 0, 0, 0, 0, 2])
     probe = wire.arp_probe(own, wanted)
@@ -145,6 +152,18 @@ def test_routes_lead_where_their_next_hop_objects_lead() -> None:
         2: {("8", "10.42.0.3")},
         3: {("zt0", "10.42.0.2"), ("8", "10.42.0.3")},
     }
+
+
+def test_routes_for_the_lans_alone_are_routes_of_ours_too() -> None:
+    """One that covers the underlay stands in a table of its own."""
+    kernel = FakeKernel()
+    for table, network, metric in (
+        (kernel.routes_by_name, "10.2.0.0/16", METRIC_ROUTE),
+        (kernel.routes_by_name, "10.3.0.0/16", METRIC_REJECT),
+        (kernel.lan_routes_by_name, "192.0.2.0/24", METRIC_ROUTE),
+    ):
+        table[Family.IPV4, key_of(ip_network(network)), metric] = FakeRoute(PROTO_LEYLINE, 7)
+    assert [prefix for prefix, _ in agent_view.ours(kernel)] == ["10.2.0.0/16", "192.0.2.0/24"]
 
 
 @pytest.mark.parametrize(
