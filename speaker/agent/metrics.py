@@ -49,6 +49,9 @@ class Metrics:
         self._routes = Gauge("leyline_kernel_routes", "Our routes in the kernel", ["family"], registry=self.registry)
         self._failovers = Total("leyline_failovers", "Pairs that were up and died", registry=self.registry)
         self._failed_over = 0
+        self._segment_mtu = Gauge(
+            "leyline_segment_mtu_bytes", "MTU of the segment as declared; 0: not ours to say", registry=self.registry
+        )
         self._paths = PathMetrics(self.registry)
 
     def serve(self, address: str, port: int) -> None:
@@ -67,6 +70,10 @@ class Metrics:
             self._routes.labels(family).set(count)
         self._failovers.inc(failovers - self._failed_over)
         self._failed_over = failovers
+
+    def set_segment(self, mtu: int) -> None:
+        """What the fabric wants of it; 0 where it is somebody else's business."""
+        self._segment_mtu.set(mtu)
 
     def set_paths(self, peers: Sequence[PeerReport], paths: Sequence[PathProbeReport], costly: int, now: float) -> None:
         """As `leyline show paths` has them; `costly`: far uplinks whose relayed paths cost preference here."""

@@ -50,7 +50,7 @@ RUN_BY = {
     ),
     ("lab.md", ""): (1, COMMANDS),
     ("migration.md", ""): (2, COMMANDS),
-    ("paths.md", "yaml"): (2, "tests/docs/test_paths.py::test_the_yaml_of_the_page_is_of_what_there_is"),
+    ("paths.md", "yaml"): (1, "tests/docs/test_paths.py::test_the_yaml_of_the_page_is_of_what_there_is"),
     ("segment.md", ""): (2, COMMANDS),
     ("segment.md", "yaml"): (1, "tests/docs/test_segment.py::test_the_inventory_of_the_page_is_read"),
     ("zerotier.md", ""): (1, COMMANDS),

@@ -33,3 +33,9 @@ def test_paths_are_told_and_forgotten() -> None:
     }
     metrics.set_paths([PEER], [], 0, NOW)
     assert scraped(metrics) == {'leyline_peers{state="direct",uplink="main"} 1.0', "leyline_relayed_uplinks 0.0"}
+
+
+def test_the_mtu_that_the_segment_is_to_have_is_told() -> None:
+    metrics = Metrics()
+    metrics.set_segment(2800)
+    assert "leyline_segment_mtu_bytes 2800.0" in generate_latest(metrics.registry).decode().splitlines()
