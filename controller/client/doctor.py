@@ -82,6 +82,7 @@ def _facts(controller: Controller, unread: dict[str, str]) -> Facts:
         segment=read("segment", lambda: controller.get("segment"), {}),
         paths=read("paths", lambda: list(controller.items("paths")), ()),
         tokens=read("tokens", lambda: list(controller.items("tokens")), None),
+        md5=read("MD5 keys", lambda: controller.get("md5-keys"), {}),
         allocations=document.get("allocations") or (),
     )
 

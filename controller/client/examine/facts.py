@@ -27,6 +27,7 @@ class Facts:
     paths: Sequence[Json] = ()
     tokens: Sequence[Json] | None = None
     allocations: Sequence[Json] = ()
+    md5: Json = field(default_factory=dict)  # Of `GET /md5-keys`.
 
 
 class Found(NamedTuple):

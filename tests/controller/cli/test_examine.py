@@ -86,6 +86,10 @@ def on_underlay(site: str, **fabric: Any) -> Facts:
     return replace(facts, statuses=[{**STATUS, "site": "berlin"}])
 
 
+def md5(*, wanted: bool, key: bool) -> Facts:
+    return replace(WELL, md5={"wanted": wanted, "hubs": [{"hub": "hub-1", "key": key}], "troubles": {}})
+
+
 def items(*found: dict[str, Any]) -> dict[str, Any]:
     return {"total": len(found), "items": list(found)}
 
@@ -151,6 +155,8 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("relayed", "warning", "berlin-1/main", "all its 2 paths", paths(RELAYED, {**RELAYED, "to": "oslo-1/main"})),
     ("clock", "warning", "berlin-1", "9 s behind", said(reported_at=NOW - 10)),
     ("clock", "error", "berlin-1", "300 s ahead of", said(reported_at=NOW + 299)),
+    ("keys", "warning", "hub-1", "its sessions have no key yet", md5(wanted=True, key=False)),
+    ("keys", "warning", "hub-1", "still have a key", md5(wanted=False, key=True)),
     ("keys", "error", "berlin-1", "expired", status(token={"state": "expired", "expires_at": HEARD})),
     ("keys", "warning", "berlin-1", "expires in 3 days", status(token={**TOKEN, "expires_at": SOON})),
     ("keys", "warning", "token aaaa", "expires in 3 days", replace(WELL, tokens=[{**ADMINS, "expires_at": SOON}])),
