@@ -20,10 +20,10 @@ from controller.store.segment import SegmentStore
 from controller.store.store import Store
 from controller.zerotier.alive import Heard, gone
 from controller.zerotier.desired import desired
-from controller.zerotier.difference import THE_NETWORK
-from controller.zerotier.port import SegmentApi, ZeroTierError
+from controller.zerotier.difference import MAX_REMOVALS, THE_NETWORK, Pace
+from controller.zerotier.port import Network, SegmentApi, ZeroTierError
 from controller.zerotier.reconcile import one_pass
-from controller.zerotier.state import LEAVE_SECONDS, REMOVAL_SECONDS, Pass
+from controller.zerotier.state import LEAVE_SECONDS, REMOVAL_SECONDS, Pass, rest_seconds
 from controller.zerotier.summaries import summaries
 from speaker.report import ReportUnreadable, decode_report
 
@@ -79,7 +79,8 @@ class Segment:
         self._now = now
         self._api: tuple[str, SegmentApi] | None = None
         self._lost: dict[str, frozenset[str]] | None = None
-        self._removed_at: float | None = None
+        self._removed: dict[Network, float] = {}
+        self._members = 0
         self._unfinished = False
         self._one = threading.Lock()
 
@@ -124,10 +125,11 @@ class Segment:
                 time.monotonic,
                 now,
                 lambda routes: summaries(inventory, lost, routes),
-                may_remove=self._removed_at is None or not 0 <= now - self._removed_at < REMOVAL_SECONDS,
+                pace=self._pace(now),
             )
             self._lost = lost
-            self._removed_at = now if done.removed else self._removed_at
+            self._removed |= dict.fromkeys(done.removed, now)
+            self._members = done.members
             self._unfinished = done.condition == "busy"
         if done.error:
             self._api = None  # The token may be another one by now: it is read again.
@@ -138,6 +140,14 @@ class Segment:
         body = msgspec.json.encode(as_answer(done, wanted, former))
         self.memory.save_status(fabric.network, body, now, settled=done.condition == "settled")
         return done
+
+    def _pace(self, now: float) -> Pace:
+        """After what was taken away lately. Routes that are older than that are forgotten; so is what lies ahead, for
+        the clock has been put back then."""
+        rest = rest_seconds(self._members)
+        self._removed = {each: at for each, at in self._removed.items() if 0 <= now - at < rest}
+        moving = any(now - at < REMOVAL_SECONDS for at in self._removed.values())
+        return Pace(0 if moving else MAX_REMOVALS, frozenset(self._removed))
 
     def due(self) -> bool:
         """Is a pass due before its time? The last one, whoever asked for it, left something to be written; or a gateway

@@ -31,6 +31,16 @@ MAX_REMOVALS = 1
 """Managed routes that go in one write. ZeroTier stalls every member for a second for each (it waits for an answer of
 the kernel's that only an error has; source: osdep/LinuxNetLink.cpp, `delRoute`), and BFD of three seconds bears one."""
 
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Of managed routes: how many may go in this write. `resting`: targets that may not come back yet."""
+
+    removals: int = MAX_REMOVALS
+    resting: frozenset[Network] = frozenset()
+
+
+FULL = Pace()
 LEAVE = MemberChange(authorised=False, addresses=())
 
 
@@ -93,12 +103,12 @@ def difference(
     network: NetworkState | None,
     members: Mapping[str, MemberState],
     owned: frozenset[str],
-    removals: int = MAX_REMOVALS,
+    pace: Pace = FULL,
     unreadable: Mapping[str, str] = MappingProxyType({}),
 ) -> Difference:
-    """`network` None: there is none yet. `owned`: node ids, and THE_NETWORK. `removals`: managed routes that may go.
+    """`network` None: there is none yet. `owned`: node ids, and THE_NETWORK. `pace`: of managed routes.
     `unreadable`: node id -> why its record cannot be read."""
-    change, held_fields = _of_network(wanted.network, network, THE_NETWORK in owned, removals)
+    change, held_fields = _of_network(wanted.network, network, THE_NETWORK in owned, pace)
     writes: dict[str, MemberChange] = {}
     takes = set() if held_fields else {THE_NETWORK}
     held: list[Held] = []
@@ -145,9 +155,7 @@ def member_change(wanted: DesiredMember, actual: MemberState | None) -> MemberCh
     return None if change == MemberChange() else change
 
 
-def network_change(
-    wanted: DesiredNetwork, actual: NetworkState | None, removals: int = MAX_REMOVALS
-) -> NetworkChange | None:
+def network_change(wanted: DesiredNetwork, actual: NetworkState | None, pace: Pace = FULL) -> NetworkChange | None:
     """What to write now of the fields of ours that differ; None: nothing. A network that is not there gets all."""
     now = actual or NetworkState(wanted.network)
     whole = NetworkChange(
@@ -170,15 +178,13 @@ def network_change(
     }
     change = replace(whole, **same)
     if change.routes is not None:
-        routes = _step(wanted.routes, now.routes, removals)
+        routes = _step(wanted.routes, now.routes, pace)
         change = replace(change, routes=None if routes == in_order(now.routes) else routes)
     return None if change == NetworkChange() else change
 
 
-def _step(
-    wanted: tuple[ManagedRoute, ...], actual: tuple[ManagedRoute, ...], removals: int
-) -> tuple[ManagedRoute, ...]:
-    """The routes after the next write: at most `removals` of `actual` fewer, and what is new as far as there is room.
+def _step(wanted: tuple[ManagedRoute, ...], actual: tuple[ManagedRoute, ...], pace: Pace) -> tuple[ManagedRoute, ...]:
+    """The routes after the next write: fewer of `actual`, and what is new as far as there is room.
 
     Members never apply another `via` of a route that they have, so one that moves goes first and comes back later;
     those that move go before those that are not wanted any more, for somebody waits for them.
@@ -193,9 +199,9 @@ def _step(
     going = [target for target, there in vias.items() if target not in by_target or there != {by_target[target].via}]
     going.sort(key=lambda target: target not in by_target)
     excess = max(len(on_link) + sum(map(len, vias.values())) - MAX_ROUTES, 0)  # Nobody has these, so nothing stalls.
-    gone = {*going[:removals], *(going[-excess:] if excess and removals else ())}
+    gone = {*going[: pace.removals], *(going[-excess:] if excess and pace.removals else ())}
     stays = [route for route in actual if route.target in vias and route.target not in gone]
-    new = [route for route in wanted if route.target not in ours and route.target not in vias]
+    new = [route for route in wanted if route.target not in {*ours, *vias, *pace.resting}]
     return in_order([*on_link, *stays, *new[: max(MAX_ROUTES - len(on_link) - len(stays), 0)]])
 
 
@@ -211,10 +217,10 @@ def differing(change: NetworkChange | MemberChange) -> tuple[str, ...]:
 
 
 def _of_network(
-    wanted: DesiredNetwork, actual: NetworkState | None, owned: bool, removals: int
+    wanted: DesiredNetwork, actual: NetworkState | None, owned: bool, pace: Pace
 ) -> tuple[NetworkChange | None, tuple[str, ...]]:
     """(what to write, fields that are held)."""
-    change = network_change(wanted, actual, removals)
+    change = network_change(wanted, actual, pace)
     if change is None or owned or actual is None:
         return change, ()
     fresh: Any = NetworkState(wanted.network)

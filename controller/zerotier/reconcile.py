@@ -9,11 +9,12 @@ from typing import Protocol
 
 from controller.inventory.model import Fabric
 from controller.zerotier.desired import Desired, with_summaries
-from controller.zerotier.difference import LEAVE, MAX_REMOVALS, THE_NETWORK, Difference, difference, removed
+from controller.zerotier.difference import FULL, LEAVE, THE_NETWORK, Difference, Pace, difference, removed
 from controller.zerotier.port import (
     Garbled,
     ManagedRoute,
     Members,
+    Network,
     NetworkChange,
     NetworkState,
     NoSuchNetwork,
@@ -66,7 +67,7 @@ class _Seen:
     owned: frozenset[str]
     service: Service | None = None
     written: int = 0
-    removed: int = 0
+    removed: tuple[Network, ...] = ()
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -79,11 +80,11 @@ def one_pass(
     now: float,
     summarise: Summarise = lambda _routes: Summaries(),
     *,
-    may_remove: bool = True,
+    pace: Pace = FULL,
 ) -> Pass:
     """Brings the segment to `wanted`. Raises nothing that the service causes. `clock` is monotonic, in seconds.
 
-    `may_remove` False: managed routes stay for now, because others have gone just before.
+    `pace`: what managed routes may do, after what they did before.
     """
     seen = _Seen(None, Members(), frozenset())
     error = ZeroTierError("")
@@ -93,7 +94,7 @@ def one_pass(
         _read(seen, api, ledger)
         found = summarise(seen.network.routes if seen.network else ())
         wanted = with_summaries(wanted, found.routes)
-        _write(seen, wanted, api, ledger, lambda: clock() < deadline, MAX_REMOVALS if may_remove else 0)
+        _write(seen, wanted, api, ledger, lambda: clock() < deadline, pace)
     except _Enough:
         pass
     except ZeroTierError as told:
@@ -126,7 +127,7 @@ def _read(seen: _Seen, api: SegmentApi, ledger: Ledger) -> None:
 
 
 def _write(
-    seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool], removals: int
+    seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool], pace: Pace
 ) -> None:
     """Who must leave leaves first. Ownership is noted before the write: a crash between them loses nothing."""
     if not wanted.members and (there := difference(wanted, seen.network, seen.members, seen.owned).leaving):
@@ -142,7 +143,7 @@ def _write(
     for node_id in _gone(seen, wanted):
         ledger.drop(node_id)
         seen.owned -= {node_id}
-    rest = _left(seen, wanted, removals)
+    rest = _left(seen, wanted, pace)
     if rest.network is not None:
         with _one(seen, f"network {wanted.network.network}", in_time):
             seen.removed = _removals(seen.network, rest.network)
@@ -166,13 +167,15 @@ def _one(seen: _Seen, label: str, in_time: Callable[[], bool]) -> Iterator[None]
             raise _Enough from None
 
 
-def _removals(actual: NetworkState | None, change: NetworkChange) -> int:
-    return 0 if actual is None or change.routes is None else len(removed(actual.routes, change.routes))
+def _removals(actual: NetworkState | None, change: NetworkChange) -> tuple[Network, ...]:
+    if actual is None or change.routes is None:
+        return ()
+    return tuple(route.target for route in removed(actual.routes, change.routes))
 
 
-def _left(seen: _Seen, wanted: Desired, removals: int = MAX_REMOVALS) -> Difference:
+def _left(seen: _Seen, wanted: Desired, pace: Pace = FULL) -> Difference:
     """What differs now. An empty declaration puts nobody out: it is far more likely a mistake than a wish."""
-    found = difference(wanted, seen.network, seen.members, seen.owned, removals, seen.members.unreadable)
+    found = difference(wanted, seen.network, seen.members, seen.owned, pace, seen.members.unreadable)
     return found if wanted.members else replace(found, leaving=())
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from controller.zerotier.difference import Difference
-from controller.zerotier.port import Service
+from controller.zerotier.port import Network, Service
 from controller.zerotier.rules_check import RulesFinding
 from controller.zerotier.summaries import Summaries
 
@@ -26,6 +26,9 @@ LEAVE_SECONDS = 30.0
 talks in the segment until then, and one try in so long is no burden."""
 REMOVAL_SECONDS = 3.0
 """Between two passes that take managed routes away: members stall for one of them, and catch up in the others."""
+REST_SECONDS, REST_SECONDS_PER_MEMBER = 5.0, 0.01
+"""From taking a managed route away until it comes back by another gateway. A service signs what it tells each member,
+one after another, and tells what is so at that moment: who is told too late never hears that the route was gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Pass:
     error: str = ""
     after: float = 0.0  # The service asked for so long a pause, in seconds.
     members: int = 0  # That the service has.
-    removed: int = 0  # Managed routes that it took away.
+    removed: tuple[Network, ...] = ()  # Targets of managed routes that it took away.
     summaries: Summaries = field(default_factory=Summaries)
     failed_in_a_row: int = 0  # Passes, this one included.
 
@@ -70,3 +73,7 @@ def pause_after(done: Pass) -> float:
         return EVERY_SECONDS
     backoff = min(2.0 ** min(done.failed_in_a_row, 10), LONGEST_PAUSE_SECONDS)
     return max(backoff, done.after)
+
+
+def rest_seconds(members: int) -> float:
+    return REST_SECONDS + REST_SECONDS_PER_MEMBER * members

@@ -14,11 +14,11 @@ from controller.inventory.model import Allocation, Inventory, Prefix
 from controller.segment import Segment
 from controller.store.store import Store, StoredReport
 from controller.zerotier.selfhosted import SelfHosted
-from controller.zerotier.state import REMOVAL_SECONDS, Pass
+from controller.zerotier.state import REMOVAL_SECONDS, Pass, rest_seconds
 from speaker.report import encode
 from tests.controller.zerotier.fake import FakeWorld
 from tests.controller.zerotier.fake_http import transport
-from tests.controller.zerotier.segments import CONTROLLER, NETWORK, MemoryLedger, small
+from tests.controller.zerotier.segments import CONTROLLER, NETWORK, MemoryLedger, small, wanted
 from tests.controller.zerotier.test_alive import heard, session
 
 ROUTED = replace(
@@ -112,7 +112,7 @@ def test_managed_routes_go_one_at_a_time_with_a_pause_between(world: World) -> N
     seen = []
     for at in (10.0, 10.5, 10.0 + REMOVAL_SECONDS, 11.0 + REMOVAL_SECONDS, 10.0 + 2 * REMOVAL_SECONDS):
         done = world.pass_at(at)
-        seen.append((len(world.routes()), done.removed, done.condition))
+        seen.append((len(world.routes()), len(done.removed), done.condition))
     assert seen == [(3, 1, "busy"), (3, 0, "busy"), (2, 1, "busy"), (2, 0, "busy"), (1, 1, "settled")]
 
 
@@ -128,10 +128,10 @@ def test_what_is_left_to_be_written_is_due_whoever_asked_for_the_pass(world: Wor
 
 def test_a_clock_that_is_put_back_stops_nothing(world: World) -> None:
     world.pass_at(9000.0)
-    world.segment._removed_at = 9000.0
+    world.segment._removed = {ip_network("10.98.0.0/16"): 9000.0}
     assert world.node.controller is not None
     world.node.controller.put_network(NETWORK, {"routes": [{"target": "10.99.0.0/16", "via": "10.42.0.9"}]})
-    assert world.pass_at(10.0).removed == 1
+    assert world.pass_at(10.0).removed == (ip_network("10.99.0.0/16"),)
 
 
 def test_who_must_leave_is_known_without_asking_the_service(world: World) -> None:
@@ -158,7 +158,11 @@ def test_a_gateway_that_goes_or_comes_back_is_noticed_once(world: World) -> None
     assert world.segment.due()
     assert world.routes() == ["10.1.0.0/16 10.42.0.1"]
     world.pass_at(1100.0)
-    world.pass_at(1101.0)
+    rest = rest_seconds(len(wanted(ROUTED).members))
+    for later in (1.0, 4.0, rest - 0.1):
+        assert world.pass_at(1100.0 + later).condition == "busy"
+        assert world.routes() == []
+    assert world.pass_at(1100.1 + rest).condition == "settled"
     assert not world.segment.due()
     assert world.routes() == ["10.1.0.0/16 10.42.0.3"]
     world.says("berlin-1")

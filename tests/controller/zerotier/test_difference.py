@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controller.zerotier.desired import Desired, in_order
-from controller.zerotier.difference import LEAVE, MAX_REMOVALS, THE_NETWORK, Difference, difference, removed
+from controller.zerotier.difference import LEAVE, MAX_REMOVALS, THE_NETWORK, Difference, Pace, difference, removed
 from controller.zerotier.port import (
     MAX_ROUTES,
     ManagedRoute,
@@ -163,13 +163,24 @@ def test_what_members_do_not_have_goes_at_once() -> None:
 
 def test_without_leave_to_remove_only_what_is_new_comes() -> None:
     asked = replace(WANTED, network=replace(WANTED.network, routes=routes(0, 1, 1)))
-    change = difference(asked, network(routes=routes(1, 1)), members(), ALL, removals=0).network
+    none = Pace(removals=0)
+    change = difference(asked, network(routes=routes(1, 1)), members(), ALL, none).network
     assert change is not None
     assert change.routes == routes(1, 1, 1)
-    assert difference(asked, network(routes=change.routes), members(), ALL, removals=0).network is None
+    assert difference(asked, network(routes=change.routes), members(), ALL, none).network is None
     assert difference(asked, network(routes=change.routes), members(), ALL).network == NetworkChange(
         routes=routes(0, 1, 1)
     )
+
+
+def test_a_route_that_has_just_gone_rests() -> None:
+    """Services tell members one after another what is so when their turn comes, not what was."""
+    asked = replace(WANTED, network=replace(WANTED.network, routes=routes(2, 2)))
+    rests = Pace(resting=frozenset({ip_network("10.1.0.0/16")}))
+    assert difference(asked, network(routes=routes()), members(), ALL, rests).network == NetworkChange(
+        routes=routes(0, 2)
+    )
+    assert difference(asked, network(routes=routes(0, 2)), members(), ALL, rests).network is None
 
 
 def test_fields_that_are_not_ours_are_left_alone() -> None:

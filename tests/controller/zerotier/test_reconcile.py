@@ -15,7 +15,7 @@ import pytest
 from controller.inventory.model import Allocation, Inventory, Prefix
 from controller.zerotier import reconcile
 from controller.zerotier.central import Central
-from controller.zerotier.difference import THE_NETWORK
+from controller.zerotier.difference import FULL, THE_NETWORK, Pace
 from controller.zerotier.port import MemberChange, NetworkChange
 from controller.zerotier.reconcile import Summarise, one_pass
 from controller.zerotier.selfhosted import SelfHosted
@@ -42,12 +42,12 @@ class Segment:
         self.inventory = inventory or small()
         self.clock = 0.0
 
-    def pass_once(self, summarise: Summarise = lambda _routes: Summaries(), *, may_remove: bool = True) -> Pass:
+    def pass_once(self, summarise: Summarise = lambda _routes: Summaries(), *, pace: Pace = FULL) -> Pass:
         fabric = self.inventory.fabric
         assert fabric is not None
         declared = wanted(self.inventory)
         return one_pass(
-            declared, fabric, self.api, self.ledger, lambda: self.clock, 7.0, summarise, may_remove=may_remove
+            declared, fabric, self.api, self.ledger, lambda: self.clock, 7.0, summarise, pace=pace
         )
 
     def without(self, *gateways: str) -> None:
@@ -312,10 +312,10 @@ def test_managed_routes_go_one_by_one_and_only_when_they_may(segment: Segment) -
     old = [{"target": f"10.{n}.0.0/16", "via": "10.42.0.9"} for n in range(3)]
     segment.controller.put_network(NETWORK, {"routes": [on_link, *old]})
     seen = []
-    for may_remove in (False, True, False, True, True):
-        done = segment.pass_once(may_remove=may_remove)
+    for removals in (0, 1, 0, 1, 1):
+        done = segment.pass_once(pace=Pace(removals))
         left = [each["target"] for each in segment.controller.network(NETWORK)["routes"]]
-        seen.append((len(left), done.removed, done.written, done.condition))
+        seen.append((len(left), len(done.removed), done.written, done.condition))
     assert seen == [(4, 0, 0, "busy"), (3, 1, 1, "busy"), (3, 0, 0, "busy"), (2, 1, 1, "busy"), (1, 1, 1, "settled")]
     assert left == ["10.42.0.0/24"]
 
