@@ -65,6 +65,12 @@ class _Ledger:
     def take(self, node_ids: Iterable[str]) -> None:
         self.store.take(self.network, node_ids, self.now)
 
+    def left(self) -> Mapping[str, float]:
+        return self.store.left(self.network)
+
+    def leave(self, node_id: str) -> None:
+        self.store.leave(self.network, node_id, self.now)
+
     def drop(self, node_id: str) -> None:
         self.store.drop(self.network, node_id)
 

@@ -9,7 +9,7 @@ from typing import Any
 from controller.zerotier.desired import Desired
 from controller.zerotier.difference import Difference, differing
 from controller.zerotier.port import MemberState
-from controller.zerotier.state import Pass, pause_after
+from controller.zerotier.state import FORGET_SECONDS, Pass, pause_after
 
 MOST_LISTED = 100
 """Members in each of the lists; `total` says how many there are."""
@@ -61,11 +61,11 @@ def _of_the_pass(done: Pass, wanted: Desired) -> dict[str, Any]:
             "left_out": _some(str(each) for each in done.summaries.left_out),
             "remarks": [asdict(each) for each in done.summaries.remarks[:MOST_LISTED]],
         },
-        **(_left(left, wanted) if left else {}),
+        **(_left(left, wanted, done.left) if left else {}),
     }
 
 
-def _left(left: Difference, wanted: Desired) -> dict[str, Any]:
+def _left(left: Difference, wanted: Desired, put_out: Mapping[str, float]) -> dict[str, Any]:
     return {
         "pending": {
             "network": list(differing(left.network)) if left.network else [],
@@ -93,6 +93,7 @@ def _left(left: Difference, wanted: Desired) -> dict[str, Any]:
                     "name": each.name,
                     "authorised": each.authorised,
                     "revoked": _revoked(each),
+                    "deleted_at": put_out[each.node_id] + FORGET_SECONDS if each.node_id in put_out else None,
                     "addresses": [*map(str, each.addresses)],
                 }
                 for each in left.strangers

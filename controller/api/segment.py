@@ -47,6 +47,7 @@ EXAMPLE: Any = {
                 "name": "printer",
                 "authorised": True,
                 "revoked": False,
+                "deleted_at": None,
                 "addresses": ["10.42.9.9"],
             }
         ],
@@ -118,5 +119,8 @@ def adopt_of_segment(context: Ctx, caller: Operator, body: AdoptBody) -> AdoptAn
 
 
 def _answer(status: dict[str, Any]) -> SegmentAnswer:
-    times = {each: None if status.get(each) is None else time_text(status[each]) for each in TIMES}
+    times: dict[str, Any] = {each: None if status.get(each) is None else time_text(status[each]) for each in TIMES}
+    if strangers := status.get("strangers"):
+        items = [each | {"deleted_at": time_text(each.get("deleted_at"))} for each in strangers["items"]]
+        times |= {"strangers": {**strangers, "items": items}}
     return SegmentAnswer.model_validate(status | times)

@@ -44,8 +44,8 @@ def show_segment(controller: Controller, as_json: bool) -> None:
     """Show whether the ZeroTier network is as declared, and what is not.
 
     HELD is what somebody else has set up: it is left alone until it is adopted. STRANGERS are members that nobody
-    declared; they are left alone for good. Who was let in once, and put out, is `revoked`. RULES are flow rules that
-    break routing, with what is missing.
+    declared; they are left alone for good. Who was let in once, and put out, is `revoked`; whom Leyline has put out
+    itself is deleted a day later. RULES are flow rules that break routing, with what is missing.
 
     \b
     Examples:
@@ -172,14 +172,16 @@ def _tables(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], l
     left_out = [(each,) for each in status.get("summaries", {}).get("left_out", {}).get("items", ())]
     yield "hosts do not reach", ("prefix",), left_out
     strangers = status.get("strangers", {})
-    rows = [(e["node_id"], e["name"], _let_in(e), e["addresses"]) for e in strangers.get("items", ())]
+    rows = [(e["node_id"], e["name"], _let_in(e, time.time()), e["addresses"]) for e in strangers.get("items", ())]
     revoked = strangers.get("revoked", 0)
     numbers = {"stranger": strangers.get("total", 0) - revoked, "revoked member": revoked}
     title = " and ".join(counts(number, what) for what, number in numbers.items() if number)
     yield f"{title}, left alone", ("node id", "name", "authorised", "addresses"), rows
 
 
-def _let_in(stranger: Mapping[str, Any]) -> str:
+def _let_in(stranger: Mapping[str, Any], now: float) -> str:
+    if at := stranger.get("deleted_at"):
+        return f"revoked, deleted in {age(now, unix(at))}"
     return "yes" if stranger["authorised"] else "revoked" if stranger.get("revoked") else "no"
 
 

@@ -322,6 +322,7 @@ segment_owned = Table(
     Column("network", Text, primary_key=True),
     Column("node_id", Text, primary_key=True),
     Column("since", Double, nullable=False),
+    Column("left_at", Double),  # When it was put out: it is not ours since, and its record is to be deleted.
 )
 
 segment_status = Table(

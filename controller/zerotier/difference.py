@@ -117,7 +117,7 @@ def difference(
             continue
         actual = members.get(node_id)
         asked = member_change(member, actual)
-        if node_id in owned or asked is None or not _is_in(actual):
+        if node_id in owned or asked is None or not is_in(actual):
             takes.add(node_id)
             if asked is not None:
                 writes[node_id] = asked
@@ -126,9 +126,7 @@ def difference(
     conflicts = _conflicts(wanted, members, takes)
     barred = {each.label for each in conflicts}
     leaving = [
-        each
-        for each in owned - {THE_NETWORK} - wanted.members.keys()
-        if each in unreadable or _is_in(members.get(each))
+        each for each in owned - {THE_NETWORK} - wanted.members.keys() if each in unreadable or is_in(members.get(each))
     ]
     return Difference(
         change,
@@ -232,7 +230,7 @@ def _of_network(
     return (None, told) if told else (change, ())
 
 
-def _is_in(actual: MemberState | None) -> bool:
+def is_in(actual: MemberState | None) -> bool:
     """Somebody has let it in, or given it an address. Else it has asked to join, if that, and may have a name."""
     return actual is not None and (actual.authorised or bool(actual.addresses))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from controller.inventory.model import Fabric
 from controller.zerotier.desired import Desired, with_summaries
-from controller.zerotier.difference import FULL, LEAVE, THE_NETWORK, Difference, Pace, difference, removed
+from controller.zerotier.difference import FULL, LEAVE, THE_NETWORK, Difference, Pace, difference, is_in, removed
 from controller.zerotier.port import (
     Garbled,
     ManagedRoute,
@@ -25,7 +25,7 @@ from controller.zerotier.port import (
     ZeroTierError,
 )
 from controller.zerotier.rules_check import RulesFinding, check_rules
-from controller.zerotier.state import Failure, Pass
+from controller.zerotier.state import FORGET_SECONDS, Failure, Pass
 from controller.zerotier.summaries import Summaries
 
 MAX_WRITES = 500
@@ -46,7 +46,14 @@ class Ledger(Protocol):
 
     def take(self, node_ids: Iterable[str]) -> None: ...
 
-    def drop(self, node_id: str) -> None: ...
+    def left(self) -> Mapping[str, float]:
+        """Who was ours, and was put out: when, Unix time."""
+
+    def leave(self, node_id: str) -> None:
+        """It is ours no longer, and was put out just now."""
+
+    def drop(self, node_id: str) -> None:
+        """Nothing is remembered of it."""
 
 
 Clock = Callable[[], float]
@@ -65,6 +72,7 @@ class _Seen:
     network: NetworkState | None
     members: Members
     owned: frozenset[str]
+    left: dict[str, float] = field(default_factory=dict)
     service: Service | None = None
     written: int = 0
     removed: tuple[Network, ...] = ()
@@ -95,6 +103,7 @@ def one_pass(
         found = summarise(seen.network.routes if seen.network else ())
         wanted = with_summaries(wanted, found.routes)
         _write(seen, wanted, api, ledger, lambda: clock() < deadline, pace)
+        _forget(seen, wanted, api, ledger, lambda: clock() < deadline, now)
     except _Enough:
         pass
     except ZeroTierError as told:
@@ -112,6 +121,7 @@ def one_pass(
         len(seen.members) + len(seen.members.unreadable),
         removed=seen.removed,
         summaries=found,
+        left=seen.left,
     )
 
 
@@ -123,6 +133,7 @@ def _read(seen: _Seen, api: SegmentApi, ledger: Ledger) -> None:
     except NoSuchNetwork:
         pass  # Writing it makes it, or says why not.
     seen.owned = ledger.owned()
+    seen.left = dict(ledger.left())
     seen.service = service
 
 
@@ -141,8 +152,9 @@ def _write(
             seen.members[node_id] = api.write_member(node_id, LEAVE)
             seen.members.unreadable.pop(node_id, None)
     for node_id in _gone(seen, wanted):
-        ledger.drop(node_id)
+        (ledger.leave if node_id in seen.members else ledger.drop)(node_id)
         seen.owned -= {node_id}
+    seen.left = dict(ledger.left())
     rest = _left(seen, wanted, pace)
     if rest.network is not None:
         with _one(seen, f"network {wanted.network.network}", in_time):
@@ -151,6 +163,27 @@ def _write(
     for node_id, change in rest.members.items():
         with _one(seen, wanted.members[node_id].label, in_time):
             seen.members[node_id] = api.write_member(node_id, change)
+
+
+def _forget(
+    seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool], now: float
+) -> None:
+    """Deletes the records of those that were ours and were put out long ago; never those of anybody else."""
+    if not wanted.members:
+        return
+    for node_id, at in sorted(seen.left.items()):
+        if node_id in wanted.members or node_id in seen.members.unreadable:
+            continue
+        actual = seen.members.get(node_id)
+        if actual is not None and not is_in(actual):
+            if now - at >= FORGET_SECONDS:
+                with _one(seen, f"member {node_id}", in_time):
+                    api.delete_member(node_id)
+                    del seen.members[node_id]
+            if node_id in seen.members:
+                continue
+        ledger.drop(node_id)  # Who was let in by somebody else is a stranger from now on.
+        del seen.left[node_id]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,6 +25,9 @@ LONGEST_PAUSE_SECONDS = 300.0
 LEAVE_SECONDS = 30.0
 """The longest pause while somebody must be put out, also when the service has asked for a longer one: who was revoked
 talks in the segment until then, and one try in so long is no burden."""
+FORGET_SECONDS = 86_400.0
+"""From putting out a member of ours until its record is deleted. It shows as revoked that long, and whoever takes a
+declaration back finds its record as it was; certificates that it has are long since worth nothing then."""
 REMOVAL_SECONDS = 3.0
 """Between two passes that take managed routes away: members stall for one of them, and catch up in the others."""
 REST_SECONDS, REST_SECONDS_PER_MEMBER = 5.0, 0.01
@@ -54,6 +58,7 @@ class Pass:
     members: int = 0  # That the service has.
     removed: tuple[Network, ...] = ()  # Targets of managed routes that it took away.
     summaries: Summaries = field(default_factory=Summaries)
+    left: Mapping[str, float] = field(default_factory=dict)  # Node ids of ours that were put out, and when.
     failed_in_a_row: int = 0  # Passes, this one included.
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
@@ -57,6 +57,12 @@ class FakeMemory(MemoryLedger):
 
     def take(self, _network: str, node_ids: Any = (), _now: float = 0.0) -> None:  # type: ignore[override]
         super().take(node_ids)
+
+    def left(self, _network: str = "") -> Mapping[str, float]:
+        return super().left()
+
+    def leave(self, _network: str, node_id: str = "", _now: float = 0.0) -> None:  # type: ignore[override]
+        super().leave(node_id)
 
     def drop(self, _network: str, node_id: str = "") -> None:  # type: ignore[override]
         super().drop(node_id)

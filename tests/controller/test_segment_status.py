@@ -9,7 +9,7 @@ from controller.segment_status import as_answer
 from controller.zerotier.difference import Conflict, Difference, Held
 from controller.zerotier.port import MemberState, Service
 from controller.zerotier.rules_check import RulesFinding
-from controller.zerotier.state import Failure, Pass
+from controller.zerotier.state import FORGET_SECONDS, Failure, Pass
 from tests.controller.zerotier.segments import small, wanted
 
 WANTED = wanted(small())
@@ -51,6 +51,13 @@ def test_what_was_read_stays_beside_the_error() -> None:
     assert of(again, *OF_THE_SERVICE) == of(before, *OF_THE_SERVICE)
     after = as_answer(replace(READ, at=400.0, difference=replace(LEFT, held=()), rules=()), WANTED, again)
     assert (after["read_at"], after["held"]["total"], after["rules"]) == (400.0, 0, [])
+
+
+def test_when_the_record_of_who_was_put_out_is_deleted_is_said() -> None:
+    out = MemberState("e000000001", deauthorised_at=50.0)
+    done = replace(READ, difference=replace(LEFT, strangers=(*LEFT.strangers, out)), left={"e000000001": 60.0})
+    listed = as_answer(done, WANTED, {})["strangers"]["items"]
+    assert [each["deleted_at"] for each in listed] == [None, 60.0 + FORGET_SECONDS]
 
 
 def test_what_was_never_read_is_not_said() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from controller.client.tables import unix
 from controller.store.engine import Database
-from controller.zerotier.state import LEAVE_SECONDS
+from controller.zerotier.state import FORGET_SECONDS, LEAVE_SECONDS
 from tests.controller.api.test_segment import NETWORK, Kept, kept
 
 
@@ -17,6 +17,16 @@ from tests.controller.api.test_segment import NETWORK, Kept, kept
 def segment(sqlite: Database, tmp_path: Path) -> Iterator[Kept]:
     with kept(sqlite, tmp_path) as running:
         yield running
+
+
+def test_who_was_taken_out_is_said_to_be_deleted_a_day_later(segment: Kept) -> None:
+    segment.apply()
+    segment.becomes("settled")
+    assert segment.leyline.admin.delete("/hosts/nas").status_code == 200
+    segment.leyline.admin.post("/segment/sync")
+    (item,) = segment.status()["strangers"]["items"]
+    assert (item["node_id"], item["revoked"]) == ("f000000002", True)
+    assert FORGET_SECONDS - 60 < unix(item["deleted_at"]) - unix(segment.status()["last_pass"]) <= FORGET_SECONDS
 
 
 def test_an_outage_takes_nothing_away_of_what_was_known(segment: Kept) -> None:

@@ -19,7 +19,15 @@ from controller.zerotier.difference import FULL, THE_NETWORK, Pace
 from controller.zerotier.port import MemberChange, NetworkChange
 from controller.zerotier.reconcile import Summarise, one_pass
 from controller.zerotier.selfhosted import SelfHosted
-from controller.zerotier.state import EVERY_SECONDS, LONGEST_PAUSE_SECONDS, SOON_SECONDS, Failure, Pass, pause_after
+from controller.zerotier.state import (
+    EVERY_SECONDS,
+    FORGET_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    SOON_SECONDS,
+    Failure,
+    Pass,
+    pause_after,
+)
 from controller.zerotier.summaries import ALL, Summaries, summaries
 from tests.controller.zerotier import real
 from tests.controller.zerotier.fake import FakeWorld
@@ -47,8 +55,9 @@ class Segment:
         assert fabric is not None
         declared = wanted(self.inventory)
         return one_pass(
-            declared, fabric, self.api, self.ledger, lambda: self.clock, 7.0, summarise, pace=pace
-        )
+            declared, fabric, self.api, self.ledger, lambda: self.clock, self.ledger.now, summarise,
+            pace=pace,
+        )  # fmt: skip
 
     def without(self, *gateways: str) -> None:
         kept = tuple(each for each in self.inventory.gateways if each.name not in gateways)
@@ -109,6 +118,58 @@ def test_who_is_no_longer_declared_is_out_and_forgotten(segment: Segment) -> Non
     segment.controller.put_member(NETWORK, "a000000002", {"authorized": True})
     segment.pass_once()
     assert segment.member("a000000002")["authorized"] is True, "a stranger now, let in by somebody else"
+
+
+def test_the_record_of_who_was_put_out_is_deleted_a_day_later(segment: Segment) -> None:
+    segment.pass_once()
+    segment.controller.put_member(NETWORK, "d000000001", {"authorized": True})
+    segment.controller.put_member(NETWORK, "d000000001", {"authorized": False})
+    segment.without("berlin-1")
+    done = segment.pass_once()
+    assert (done.condition, done.left) == ("settled", {"a000000002": 7.0, "a000000003": 7.0})
+    segment.ledger.now += FORGET_SECONDS - 1
+    assert segment.pass_once().written == 0
+    segment.faulty.asked.clear()
+    segment.ledger.now += 1
+    done = segment.pass_once()
+    assert [(method, path[-10:]) for method, path in segment.writes] == [
+        ("DELETE", "a000000002"),
+        ("DELETE", "a000000003"),
+    ]
+    assert (done.condition, done.written, done.left, segment.ledger.put_out) == ("settled", 2, {}, {})
+    assert done.difference is not None
+    assert [each.node_id for each in done.difference.strangers] == ["d000000001"], "put out by somebody else"
+    segment.ledger.now += 10 * FORGET_SECONDS
+    assert segment.pass_once().written == 0
+
+
+def test_who_is_let_in_again_before_the_day_is_over_keeps_its_record(segment: Segment) -> None:
+    """By its declaration, or by somebody else: then it is a stranger."""
+    segment.pass_once()
+    before = segment.inventory
+    segment.without("berlin-1")
+    segment.inventory = replace(segment.inventory, hosts=())
+    assert set(segment.pass_once().left) == {"a000000002", "a000000003", "c000000001"}
+    segment.controller.put_member(NETWORK, "c000000001", {"authorized": True})
+    segment.inventory = replace(before, hosts=())
+    done = segment.pass_once()
+    assert (done.condition, done.left, segment.member("a000000002")["authorized"]) == ("settled", {}, True)
+    segment.ledger.now += 2 * FORGET_SECONDS
+    assert segment.pass_once().written == 0
+    assert segment.member("c000000001")["authorized"] is True
+
+
+def test_nobody_is_deleted_while_nothing_is_declared_or_before_it_is_seen_to_be_out(segment: Segment) -> None:
+    segment.pass_once()
+    segment.without("berlin-1")
+    segment.faulty.behind = Lying(segment.node, "a000000002")
+    assert segment.pass_once().left == {"a000000003": 7.0}
+    segment.faulty.behind = segment.node
+    segment.ledger.now += FORGET_SECONDS
+    segment.inventory = replace(segment.inventory, gateways=(), clients=(), hosts=())
+    segment.pass_once()
+    assert segment.member("a000000002")["authorized"] is True
+    assert segment.member("a000000003")["authorized"] is False
 
 
 def test_members_that_are_not_ours_are_left_alone_until_they_are_adopted(segment: Segment) -> None:
@@ -363,6 +424,9 @@ def test_a_real_controller_is_brought_to_what_is_declared_and_stays_so(tmp_path:
         segment.inventory = replace(declared, hosts=())
         assert segment.pass_once().condition == "settled"
         assert api.members()["c000000001"].authorised is False
+        segment.ledger.now += FORGET_SECONDS
+        assert (segment.pass_once().written, segment.pass_once().written) == (1, 0)
+        assert "c000000001" not in api.members()
 
 
 def test_when_the_next_pass_is_due() -> None:
