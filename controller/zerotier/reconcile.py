@@ -156,10 +156,10 @@ def _write(
         seen.owned -= {node_id}
     seen.left = dict(ledger.left())
     rest = _left(seen, wanted, pace)
-    if rest.network is not None:
+    for change in _parts(seen.network, rest.network):
         with _one(seen, f"network {wanted.network.network}", in_time):
-            seen.removed = _removals(seen.network, rest.network)
-            seen.network = api.write_network(rest.network)
+            seen.removed += _removals(seen.network, change)
+            seen.network = api.write_network(change)
     for node_id, change in rest.members.items():
         with _one(seen, wanted.members[node_id].label, in_time):
             seen.members[node_id] = api.write_member(node_id, change)
@@ -198,6 +198,16 @@ def _one(seen: _Seen, label: str, in_time: Callable[[], bool]) -> Iterator[None]
         seen.failures.append(Failure(label, str(error)))
         if len(seen.failures) >= MAX_FAILURES:
             raise _Enough from None
+
+
+def _parts(actual: NetworkState | None, change: NetworkChange | None) -> Iterator[NetworkChange]:
+    """Rules by themselves, and last: a service may refuse them, and nothing else has to wait for that."""
+    if change is None or actual is None or change.rules is None:
+        yield from () if change is None else (change,)
+        return
+    if (others := replace(change, rules=None)) != NetworkChange():
+        yield others
+    yield NetworkChange(rules=change.rules)
 
 
 def _removals(actual: NetworkState | None, change: NetworkChange) -> tuple[Network, ...]:

@@ -172,6 +172,24 @@ def test_nobody_is_deleted_while_nothing_is_declared_or_before_it_is_seen_to_be_
     assert segment.member("a000000003")["authorized"] is False
 
 
+def test_rules_that_cannot_be_owned_at_central_hold_up_nothing_else() -> None:
+    central = FakeCentral(per_second=1000)
+    network = central.make_network("lonely_hopper")
+    drop, tags = [{"type": "ACTION_DROP"}], [{"id": 7, "default": 0}]
+    central.controller.put_network(network, {"rules": drop, "tags": tags})
+    api = Central("secret", network, transport=transport(central), interval=0.0)
+    inventory = small(network=network, segment_rules="owned")
+    assert inventory.fabric is not None
+    ledger = MemoryLedger([THE_NETWORK])
+    done = one_pass(wanted(inventory), inventory.fabric, api, ledger, lambda: 0.0, 7.0)
+    assert [each.object for each in done.failures] == [f"network {network}"]
+    assert "segment_rules: checked" in done.failures[0].message
+    stored = central.controller.network(network)
+    assert stored is not None
+    assert (stored["name"], stored["mtu"], stored["rules"], stored["tags"]) == ("demo", 1280, drop, tags)
+    assert len(done.rules) > 0
+
+
 def test_members_that_are_not_ours_are_left_alone_until_they_are_adopted(segment: Segment) -> None:
     segment.controller.put_network(NETWORK, {"name": "old", "routes": [{"target": "10.1.0.0/16", "via": "10.42.0.9"}]})
     segment.controller.put_member(NETWORK, "a000000001", {"authorized": True, "ipAssignments": ["10.42.0.99"]})
@@ -420,7 +438,7 @@ def test_a_real_controller_is_brought_to_what_is_declared_and_stays_so(tmp_path:
         assert first.rules == second.rules == ()
         api.write_network(NetworkChange(rules=({"type": "ACTION_DROP"},), mtu=1400))
         api.write_member("c000000001", MemberChange(addresses=()))
-        assert (segment.pass_once().written, segment.pass_once().written) == (2, 0)
+        assert (segment.pass_once().written, segment.pass_once().written) == (3, 0)
         segment.inventory = replace(declared, hosts=())
         assert segment.pass_once().condition == "settled"
         assert api.members()["c000000001"].authorised is False
