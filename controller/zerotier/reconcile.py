@@ -156,10 +156,10 @@ def _write(
         seen.owned -= {node_id}
     seen.left = dict(ledger.left())
     rest = _left(seen, wanted, pace)
-    for change in _parts(seen.network, rest.network):
+    for part in _parts(seen.network, rest.network):
         with _one(seen, f"network {wanted.network.network}", in_time):
-            seen.removed += _removals(seen.network, change)
-            seen.network = api.write_network(change)
+            seen.removed += _removals(seen.network, part)
+            seen.network = api.write_network(part)
     for node_id, change in rest.members.items():
         with _one(seen, wanted.members[node_id].label, in_time):
             seen.members[node_id] = api.write_member(node_id, change)

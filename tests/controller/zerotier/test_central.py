@@ -4,7 +4,7 @@ Sources, read in November 2026; no test asks the network.
 [spec]   https://docs.zerotier.com/openapi/central/v1.json, OpenAPI 3.0.0, version v1 (repository zerotier/docs,
          static/openapi/central/v1.json, commit e8bf17c of 2025-06-10).
 [client] https://github.com/zerotier/go-ztcentral at f1e78e4: ZeroTier's own client (client.go, member.go, network.go).
-[rules]  https://github.com/zerotier/ZeroTierOne at 36b4659, rule-compiler/: the language of `rulesSource`, and in cli.js
+[rules]  https://github.com/zerotier/ZeroTierOne at 36b4659, rule-compiler/: the language of `rulesSource`, and (cli.js)
          what comes of one text: `rules`, `capabilities` and `tags` of the config, `capabilitiesByName`, `tagsByName`.
 """
 
