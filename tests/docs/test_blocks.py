@@ -21,7 +21,7 @@ from tests.docs.pages import PAGES, ROOT, blocks, inline, is_drawing, is_of_frr,
 COMMANDS = "tests/docs/test_commands.py::test_a_command_in_a_block_can_be_typed"
 CLIENTS = "tests/controller/policy/test_client_config.py"
 RUN_BY = {
-    ("README.md", ""): (6, "tests/controller/cli/test_readme.py::test_the_commands_of_an_operator_do_what_they_say"),
+    ("README.md", ""): (7, "tests/controller/cli/test_readme.py::test_the_commands_of_an_operator_do_what_they_say"),
     ("cli.md", "toml"): (2, "tests/docs/test_blocks.py::test_the_file_of_contexts_is_one_that_is_read"),
     ("clients.md", ""): (1, "tests/docs/test_blocks.py::test_configuration_of_frr_is_what_frr_takes"),
     ("clients.md", "yaml"): (
