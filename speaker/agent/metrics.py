@@ -91,6 +91,14 @@ class PathMetrics:
         self._relayed = Gauge(
             "leyline_path_relayed_seconds", "For how long ZeroTier has relayed a path", pair, registry=registry
         )
+        self._latency = Gauge("leyline_path_latency_seconds", "Latency as ZeroTier has it", pair, registry=registry)
+        self._silent = Gauge(
+            "leyline_path_silent_seconds", "Age of the last packet by ZeroTier's own path", pair, registry=registry
+        )
+        self._info = Gauge(
+            "leyline_path_info", "Who is at the far end, and its ZeroTier", [*pair, "node_id", "version"],
+            registry=registry,
+        )  # fmt: skip
         self._costly = Gauge(
             "leyline_relayed_uplinks", "Far uplinks that cost preference here: relayed for too long", registry=registry
         )
@@ -107,6 +115,9 @@ class PathMetrics:
         _replace(self._peers, Tally((peer.uplink, peer.state) for peer in known))
         relayed = [peer for peer in known if peer.state == "relayed"]
         _replace(self._relayed, {(peer.uplink, peer.address): max(0.0, now - peer.since) for peer in relayed})
+        _replace(self._latency, {(p.uplink, p.address): p.latency_ms / 1000 for p in known if p.latency_ms >= 0})
+        _replace(self._silent, {(p.uplink, p.address): p.silent_seconds for p in known if p.silent_seconds >= 0})
+        _replace(self._info, {(p.uplink, p.address, p.node_id, p.version): 1.0 for p in known})
         quantiles = {(path.uplink, path.address, "0.5"): path.rtt_p50_ms / 1000 for path in answered}
         quantiles |= {(path.uplink, path.address, "0.95"): path.rtt_p95_ms / 1000 for path in answered}
         _replace(self._rtt, quantiles)

@@ -100,10 +100,12 @@ def test_paths_are_shown_with_names(running: RunningController, declared: Leylin
         if each["name"] == "hub-1"
     ]
     address = gateway["uplinks"][0]["address"]
-    berlin.report(paths=(PathProbeReport(address, "main", 12.3, 20.0, 0.25, 1280, 60),))
+    member = PeerReport(gateway["uplinks"][0]["node_id"], address, "main", "direct", 7.5, 1.0, 0.0, "1.14.1", "")
+    berlin.report(paths=(PathProbeReport(address, "main", 12.3, 20.0, 0.25, 1280, 60),), peers=(member,))
     shown = declared("show", "paths")
     assert shown.exit_code == 0, shown.output
-    (row,) = shown.stdout.splitlines()[1:]
+    headers, row = shown.stdout.splitlines()
+    assert row[headers.index("latency") :].startswith("7.5 ms")
     assert "hub-1/main" in row
     assert "12.3 ms" in row
     assert "25% of the echoes are lost" in row
