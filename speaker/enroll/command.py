@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from speaker.zerotier.local import LocalService
 
 MAX_UPLINKS = 8
+ROOM_FOR_SECONDS = len(" (3600 s)")
 
 
 class Local:
@@ -109,13 +111,15 @@ class Progress:
         self._open = False
 
     def say(self, text: str) -> None:
+        live = sys.stderr.isatty()
+        long = len(text) + ROOM_FOR_SECONDS > shutil.get_terminal_size().columns
         if text != self._text:
             self.end()
             self._text, self._since = text, time.monotonic()
-            if not sys.stderr.isatty():
+            if long or not live:
                 click.echo(text, err=True)
-        if sys.stderr.isatty():
-            click.echo(f"\r{text} ({time.monotonic() - self._since:.0f} s)", err=True, nl=False)
+        if live:  # A line that is written over must not be broken into two.
+            click.echo(f"\r{'...' if long else text} ({time.monotonic() - self._since:.0f} s)", err=True, nl=False)
             self._open = True
 
     def end(self) -> None:
