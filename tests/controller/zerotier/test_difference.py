@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.zerotier.desired import Desired, in_order
 from controller.zerotier.difference import LEAVE, MAX_REMOVALS, THE_NETWORK, Difference, Pace, difference, removed
@@ -131,6 +133,29 @@ def test_few_routes_go_at_a_time_and_what_is_between_is_a_network(vias: list[int
         state, passes = change, passes + 1
         assert passes < 12
     assert state == routes(*vias)
+
+
+VIAS = st.lists(st.integers(0, 4), min_size=6, max_size=6)
+
+
+@given(VIAS, VIAS, VIAS)
+def test_any_routes_become_any_others_step_by_step(first: list[int], second: list[int], asked: list[int]) -> None:
+    """No way changes in place, the segment is always there, and it ends."""
+    state = in_order({*routes(*first), *routes(*second)})  # Some targets have two ways.
+    for _ in range(14):
+        change = moved(state, *asked)
+        if change is None:
+            break
+        before, after = ({each.target: each.via for each in some} for some in (state, change))
+        assert len(before.keys() - after.keys()) <= MAX_REMOVALS
+        assert {target for target in before.keys() & after.keys() if after[target] not in vias(state, target)} == set()
+        assert ManagedRoute(SEGMENT) in change
+        state = change
+    assert state == routes(*asked)
+
+
+def vias(state: tuple[ManagedRoute, ...], target: Any) -> set[Any]:
+    return {each.via for each in state if each.target == target}
 
 
 def test_a_route_with_two_ways_goes_whole_and_comes_back_with_one() -> None:
