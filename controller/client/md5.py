@@ -184,7 +184,7 @@ def _said(done: Mapping[str, Any]) -> str:
 
 
 def _still_missing(done: Mapping[str, Any]) -> str:
-    named = "; ".join(f"{each['gateway']}: {plain(each['reason'])}" for each in done["missing"][:MOST_NAMED])
+    named = "; ".join(map(_named, done["missing"][:MOST_NAMED]))
     more = len(done["missing"]) - MOST_NAMED
     return (
         f"after {done['seconds']:.0f} s sessions of {done['hub']} are missing: {named}"
@@ -192,6 +192,12 @@ def _still_missing(done: Mapping[str, Any]) -> str:
         + ". A gateway that does not reach the controller has the former key: see leyline doctor there; what comes"
         " back takes the new key by itself"
     )
+
+
+def _named(missing: Mapping[str, Any]) -> str:
+    """Reasons say at which end; one that begins with the gateway needs its name no second time."""
+    gateway, reason = missing["gateway"], plain(missing["reason"])
+    return reason if reason.startswith(f"{gateway} ") else f"{gateway}: {reason}"
 
 
 def _way_on(left: Sequence[str]) -> str:

@@ -223,7 +223,7 @@ def test_a_gateway_that_hears_nothing_of_the_key_stops_the_rotation_and_keeps_it
             stopped = world.leyline("fabric", "rotate-md5", "--timeout", "15")
             assert stopped.returncode == 1, stopped.stdout
             print(stopped.stdout, stopped.stderr)
-            assert "sessions of hub-1 are missing: left: left has not taken its plan yet" in stopped.stderr
+            assert "sessions of hub-1 are missing: left has not taken its plan yet" in stopped.stderr
             assert "Not touched: hub-2. Then: leyline fabric rotate-md5 --hub hub-2" in stopped.stderr
             assert (world.count("hub-1"), world.count("hub-2")) == (1, 3)
             refused = world.leyline("fabric", "rotate-md5", "--hub", "hub-2")
