@@ -18,6 +18,7 @@ from controller.api.bodies import read_body
 from controller.api.errors import Forbidden, MalformedBody, Unauthorized
 from controller.enrol_request import Asked, AskedUplink
 from controller.enrolling import Enrolling, KeyRefused
+from controller.inventory.model import Gateway
 from controller.segment_admission import kept_out
 from controller.store.enroll import Enrolment, proves
 
@@ -179,7 +180,7 @@ def read_enrolment(request: Request, context: Ctx, name: Name) -> EnrolmentAnswe
         raise Forbidden("only the gateway itself may ask this")
     gateway = context.store.state().by_key["gateways"].get(name)
     answer = _answer(context, enrolling.found(name))
-    why = kept_out(context.segment.status(), gateway) if gateway is not None else ""
+    why = kept_out(context.segment.status(), gateway) if isinstance(gateway, Gateway) else ""
     return EnrolmentAnswer(**answer.model_dump(), kept_out=why)
 
 
