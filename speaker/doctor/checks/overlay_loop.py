@@ -13,7 +13,7 @@ from speaker.zerotier.peers import Peer
 HOW = "leyline speaker writes local.conf so: interfacePrefixBlacklist and physical blacklist; restart zerotier-one"
 SEE = (
     "see `ip route get {address}`: if a route of protocol 76 leads there, add {address} to the fabric's underlay, so"
-    " that none does; else put it right"
+    " that none does; else "
 )
 
 
@@ -30,7 +30,7 @@ def check(facts: Facts) -> Iterator[Found]:
             if device in uplinks or any(_inside(facts.plan.segments, (physical,))):
                 through = device or "the segment"
                 what = f"the path to {node_id} at {physical} leads through {through}: ZeroTier over itself"
-                yield Found("error", where, what, f"{SEE.format(address=_host(physical))}. {HOW}")
+                yield Found("error", where, what, f"{SEE.format(address=_host(physical))}remove it. {HOW}")
         yield from _cut_off(facts, service, where)
         yield from _unguarded(facts, service, where)
 
@@ -41,7 +41,7 @@ def _cut_off(facts: Facts, service: Service, where: str) -> Iterator[Found]:
         address = _host(peer.physical)
         if not peer.heard and facts.underlay_devices.get(address) == "":
             what = f"no route leads to {address}, where ZeroTier reached {peer.node_id}: it is cut off"
-            yield Found("error", where, what, SEE.format(address=address))
+            yield Found("error", where, what, f"{SEE.format(address=address)}put it right")
 
 
 def _paths(peer: Peer) -> tuple[str, ...]:

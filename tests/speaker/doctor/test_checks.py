@@ -250,6 +250,12 @@ def test_a_session_that_may_have_two_keys_is_said_to(password: str, drops: int, 
     assert ("leyline fabric md5-keys" in found.fix) is said_so
 
 
+def test_a_route_that_leads_zerotier_over_itself_is_to_go_whoever_made_it() -> None:
+    facts = replace(with_service(peers=(*SERVICE.peers, FAR)), underlay_devices={"10.9.0.7": "zt0"})
+    (found,) = examine(CHECKS, facts)
+    assert "add 10.9.0.7 to the fabric's underlay, so that none does; else remove it." in found.fix
+
+
 def test_errors_come_first() -> None:
     report: Report = msgspec.structs.replace(REPORT, sessions=(DOWN,))
     facts = replace(WELL, report=report, nft=(), clock_synchronised=False, controller=None)
