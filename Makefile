@@ -36,7 +36,10 @@ bench: $(STAMP)  ## Benchmarks against BIRD, FRR and ip -batch, one JSON object 
 soak: $(STAMP)  ## The repetitions: every scenario ten times, its figures on stdout (root)
 	$(SUDO) $(BIN)/leyline lab run --all --runs 10 --json
 
+zerotier: $(STAMP)  ## The contract of the ZeroTier adapters with the real one that LEYLINE_ZEROTIER_ONE names, or PATH has
+	$(BIN)/python -m tests.controller.zerotier
+
 golden: $(STAMP)  ## Rewrite the golden files; read the diff as product
 	LEYLINE_GOLDEN=rewrite $(BIN)/pytest -q tests -k golden
 
-.PHONY: help setup check lint test demo bench soak golden
+.PHONY: help setup check lint test demo bench soak zerotier golden

@@ -68,6 +68,7 @@ BUILTINS: dict[str, Builtin] = {
     "enroll-key": Builtin("controller.commands", "Create, list and revoke keys by which gateways enrol.", OPERATOR),
     "explain": Builtin("controller.commands", "Say where packets to an address go, and why there.", OPERATOR),
     "export": Builtin("controller.commands", "Print the whole inventory as YAML or JSON.", OPERATOR),
+    "fabric": Builtin("controller.commands", "Change what the sessions of the whole fabric share: MD5 keys.", OPERATOR),
     "gateway": Builtin("controller.commands", "Let gateways in, and put them out.", OPERATOR),
     "login": Builtin("controller.commands", "Store a controller's URL and your token.", OPERATOR),
     "rename": Builtin("controller.commands", "Rename an object; its numbers and addresses stay.", OPERATOR),

@@ -12,6 +12,7 @@ from controller.client.enroll import approve, enroll_key, pending, revoke
 from controller.client.explain import explain
 from controller.client.import_zerotier import import_group
 from controller.client.login import context, login
+from controller.client.md5 import fabric
 from controller.client.segment import segment
 from controller.client.show import show
 from controller.client.tokens import gateway, token
@@ -29,6 +30,7 @@ COMMANDS: dict[str, click.Command] = {
     "enroll-key": enroll_key,
     "explain": explain,
     "export": export,
+    "fabric": fabric,
     "gateway": gateway,
     "import": import_group,
     "login": login,

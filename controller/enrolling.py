@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from controller.inventory.document import parse_object
+from controller.enrol_request import Asked, EnrolmentRefused, of_declared, of_newcomer, with_gateway
 from controller.inventory.fields import closest
-from controller.inventory.findings import InventoryRefused
-from controller.inventory.merge import merge
-from controller.inventory.model import Gateway, Inventory
+from controller.inventory.model import Inventory
 from controller.inventory.without import without_gateway, without_vain_rules
 from controller.service import Controller, Outcome, Wanted
 from controller.store import enroll, tokens
@@ -26,7 +23,6 @@ from controller.store.state import State
 from controller.store.store import Changing
 
 MAX_USABLE_KEYS = 1_000
-MAX_PENDING = 1_000
 PENDING_SECONDS = 7 * 86_400
 """Nobody waits longer for approval."""
 KEPT_SECONDS = 90 * 86_400
@@ -37,30 +33,8 @@ class KeyRefused(Exception):
     """The key lets nobody in (any more). The text has the way out."""
 
 
-class EnrolmentRefused(Exception):
-    """The key is good, but what is asked for cannot be."""
-
-
 class Unknown(Exception):
     """There is no gateway or enrolment of this name."""
-
-
-@dataclass(frozen=True)
-class AskedUplink:
-    node_id: str
-    interface: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a gateway asks for. `name` "": the controller chooses. The token is the gateway's own making."""
-
-    name: str
-    uplinks: tuple[AskedUplink, ...]
-    token_id: str
-    token_sha256: str
-    came_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,15 +62,14 @@ class Enrolling:
                 raise EnrolmentRefused(
                     "the fabric has no ZeroTier network that a gateway could join: declare `network` of the fabric"
                 )
-            sites = [each.name for each in inventory.sites]
-            if new.site not in sites:
-                raise EnrolmentRefused(f"there is no site {new.site}{closest(new.site, sites)}")
+            new = _placed(new, inventory)
             if sum(each.state(now) == "usable" for each in enroll.every_key(change.connection)) >= MAX_USABLE_KEYS:
                 raise EnrolmentRefused(
                     f"there are {MAX_USABLE_KEYS} usable keys already: revoke some (leyline enroll-key revoke)"
                 )
             secret, key = enroll.make_key(change.connection, new, now=now, created_by=actor)
             detail = {"site": key.site, "role": key.role, "approve": key.approve, "uses": key.uses}
+            detail |= {"gateway": key.gateway} if key.gateway else {}
             change.log(actor, "create", f"enroll key {key.id}", now=now, detail=detail)
         return secret, key
 
@@ -144,16 +117,18 @@ class Enrolling:
         if earlier is not None and earlier.key_id == key.id and earlier.token_sha256 == asked.token_sha256:
             return earlier
         refuse(key, now)
+        if key.gateway is not None:
+            return self._again(key, asked, now)
         made: list[Enrolment] = []
 
         def enrolment(state: State) -> Enrolment:
-            made.append(_enrolment(state, key, asked, waiting, now))
+            made.append(of_newcomer(state, key, asked, waiting, now))
             return made[-1]
 
         if key.approve:
 
             def edit(state: State) -> Wanted:
-                return _with(state, enrolment(state))
+                return with_gateway(state, enrolment(state))
 
             def also(change: Changing) -> None:
                 self._enter(change, made[-1])
@@ -165,6 +140,17 @@ class Enrolling:
                 self._enter(change, enrolment(change.state))
                 change.log(_actor(key), "ask", f"gateway {made[-1].gateway}", now=now, detail=made[-1].body)
         return self.found(made[-1].gateway)
+
+    def _again(self, key: EnrollKey, asked: Asked, now: float) -> Enrolment:
+        """A declared gateway has a token, and any former one of it is over. The inventory is the approval."""
+        assert key.gateway is not None
+        with self._store.changing() as change:
+            former = enroll.find(change.connection, key.gateway)
+            enrolment = of_declared(change.state.inventory, key, asked, former, now)
+            self._put(change, enrolment)
+            tokens.revoke_of_gateway(change.connection, enrolment.gateway, now)
+            self._admit(change, enrolment, _actor(key))
+        return self.found(key.gateway)
 
     def approve(self, name: str, *, actor: str, force: bool = False) -> Outcome | None:
         """Makes a waiting gateway one of the fabric. None when it is one already. Raises Unknown, and as change."""
@@ -178,7 +164,7 @@ class Enrolling:
             self._admit(change, waits, actor)
 
         return self._controller.change(
-            lambda state: _with(state, waits),
+            lambda state: with_gateway(state, waits),
             actor=actor,
             action="approve",
             subject=f"gateway {name}",
@@ -282,11 +268,15 @@ class Enrolling:
         taken = enroll.find(change.connection, enrolment.gateway)
         if taken is not None and (taken.approved_at is None or enrolment.gateway in change.state.by_key["gateways"]):
             raise EnrolmentRefused(f"somebody has asked to be {enrolment.gateway} at this moment: try again")
+        self._put(change, enrolment)
+
+    def _put(self, change: Changing, enrolment: Enrolment) -> None:
+        """In place of any of that name. Raises EnrolmentRefused and KeyRefused."""
         if tokens.find(change.connection, enrolment.token_id) is not None:
             raise EnrolmentRefused("a token of this id exists already: make another one")
         if not enroll.use_key(change.connection, enrolment.key_id, self._clock()):
             raise KeyRefused(f"key {enrolment.key_id} was used by somebody else at this moment: make a new key")
-        enroll.drop(change.connection, [enrolment.gateway])  # Of a former gateway of this name.
+        enroll.drop(change.connection, [enrolment.gateway])
         enroll.put(change.connection, enrolment)
 
     def _admit(self, change: Changing, enrolment: Enrolment, actor: str) -> None:
@@ -335,7 +325,7 @@ def refuse(key: EnrollKey, now: float) -> None:
         said = {"used up": f"has been used {key.used} of {key.uses} times", "expired": "has expired"}
         raise KeyRefused(
             f"key {key.id} {said.get(state, 'has been revoked')}: ask for a new one"
-            f" (leyline enroll-key create --site {key.site})"
+            f" (leyline enroll-key create {f'--gateway {key.gateway}' if key.gateway else f'--site {key.site}'})"
         )
 
 
@@ -343,83 +333,14 @@ def _actor(key: EnrollKey) -> str:
     return f"enroll key {key.id}"
 
 
-def _enrolment(state: State, key: EnrollKey, asked: Asked, waiting: list[Enrolment], now: float) -> Enrolment:
-    """What is to be stored of a request. Raises EnrolmentRefused and InventoryRefused."""
-    pending = [each for each in waiting if each.approved_at is None]
-    if len(pending) >= MAX_PENDING:
-        raise EnrolmentRefused(f"{MAX_PENDING} gateways wait for approval already: approve or refuse some first")
-    _check_node_ids(state.inventory, pending, asked)
-    name = asked.name or _free_name(state.inventory, pending, key.site)
-    if name in _names(state.inventory) | {each.gateway for each in pending}:
-        raise EnrolmentRefused(
-            f"the name {name} is taken: choose another with --name. A gateway of the fabric gets a new token by"
-            f" leyline gateway token {name}, and is no more after leyline gateway revoke {name}"
-        )
-    classes = key.circuit_classes
-    uplinks = [
-        {**vars(uplink), "circuit_class": classes[min(position, len(classes) - 1)]}
-        for position, uplink in enumerate(asked.uplinks)
-    ]
-    body: dict[str, Any] = {"name": name, "site": key.site, "role": key.role, "uplinks": uplinks}
-    _parsed(body)
-    return Enrolment(
-        gateway=name,
-        key_id=key.id,
-        body=body,
-        token_id=asked.token_id,
-        token_sha256=asked.token_sha256,
-        token_seconds=key.token_seconds,
-        came_from=asked.came_from,
-        requested_at=now,
-        approved_at=None,
-        approved_by=None,
-        ephemeral=key.ephemeral,
-        gone_seconds=key.gone_seconds,
-    )
-
-
-def _with(state: State, enrolment: Enrolment) -> Wanted:
-    """Raises EnrolmentRefused when the name was taken while it waited, and InventoryRefused."""
-    if enrolment.gateway in _names(state.inventory):
-        raise EnrolmentRefused(
-            f"the name {enrolment.gateway} was taken meanwhile: refuse it (leyline gateway revoke), and let it ask"
-            " again under another one"
-        )
-    return Wanted(merge(state.inventory, Inventory(gateways=(_parsed(enrolment.body),))))
-
-
-def _parsed(body: dict[str, Any]) -> Gateway:
-    """Raises InventoryRefused."""
-    gateway, findings = parse_object("gateway", body)
-    if findings:
-        raise InventoryRefused(findings)
-    assert isinstance(gateway, Gateway)
-    return gateway
-
-
-def _check_node_ids(inventory: Inventory, pending: list[Enrolment], asked: Asked) -> None:
-    users = {uplink.node_id: gateway.name for gateway in inventory.gateways for uplink in gateway.uplinks}
-    users.update((each.node_id, each.name) for each in inventory.clients if each.node_id is not None)
-    users.update((each.node_id, each.name) for each in inventory.hosts)
-    users.update((node_id, each.gateway) for each in pending for node_id in each.node_ids)
-    for uplink in asked.uplinks:
-        if uplink.node_id in users:
-            raise EnrolmentRefused(
-                f"node {uplink.node_id} is {users[uplink.node_id]} already. If this is that gateway anew, put the"
-                f" former one out first (leyline gateway revoke {users[uplink.node_id]})"
-            )
-
-
-def _free_name(inventory: Inventory, pending: list[Enrolment], site: str) -> str:
-    """SITE-1, SITE-2, ..."""
-    taken = _names(inventory) | {each.gateway for each in pending}
-    number = 1
-    while f"{site}-{number}" in taken:
-        number += 1
-    return f"{site}-{number}"
-
-
-def _names(inventory: Inventory) -> set[str]:
-    """Gateways, clients, LAN peers and hosts share one space of names."""
-    members = (inventory.gateways, inventory.clients, inventory.lan_peers, inventory.hosts)
-    return {each.name for section in members for each in section}
+def _placed(new: NewKey, inventory: Inventory) -> NewKey:
+    """With the site and role of the gateway that it is of, if it is of one. Raises EnrolmentRefused."""
+    if new.gateway is not None:
+        gateways = {each.name: each for each in inventory.gateways}
+        if new.gateway not in gateways:
+            raise EnrolmentRefused(f"there is no gateway {new.gateway}{closest(new.gateway, list(gateways))}")
+        return replace(new, site=gateways[new.gateway].site, role=gateways[new.gateway].role)
+    sites = [each.name for each in inventory.sites]
+    if new.site not in sites:
+        raise EnrolmentRefused(f"there is no site {new.site}{closest(new.site, sites)}")
+    return new

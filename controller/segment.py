@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,10 +20,10 @@ from controller.store.segment import SegmentStore
 from controller.store.store import Store
 from controller.zerotier.alive import Heard, gone
 from controller.zerotier.desired import desired
-from controller.zerotier.difference import THE_NETWORK
-from controller.zerotier.port import SegmentApi, ZeroTierError
+from controller.zerotier.difference import MAX_REMOVALS, THE_NETWORK, Pace
+from controller.zerotier.port import Network, SegmentApi, ZeroTierError
 from controller.zerotier.reconcile import one_pass
-from controller.zerotier.state import Pass
+from controller.zerotier.state import LEAVE_SECONDS, REMOVAL_SECONDS, Pass, rest_seconds
 from controller.zerotier.summaries import summaries
 from speaker.report import ReportUnreadable, decode_report
 
@@ -65,6 +65,12 @@ class _Ledger:
     def take(self, node_ids: Iterable[str]) -> None:
         self.store.take(self.network, node_ids, self.now)
 
+    def left(self) -> Mapping[str, float]:
+        return self.store.left(self.network)
+
+    def leave(self, node_id: str) -> None:
+        self.store.leave(self.network, node_id, self.now)
+
     def drop(self, node_id: str) -> None:
         self.store.drop(self.network, node_id)
 
@@ -78,6 +84,10 @@ class Segment:
         self._connect = connect
         self._now = now
         self._api: tuple[str, SegmentApi] | None = None
+        self._lost: dict[str, frozenset[str]] | None = None
+        self._removed: dict[Network, float] = {}
+        self._members = 0
+        self._unfinished = False
         self._one = threading.Lock()
 
     def unmanaged(self, inventory: Inventory) -> str:
@@ -114,13 +124,63 @@ class Segment:
             ledger = _Ledger(self.memory, fabric.network, now)
             lost = gone(inventory, self._heard(), now)
             done = one_pass(
-                wanted, fabric, api, ledger, time.monotonic, now, lambda routes: summaries(inventory, lost, routes)
+                wanted,
+                fabric,
+                api,
+                ledger,
+                time.monotonic,
+                now,
+                lambda routes: summaries(inventory, lost, routes),
+                pace=self._pace(now),
             )
+            self._lost = lost
+            self._removed |= dict.fromkeys(done.removed, now)
+            self._members = done.members
+            self._unfinished = done.condition == "busy"
         if done.error:
             self._api = None  # The token may be another one by now: it is read again.
-        body = msgspec.json.encode(as_answer(done, wanted))
+        stored = self.memory.status(fabric.network)
+        former = msgspec.json.decode(stored.body) if stored else {}
+        failed = former.get("failed_in_a_row", 0) + 1 if done.condition == "failing" else 0
+        done = replace(done, failed_in_a_row=failed)
+        body = msgspec.json.encode(as_answer(done, wanted, former))
         self.memory.save_status(fabric.network, body, now, settled=done.condition == "settled")
         return done
+
+    def _pace(self, now: float) -> Pace:
+        """After what was taken away lately. Routes that are older than that are forgotten; so is what lies ahead, for
+        the clock has been put back then."""
+        rest = rest_seconds(self._members)
+        self._removed = {each: at for each, at in self._removed.items() if 0 <= now - at < rest}
+        moving = any(now - at < REMOVAL_SECONDS for at in self._removed.values())
+        return Pace(0 if moving else MAX_REMOVALS, frozenset(self._removed))
+
+    def due(self) -> bool:
+        """Is a pass due before its time? The last one, whoever asked for it, left something to be written; or a gateway
+        has gone, or come back, so that managed summaries may move.
+
+        Asks no service. Raises StoreUnavailable.
+        """
+        if self._unfinished:
+            return True
+        inventory = self.store.state().inventory
+        fabric = inventory.fabric
+        if self._lost is None or fabric is None or self.unmanaged(inventory):
+            return False
+        if not (inventory.hosts or fabric.managed_floor):
+            return False
+        return gone(inventory, self._heard(), self._now()) != self._lost
+
+    def must_leave(self) -> bool:
+        """Is a member still in that Leyline let in, and that is no longer declared, as far as the store knows?
+
+        Asks no service. Raises StoreUnavailable.
+        """
+        inventory = self.store.state().inventory
+        wanted = None if self.unmanaged(inventory) else desired(inventory)
+        if wanted is None or not wanted.members:
+            return False
+        return bool(self.memory.owned(wanted.network.network) - wanted.members.keys() - {THE_NETWORK})
 
     def _heard(self) -> dict[str, Heard]:
         """A report that cannot be read was not heard."""
@@ -153,6 +213,8 @@ class Segment:
         if stored is not None:
             answer |= msgspec.json.decode(stored.body)
             answer |= {"last_pass": stored.at, "settled_at": stored.settled_at}
+            if answer["condition"] == "failing" and self.must_leave():
+                answer["next_pass"] = min(answer.get("next_pass", stored.at), stored.at + LEAVE_SECONDS)
         return answer
 
     def adopt(self, node_ids: Sequence[str] | None, *, network: bool, actor: str) -> list[str]:

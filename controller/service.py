@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,9 +22,11 @@ from controller.inventory.model import Gateway, Inventory, Object
 from controller.policy.assertions import Broken, Verdict, judge
 from controller.policy.compile import compile_plans
 from controller.policy.effects import PathChanges, path_changes
+from controller.policy.md5 import keyed, keys_after
 from controller.policy.touched import touched
 from controller.policy.whatif import some
 from controller.store import tokens
+from controller.store.md5 import Md5Key, new_key, secrets_of
 from controller.store.state import Difference, State, described, difference, next_state
 from controller.store.store import Changing, Store, StoredPlan
 from speaker.plan import encode
@@ -100,7 +102,26 @@ class _Draft:
     state: State
     changes: Any
     plans: dict[str, StoredPlan]
+    keys: Mapping[str, Md5Key]
     verdict: Verdict = NONE_BROKEN
+
+
+@dataclass(frozen=True)
+class _How:
+    """What a draft has to know besides the state and the edit. `held`: assertions are asked.
+
+    `settled`: an inventory that is sound and whose plans are stored. A change of that costs what it changes.
+    """
+
+    allow_removals: int | None
+    force: bool
+    renamed: Renamed | None
+    settled: Inventory | None
+    now: float
+
+    @property
+    def held(self) -> bool:
+        return self.renamed is None
 
 
 class Controller:
@@ -130,15 +151,15 @@ class Controller:
         Raises InventoryRefused with all findings, RemovalsGuarded, AssertionsBroken, StoreUnavailable, or what
         `edit` raises; nothing is stored then, and nobody is told.
         """
-        held = renamed is None
+        how = _How(allow_removals, force, renamed, self._settled, self._clock())
         if dry_run:
             state = self.store.state()
-            draft = _draft(state, edit, allow_removals, self._settled, force=force, held=held)
+            draft = _draft(state, edit, self.store.md5_keys(), how)
             outcome = _outcome(draft, self.store.digests(), dry_run=True)
-            moved = held and draft.changes
+            moved = how.held and draft.changes
             return replace(outcome, paths=path_changes(state.inventory, draft.state.inventory)) if moved else outcome
         with self.store.changing() as change:
-            draft = _draft(change.state, edit, allow_removals, self._settled, force=force, held=held)
+            draft = _draft(change.state, edit, change.md5_keys(), how)
             before = change.digests()
             outcome = _outcome(draft, before, dry_run=False)
             if not draft.changes:
@@ -169,20 +190,26 @@ class Controller:
             renamed=Renamed(kind, old, new),
         )
 
-    def refresh_plans(self) -> list[str]:
+    def refresh_plans(self, first: Callable[[Changing], None] | None = None) -> list[str]:
         """Compiles everything anew, as after an upgrade of the controller. -> gateways whose plan moved.
 
-        Raises InventoryRefused when this release's checks refuse what is stored; the plans stay as they are.
+        `first` in the same transaction: what plans are made of and the inventory does not say, such as keys. Raises
+        InventoryRefused when this release's checks refuse what is stored; the plans stay as they are.
         """
         with self.store.changing() as change:
+            if first is not None:
+                first(change)
             findings = check(change.state.inventory) if change.state.revision else []
             if findings:
                 raise InventoryRefused(findings)
-            plans = _plans(change.state.inventory)
+            keys = change.md5_keys()
+            plans = _plans(change.state.inventory, keys)
             before = change.digests()
-            draft = _Draft(change.state, None, plans)
+            draft = _Draft(change.state, None, plans, keys)
             moved = _moved(draft, before)
             change.save_plans({name: plans[name] for name, digest in moved.digests.items() if digest is not None})
+            if moved.digests:
+                change.notify()
         self._settled = change.state.inventory
         self._announce(moved)
         return sorted(moved.digests)
@@ -263,6 +290,7 @@ class Controller:
         summary = f"{action} {subject}".strip()
         change.save(draft.state, draft.changes, actor=actor, summary=summary, now=now)
         change.save_plans({name: plan for name, plan in draft.plans.items() if before.get(name) != plan.digest})
+        change.save_md5_keys(draft.keys)
         change.log(actor, action, subject, now=now, revision=draft.state.revision, detail=outcome.changes)
         if draft.verdict.new:
             names = ", ".join(each.assertion for each in draft.verdict.new)
@@ -270,13 +298,8 @@ class Controller:
             change.log(actor, "force-assertions", names, now=now, revision=draft.state.revision, detail=detail)
 
 
-def _draft(
-    state: State, edit: Edit, allow_removals: int | None, settled: Inventory | None, *, force: bool, held: bool
-) -> _Draft:
-    """The next state, and the plans that may have moved; `held`: assertions are asked. Raises as Controller.change.
-
-    `settled`: an inventory that is sound and whose plans are stored. A change of that costs what it changes.
-    """
+def _draft(state: State, edit: Edit, keys: Mapping[str, Md5Key], how: _How) -> _Draft:
+    """The next state, and the plans that may have moved. Raises as Controller.change."""
     asked = edit(state)
     wanted = asked.inventory
     if not is_complete(wanted):
@@ -285,19 +308,21 @@ def _draft(
         raise InventoryRefused([*asked.findings, *check(wanted)])
     changes = difference(state.inventory, wanted)
     if not changes:
-        return _Draft(state, changes, {})
-    is_settled = state.inventory is settled
+        return _Draft(state, changes, {}, keys)
+    is_settled = state.inventory is how.settled
     findings = check_after(changes.objects, wanted) if is_settled else check(wanted)
     if findings:
         raise InventoryRefused(findings)
-    guarded = removal_guard(state.inventory, wanted, allow_removals)
+    guarded = removal_guard(state.inventory, wanted, how.allow_removals)
     if guarded is not None:
         raise RemovalsGuarded(guarded)
-    verdict = judge(state.inventory, wanted, _objects(changes)) if held else NONE_BROKEN
-    if verdict.new and not force:
+    verdict = judge(state.inventory, wanted, _objects(changes)) if how.held else NONE_BROKEN
+    if verdict.new and not how.force:
         raise AssertionsBroken(verdict.new)
-    plans = _plans(wanted, touched(changes.objects, wanted) if is_settled else None)
-    return _Draft(next_state(state, wanted, changes), changes, plans, verdict)
+    names = (how.renamed.old, how.renamed.new) if how.renamed and how.renamed.kind == Gateway.kind else None
+    keys = keys_after(keys, state.inventory, wanted, lambda: new_key(how.now), names)
+    plans = _plans(wanted, keys, touched(changes.objects, wanted) if is_settled else None)
+    return _Draft(next_state(state, wanted, changes), changes, plans, keys, verdict)
 
 
 def _objects(changes: Difference) -> list[Object]:
@@ -314,8 +339,12 @@ def _finding(broken: Broken) -> Finding:
     )
 
 
-def _plans(inventory: Inventory, only: frozenset[str] | None = None) -> dict[str, StoredPlan]:
-    return {name: stored_plan(encode(plan)) for name, plan in compile_plans(inventory, only).items()}
+def _plans(
+    inventory: Inventory, keys: Mapping[str, Md5Key], only: frozenset[str] | None = None
+) -> dict[str, StoredPlan]:
+    """Here keys come into plans, and nowhere else: what explains or foretells compiles without them."""
+    known = secrets_of(keys)
+    return {name: stored_plan(encode(keyed(plan, known))) for name, plan in compile_plans(inventory, only).items()}
 
 
 def stored_plan(body: bytes) -> StoredPlan:

@@ -94,12 +94,12 @@ class Stack(Speakers):
             env["LEYLINE_CACERT"] = CERTIFICATE
         return self.controller.run([*leyline(), *words], env=env, seconds=seconds).stdout
 
-    def start_speaker(self, gateway: str) -> Process:
-        """Ask for the gateway's token, and start `leyline speaker run` there."""
+    def start_speaker(self, gateway: str, *more: str) -> Process:
+        """Ask for the gateway's token, and start `leyline speaker run` there, with `more` options."""
         node = self.run.lab.node(gateway)
         answer = self.rest.post(f"/gateways/{gateway}/token")
         node.write(TOKEN_FILE, str(answer["token"]))
-        options = ["--controller", self.url, "--token-file", TOKEN_FILE]
+        options = ["--controller", self.url, "--token-file", TOKEN_FILE, *more]
         return self.launch(gateway, options)
 
     def start_speakers(self, gateways: Iterable[str]) -> None:

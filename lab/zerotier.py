@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,6 +24,7 @@ from lab.rest import Inside
 VARIABLE = "LEYLINE_ZEROTIER_ONE"
 HOME = "/run/zerotier-one"
 """In a node /run is its own; /var/lib is this machine's."""
+TOOLS = "/run/zerotier-tools"
 PORT = 9993
 STOP_SECONDS = 20.0
 LOCAL_CONF = {"settings": {"portMappingEnabled": False, "allowTcpFallbackRelay": False}}
@@ -73,6 +75,7 @@ class Service:
     identity: Identity = field(default_factory=new_identity)
     home: str = HOME
     port: int = PORT
+    conf: Mapping[str, Any] = field(default_factory=lambda: LOCAL_CONF)
     process: Process | None = None
 
     def path(self, name: str) -> Path:
@@ -86,7 +89,7 @@ class Service:
         self.path("identity.secret").write_text(self.identity.secret)
         self.path("identity.public").write_text(self.identity.public)
         self.path("planet").write_bytes(self.world)
-        self.path("local.conf").write_text(json.dumps(LOCAL_CONF))
+        self.path("local.conf").write_text(json.dumps(self.conf))
 
     def start(self) -> None:
         there = program()
@@ -136,6 +139,16 @@ class Service:
         """Node ids of the peers that it has a direct path to."""
         peers = self.get("/peer") or []
         return frozenset(peer["address"] for peer in peers if peer["paths"] and peer["latency"] >= 0)
+
+
+def tools(node: Node) -> str:
+    """A directory in the node for its PATH, in which the program has the name that makes it `zerotier-idtool`."""
+    there = program()
+    if there is None:
+        raise LabError(missing())
+    node.run(["mkdir", "-p", TOOLS])
+    node.run(["ln", "-sf", str(there), f"{TOOLS}/zerotier-idtool"])
+    return TOOLS
 
 
 def private_root(node: Node, address: str) -> Service:

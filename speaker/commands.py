@@ -109,12 +109,25 @@ def speaker() -> None:
     metavar="SECONDS",
     help="How long to wait for approval.",
 )
+@click.option(
+    "--timeout",
+    "admit_seconds",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for an address in the segment, once approved.",
+)
+@click.option("--no-wait", is_flag=True, help="Do not wait for an address in the segment.")
 @state_option
-def enroll(key: str, homes: tuple[str, ...], state_dir: Path, **options: Any) -> None:
-    """Make this box a gateway: ask the controller that KEY is of, join the segment, wait for approval.
+def enroll(
+    key: str, homes: tuple[str, ...], state_dir: Path, admit_seconds: float, no_wait: bool, **options: Any
+) -> None:
+    """Make this box a gateway: ask the controller that KEY is of, join the segment, wait for approval and address.
 
     KEY comes from `leyline enroll-key create`; - reads it from stdin, so that it is in no list of processes. What the
-    speaker needs is kept in the state directory. A run that was broken off goes on when it is started again.
+    speaker needs is kept in the state directory. A run that was broken off goes on when it is started again. Exit code
+    1 without approval or address in time, 3 without a controller.
 
     \b
     Examples:
@@ -124,7 +137,38 @@ def enroll(key: str, homes: tuple[str, ...], state_dir: Path, **options: Any) ->
     """
     from speaker.enroll.command import run as enroll_now
 
-    enroll_now(key, _prepared(state_dir), homes, **{**options, "ca_file": options["ca_file"] or ""})
+    options["ca_file"] = options["ca_file"] or ""
+    enroll_now(key, _prepared(state_dir), homes, None if no_wait else admit_seconds, **options)
+
+
+@speaker.command()
+@click.argument("fingerprint", default="")
+@click.option(
+    "--cacert",
+    "ca_file",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+    help="Trust the CAs in this PEM file instead.",
+)
+@click.option("--system", is_flag=True, help="Trust the system's CAs instead.")
+@state_option
+def trust(fingerprint: str, ca_file: str | None, system: bool, state_dir: Path) -> None:
+    """Trust another certificate of the controller that this box has enrolled with.
+
+    FINGERPRINT is the certificate's SHA-256, as openssl prints it where the controller runs: openssl x509 -noout
+    -fingerprint -sha256 -in CERTIFICATE. It is stored if the controller shows that very certificate now, and else
+    nothing is changed.
+
+    \b
+    Examples:
+      leyline speaker trust 7cb1d1c5556c17c8d147eb3925b581dc9760e22455eb4959d25679b617aa96aa
+      leyline speaker trust --system
+    """
+    from speaker.enroll.command import run_trust
+    from speaker.state import StateDir
+
+    if (bool(fingerprint), ca_file is not None, system).count(True) != 1:
+        raise click.UsageError("say one of FINGERPRINT, --cacert and --system")
+    run_trust(StateDir(state_dir), fingerprint, ca_file or "")
 
 
 @speaker.command()
@@ -316,9 +360,22 @@ def show(what: str, prefix: str, family: str | None, limit: int, as_json: bool, 
     envvar="LEYLINE_ZEROTIER_HOMES",
     help="Home of a ZeroTier service; name each one.  [default: as enrolled, or /var/lib/zerotier-one]",
 )
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The plan file that the speaker carries out, where it asks no controller.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @state_option
-def doctor(state_dir: Path, homes: tuple[str, ...], as_json: bool, gateway: str | None, **options: Any) -> None:
+def doctor(
+    state_dir: Path,
+    homes: tuple[str, ...],
+    plan_file: Path | None,
+    as_json: bool,
+    gateway: str | None,
+    **options: Any,
+) -> None:
     """Examine this gateway: what is wrong, where, and how to fix it.
 
     Run it as root, on the gateway, with what the speaker is run with. It changes nothing. Exit code 1 when there are
@@ -329,6 +386,8 @@ def doctor(state_dir: Path, homes: tuple[str, ...], as_json: bool, gateway: str 
       leyline speaker doctor
       leyline speaker doctor --json | jq -r '.findings[] | .what'
     """
+    from dataclasses import replace
+
     from speaker.doctor.command import run as examine_now
     from speaker.doctor.gather import Patient
     from speaker.state import StateDir
@@ -340,11 +399,11 @@ def doctor(state_dir: Path, homes: tuple[str, ...], as_json: bool, gateway: str 
             access = _access(state, gateway, **options)
         except click.ClickException as error:  # Of a sick gateway: the rest can be examined all the same.
             unusable = error.message
-    patient = Patient(state, access)
+    patient = Patient(state, access, plan_file=plan_file)
     if homes:
-        patient = Patient(state, access, _homes(homes))
+        patient = replace(patient, homes=_homes(homes))
     elif access is not None and access.homes:
-        patient = Patient(state, access, [(name, Path(home)) for name, home in access.homes])
+        patient = replace(patient, homes=[(name, Path(home)) for name, home in access.homes])
     examine_now(patient, as_json=as_json, unread={"controller": unusable} if unusable else {})
 
 

@@ -247,6 +247,7 @@ class Plan(PlanStruct, frozen=True):
     moon: MoonSeedPlan | None = None
     relayed_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 0  # 0: that ZeroTier relays a path changes nothing.
     relayed_preference: Annotated[int, Meta(ge=-(2**32 - 1), le=2**32 - 1)] = 0  # Added once it was so for so long.
+    unguarded: tuple[str, ...] = ()  # Declared space that is not in `rejects`: ZeroTier keeps out of it all the same.
 
 
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -261,6 +262,7 @@ _SINCE_4: dict[str, object] = {
     "moon": None,
     "relayed_seconds": 0,
     "relayed_preference": 0,
+    "unguarded": (),
 }
 
 

@@ -99,22 +99,38 @@ def print_paths(report: dict[str, Any], console: Console) -> None:
         _path(*pair, members.get(pair), measured.get(pair), report["reported_at"])
         for pair in dict.fromkeys((*members, *measured))
     ]
-    columns = ("uplink", "address", "path", "for", "silent", "rtt p50", "p95", "loss", "mtu", "physical")
+    columns = (
+        "uplink",
+        "address",
+        "node",
+        "zerotier",
+        "path",
+        "for",
+        "latency",
+        "silent",
+        "rtt p50",
+        "p95",
+        "loss",
+        "mtu",
+        "physical",
+    )
     console.print(_table(columns, rows))
 
 
 def _path(
     uplink: str, address: str, peer: dict[str, Any] | None, probe: dict[str, Any] | None, now: float
 ) -> tuple[str, ...]:
-    state = lasted = silent = physical = p50 = p95 = loss = mtu = ""
+    node = version = state = lasted = latency = silent = physical = p50 = p95 = loss = mtu = ""
     if peer is not None:
-        state, physical = peer["state"], peer["physical"]
+        node, version, state, physical = peer["node_id"], peer["version"], peer["state"], peer["physical"]
+        latency = f"{peer['latency_ms']:.1f} ms" if peer["latency_ms"] >= 0 else ""
         lasted = f"{max(0, now - peer['since']):.0f} s"
         silent = f"{peer['silent_seconds']:.0f} s" if peer["silent_seconds"] >= 0 else ""
     if probe is not None:
         p50, p95 = (f"{probe[name]:.1f} ms" if probe[name] >= 0 else "-" for name in ("rtt_p50_ms", "rtt_p95_ms"))
         loss, mtu = f"{probe['loss']:.1%}", str(probe["mtu"] or "")
-    return uplink, address, state or "unknown", lasted, silent, p50, p95, loss, mtu, physical
+    named = (uplink, address, node, version, state or "unknown", lasted)
+    return (*named, latency, silent, p50, p95, loss, mtu, physical)
 
 
 def print_routes(body: dict[str, Any], console: Console) -> None:

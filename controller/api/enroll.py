@@ -9,14 +9,17 @@ import anyio.to_thread
 import msgspec
 from fastapi import Path, Request
 from msgspec import Meta, Struct
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from controller.api import answers
 from controller.api.access import Context, Ctx, Operator, Viewer, admit, bearer
 from controller.api.answers import Cursor, Force, Limit, Page, broken_assertions, page, time_text
 from controller.api.bodies import read_body
 from controller.api.errors import Forbidden, MalformedBody, Unauthorized
-from controller.enrolling import Asked, AskedUplink, Enrolling, KeyRefused
+from controller.enrol_request import Asked, AskedUplink
+from controller.enrolling import Enrolling, KeyRefused
+from controller.inventory.model import Gateway
+from controller.segment_admission import kept_out
 from controller.store.enroll import Enrolment, proves
 
 router = answers.router(tag="enrolment")
@@ -69,6 +72,10 @@ class EnrolAnswer(BaseModel):
     state: str
     network: str
     approved_at: str | None
+
+
+class EnrolmentAnswer(EnrolAnswer):
+    kept_out: str = Field("", description="Why the segment does not let it in yet, and the way out; empty: not known.")
 
 
 class InvitationAnswer(BaseModel):
@@ -161,17 +168,20 @@ async def enrol(request: Request, context: Ctx) -> EnrolAnswer:
 
 
 @router.get("/enroll/{name}", summary="Whether a gateway that has enrolled is approved")
-def read_enrolment(request: Request, context: Ctx, name: Name) -> EnrolAnswer:
+def read_enrolment(request: Request, context: Ctx, name: Name) -> EnrolmentAnswer:
     """Asked with the token that the gateway has made. 401: it was refused, or was put out."""
     public, secret = bearer(request)
     enrolling = Enrolling(context.controller)
     waits = enrolling.by_token(public)
     if waits is not None and waits.approved_at is None and proves(waits.token_sha256, secret) and waits.gateway == name:
-        return _answer(context, waits)
+        return EnrolmentAnswer(**_answer(context, waits).model_dump())
     # Once it is approved its token is one like others; whoever has none that is good learns of nobody's enrolment.
     if admit(context, context.store.token(public), secret).token.gateway != name:
         raise Forbidden("only the gateway itself may ask this")
-    return _answer(context, enrolling.found(name))
+    gateway = context.store.state().by_key["gateways"].get(name)
+    answer = _answer(context, enrolling.found(name))
+    why = kept_out(context.segment.status(), gateway) if isinstance(gateway, Gateway) else ""
+    return EnrolmentAnswer(**answer.model_dump(), kept_out=why)
 
 
 @router.get("/enrolments", response_model=Page, summary="List: who came by a key; those who wait have no approved_at")

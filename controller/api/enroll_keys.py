@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from controller.api import answers
 from controller.api.access import Context, Ctx, Operator
@@ -22,6 +22,7 @@ from controller.store.enroll import EnrollKey, NewKey
 router = answers.router("/enroll-keys", "enrolment")
 
 DAY_SECONDS = 86_400
+OF_NEWCOMERS = {"role", "circuit_classes", "uses", "approve", "ephemeral", "gone_seconds"}
 ClassName = Annotated[str, Field(min_length=1, max_length=63)]
 
 
@@ -32,7 +33,8 @@ class NewEnrollKey(BaseModel):
             "example": {"site": "berlin", "uses": 1, "expires_in": 86400, "url": "https://leyline.example"}
         },
     )
-    site: str = Field(max_length=63)
+    site: str | None = Field(default=None, max_length=63, description="Of who comes by it: a new gateway.")
+    gateway: str | None = Field(default=None, max_length=63, description="Or: who comes by it is this declared one.")
     role: Literal["spoke", "hub"] = "spoke"
     circuit_classes: list[ClassName] = Field(
         default=["fiber"],
@@ -59,6 +61,15 @@ class NewEnrollKey(BaseModel):
         default=None, max_length=100, description="SHA-256 of the certificate there; null: of the controller's own."
     )
 
+    @model_validator(mode="after")
+    def _of_one(self) -> NewEnrollKey:
+        if (self.site is None) == (self.gateway is None):
+            raise ValueError("say one of site and gateway")
+        vain = sorted(self.model_fields_set & OF_NEWCOMERS) if self.gateway is not None else []
+        if vain:
+            raise ValueError(f"what a declared gateway is stands in the inventory: leave out {', '.join(vain)}")
+        return self
+
 
 class EnrollKeyAnswer(BaseModel):
     """`key` is shown this once; the controller keeps only the hash of its secret."""
@@ -69,6 +80,7 @@ class EnrollKeyAnswer(BaseModel):
     key: str
     id: str
     site: str
+    gateway: str | None = None
     url: str
     fingerprint: str
     expires_at: str | None
@@ -80,6 +92,7 @@ def shown(key: EnrollKey) -> dict[str, Any]:
         "id": key.id,
         "state": key.state(time.time()),
         "site": key.site,
+        "gateway": key.gateway,
         "role": key.role,
         "circuit_classes": list(key.circuit_classes),
         "uses": key.uses,
@@ -101,7 +114,8 @@ def create_key(request: Request, context: Ctx, caller: Operator, data: NewEnroll
     """A gateway that has the text enrols itself by POST /enroll."""
     url, fingerprint = checked(data.url or str(request.base_url), data.fingerprint or own_fingerprint(context))
     new = NewKey(
-        site=data.site,
+        site=data.site or "",
+        gateway=data.gateway,
         role=data.role,
         circuit_classes=tuple(data.circuit_classes),
         expires_at=time.time() + data.expires_in,
@@ -117,6 +131,7 @@ def create_key(request: Request, context: Ctx, caller: Operator, data: NewEnroll
         key=render(key.id, secret, url, fingerprint),
         id=key.id,
         site=key.site,
+        gateway=key.gateway,
         url=url,
         fingerprint=fingerprint,
         expires_at=time_text(key.expires_at),

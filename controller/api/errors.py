@@ -15,9 +15,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from controller.enrol_request import EnrolmentRefused
 from controller.enroll_key import BadAddress
-from controller.enrolling import EnrolmentRefused, KeyRefused, Unknown
+from controller.enrolling import KeyRefused, Unknown
 from controller.inventory.findings import Finding, InventoryRefused
+from controller.rotating import HubUnknown, RotationRefused
 from controller.segment import NotToAdopt, SegmentBusy, SegmentUnmanaged
 from controller.service import AssertionsBroken, RemovalsGuarded
 from controller.store.engine import StoreUnavailable
@@ -109,6 +111,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     Unknown: Problem(404, "enrolment-unknown", "There is no such enrolment, key or gateway"),
     EnrolmentRefused: Problem(409, "enrolment-refused", "This gateway cannot be enrolled so"),
     BadAddress: Problem(422, "bad-address", "No enrolment key can be made for this URL"),
+    HubUnknown: Problem(404, "hub-unknown", "There is no such hub"),
+    RotationRefused: Problem(409, "rotation-refused", "The key of this hub is not changed now"),
     AlreadyExists: Problem(409, "already-exists", "It exists already"),
     RemovalsGuarded: Problem(409, "removals-guarded", "More would be removed than is allowed"),
     AssertionsBroken: Problem(409, "assertions-broken", "What must hold would not hold any more"),

@@ -86,6 +86,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "managed_floor": _flag("Managed routes of ZeroTier beneath those of BGP, as a floor"),
     "max_paths": {"type": "integer", "minimum": 1, "maximum": 64},
     "max_prefixes": _between(0, 2**32 - 1, "That hubs take from each gateway and client of the site; 0: no limit"),
+    "md5": _flag("Sessions are to have MD5 keys (RFC 2385): see POST /gateways/{name}/rotate-md5"),
     "mss_clamp": _flag("TCP's MSS is clamped to the segment's MTU; true when left out"),
     "mtu": _between(MIN_MTU, MAX_MTU, "Of the segment; 1280 when left out"),
     "name": _NAME,

@@ -12,6 +12,8 @@ from controller.api.answers import time_text
 
 router = answers.router(tag="segment")
 
+TIMES = ("last_pass", "settled_at", "read_at", "next_pass")
+
 EXAMPLE: Any = {
     "network": "8056c2e21c000001",
     "condition": "held",
@@ -21,6 +23,9 @@ EXAMPLE: Any = {
     "service": {"kind": "self-hosted", "url": "http://127.0.0.1:9993", "version": "1.14.1", "address": "8056c2e21c"},
     "last_pass": "2026-11-22T08:01:56Z",
     "settled_at": "2026-11-22T08:00:56Z",
+    "read_at": "2026-11-22T08:01:56Z",
+    "next_pass": "2026-11-22T08:02:56Z",
+    "failed_in_a_row": 0,
     "error": "",
     "failures": {"total": 0, "items": []},
     "written": 0,
@@ -32,12 +37,28 @@ EXAMPLE: Any = {
         "members": [{"node_id": "a1b2c3d4e5", "object": "host nas", "differs": ["addresses"]}],
     },
     "conflicts": {"total": 0, "items": []},
+    "unreadable": {"total": 0, "items": []},
     "strangers": {
+        "revoked": 0,
         "total": 1,
-        "items": [{"node_id": "c1b2c3d4e5", "name": "printer", "authorised": True, "addresses": ["10.42.9.9"]}],
+        "items": [
+            {
+                "node_id": "c1b2c3d4e5",
+                "name": "printer",
+                "authorised": True,
+                "revoked": False,
+                "deleted_at": None,
+                "addresses": ["10.42.9.9"],
+            }
+        ],
     },
     "rules": [],
-    "summaries": {"total": 1, "items": [{"prefix": "10.1.0.0/16", "via": "10.42.0.1"}], "remarks": []},
+    "summaries": {
+        "total": 1,
+        "items": [{"prefix": "10.1.0.0/16", "via": "10.42.0.1"}],
+        "remarks": [],
+        "left_out": {"total": 0, "items": []},
+    },
 }
 
 
@@ -53,6 +74,12 @@ class SegmentAnswer(BaseModel):
     reason: str = Field(description="Why it is unmanaged.")
     last_pass: str | None = None
     settled_at: str | None = Field(None, description="When all was as declared last.")
+    read_at: str | None = Field(
+        None,
+        description="When ZeroTier was read last. While it cannot be, what was read stays, and `members.in_service` is"
+        " null.",
+    )
+    next_pass: str | None = Field(None, description="When the next pass is due, if nothing changes before.")
 
 
 class AdoptBody(BaseModel):
@@ -92,7 +119,8 @@ def adopt_of_segment(context: Ctx, caller: Operator, body: AdoptBody) -> AdoptAn
 
 
 def _answer(status: dict[str, Any]) -> SegmentAnswer:
-    times = {
-        each: None if status.get(each) is None else time_text(status[each]) for each in ("last_pass", "settled_at")
-    }
+    times: dict[str, Any] = {each: None if status.get(each) is None else time_text(status[each]) for each in TIMES}
+    if strangers := status.get("strangers"):
+        items = [each | {"deleted_at": time_text(each.get("deleted_at"))} for each in strangers["items"]]
+        times |= {"strangers": {**strangers, "items": items}}
     return SegmentAnswer.model_validate(status | times)

@@ -32,12 +32,14 @@ class SegmentMetrics(Collector):
         yield GaugeMetricFamily(
             "leyline_segment_settled_seconds", "When all was as declared last; 0: never", status["settled_at"] or 0.0
         )
-        yield GaugeMetricFamily(
-            "leyline_segment_rules_findings", "Network rules that break routing", float(len(status["rules"]))
-        )
         members = GaugeMetricFamily("leyline_segment_members", "Members of the ZeroTier network", labels=["state"])
         members.add_metric(["declared"], float(status["members"]["declared"]))
-        members.add_metric(["failing"], float(status["failures"]["total"]))
-        for state in ("held", "conflicts", "strangers"):
-            members.add_metric([state], float(status.get(state, {}).get("total", 0)))
+        if status.get("read_at") is not None:  # What nobody knows is not 0.
+            yield GaugeMetricFamily("leyline_segment_read_seconds", "When ZeroTier was read last", status["read_at"])
+            yield GaugeMetricFamily(
+                "leyline_segment_rules_findings", "Network rules that break routing", float(len(status["rules"]))
+            )
+            members.add_metric(["failing"], float(status["failures"]["total"]))
+            for state in ("held", "conflicts", "unreadable", "strangers"):
+                members.add_metric([state], float(status.get(state, {}).get("total", 0)))
         yield members

@@ -74,13 +74,16 @@ def _facts(controller: Controller, unread: dict[str, str]) -> Facts:
             return otherwise
 
     statuses = list(controller.items("status/gateways"))
+    document = read("fabric", lambda: controller.get("fabric"), {})
     return Facts(
         now=time.time(),
         statuses=statuses,
-        fabric=read("fabric", lambda: controller.get("fabric"), {}),
+        fabric=document.get("fabric") or {},
         segment=read("segment", lambda: controller.get("segment"), {}),
         paths=read("paths", lambda: list(controller.items("paths")), ()),
         tokens=read("tokens", lambda: list(controller.items("tokens")), None),
+        md5=read("MD5 keys", lambda: controller.get("md5-keys"), {}),
+        allocations=document.get("allocations") or (),
     )
 
 

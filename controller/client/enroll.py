@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from controller.client.options import confirm, json_option, talks
 from controller.client.tables import ago, counts, print_json, print_table
@@ -28,7 +29,8 @@ def enroll_key() -> None:
 
 
 @enroll_key.command("create")
-@click.option("--site", required=True, metavar="SITE", help="Where the gateways stand.")
+@click.option("--site", metavar="SITE", help="Where the gateways stand: new ones.")
+@click.option("--gateway", metavar="NAME", help="Or: who comes by it is this gateway, which is declared.")
 @click.option(
     "--role", type=click.Choice(["spoke", "hub"]), default="spoke", show_default=True, help="Of who comes by it."
 )
@@ -61,37 +63,57 @@ def enroll_key() -> None:
 def create_key(
     controller: Controller, classes: tuple[str, ...], gateways_url: str | None, as_json: bool, **options: Any
 ) -> None:
-    """Create a key and print it, once. Whoever has it can ask to become a gateway of the site.
+    """Create a key and print it, once. Whoever has it can ask to become a gateway of the site, or is the gateway.
 
     The key alone goes to stdout. It holds the controller's URL and the fingerprint of its certificate, so the gateway
     talks to this controller and to no other. Unless --approve is given, a gateway that comes by it waits for
-    `leyline gateway approve`.
+    `leyline gateway approve`. A key of a declared gateway lets that one in, with the node ids that are declared, at
+    once: for its first start, for one whose token has expired, and for a new box. Any token that it had is over then.
 
     \b
     Examples:
       leyline enroll-key create --site berlin
       leyline enroll-key create --site berlin --uses 20 --expires 8h --approve --ephemeral
+      leyline enroll-key create --gateway berlin-1
     """
+    _check_options(options["site"], options["gateway"])
     url = gateways_url or controller.target.url
     body = {
-        "site": options["site"],
-        "role": options["role"],
-        "circuit_classes": list(classes),
         "expires_in": options["expires"],
-        "uses": options["uses"],
-        "approve": options["approve"],
-        "ephemeral": options["ephemeral"],
-        "gone_seconds": options["gone_after"],
         "token_seconds": options["token_expires"],
         "note": options["note"],
         "url": url,
         "fingerprint": options["fingerprint"] or _seen(url, controller.target.ca_file),
     }
+    newcomers = {
+        "site": options["site"],
+        "role": options["role"],
+        "circuit_classes": list(classes),
+        "uses": options["uses"],
+        "approve": options["approve"],
+        "ephemeral": options["ephemeral"],
+        "gone_seconds": options["gone_after"],
+    }
+    body |= {"gateway": options["gateway"]} if options["gateway"] else newcomers
     answer = controller.post("enroll-keys", body)
     if as_json:
         print_json(answer)
     else:
         click.echo(answer["key"])
+
+
+OF_NEWCOMERS = ("role", "classes", "uses", "approve", "ephemeral", "gone_after")
+
+
+def _check_options(site: str | None, gateway: str | None) -> None:
+    """Raises click.UsageError."""
+    if (site is None) == (gateway is None):
+        raise click.UsageError("say one of --site and --gateway")
+    context = click.get_current_context()
+    given = [each for each in OF_NEWCOMERS if context.get_parameter_source(each) is ParameterSource.COMMANDLINE]
+    if gateway is not None and given:
+        words = [each.opts[0] for each in context.command.params if each.name in given]
+        raise click.UsageError(f"what {gateway} is stands in the inventory: leave out {', '.join(words)}")
 
 
 def _seen(url: str, ca_file: str) -> str:
@@ -125,13 +147,14 @@ def list_keys(controller: Controller, everything: bool, as_json: bool) -> None:
             f"{k['used']} of {k['uses']}",
             k["approve"],
             k["ephemeral"],
+            k["gateway"],
             k["note"],
             ago(k["created_at"], now),
             k["expires_at"],
         )
         for k in items
     ]
-    headers = ("id", "site", "role", "state", "used", "approves", "ephemeral", "note", "age", "expires")
+    headers = ("id", "site", "role", "state", "used", "approves", "ephemeral", "gateway", "note", "age", "expires")
     print_table(headers, rows, empty="there are no keys")
 
 

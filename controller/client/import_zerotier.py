@@ -91,8 +91,8 @@ def zerotier(
     """Read a network that has managed routes, and write an inventory that does the same by BGP.
 
     Members that managed routes lead to become gateways, other authorised members hosts; addresses stay. --into writes
-    inventory.yml, where every guess is a comment with TODO; cutover.txt, the steps; and for each step that takes
-    managed routes away the body of its request. Nothing is changed in ZeroTier.
+    inventory.yml, where every guess is a comment with TODO; cutover.txt, the steps; and routes.json, the managed routes
+    as they are, for the way back. Nothing is changed in ZeroTier.
 
     --check compares the network with the inventory and the reports of a Leyline controller (--url, --token, --context):
     managed routes that BGP has by now, those that nobody announces yet, and members that are not declared. Exit code 1
@@ -111,6 +111,8 @@ def zerotier(
     with _plain_errors(), working("ZeroTier is asked"):
         api = _service(network, zerotier_url, zerotier_central, zerotier_token_file)
         state, members, service = api.network(), api.members(), api.describe()
+    for node_id, why in members.unreadable.items():
+        click.echo(f"member {node_id} is left out, for its record cannot be read: {why}", err=True)
     if check:
         _check(state, members, Flags(**target), as_json=as_json)
         return
@@ -174,14 +176,14 @@ def _import(
 
 
 def _plan(state: NetworkState, service: Service, flags: str, token_file: str, found: Imported) -> dict[str, str]:
-    """cutover.txt and the bodies; nothing while the inventory is not sound, for then it is not known what may go."""
+    """cutover.txt and routes.json; nothing while the inventory is not sound, for then it is not known what may go."""
     from controller.zerotier.cutover import bodies, removals, steps, to_text
 
     if found.inventory is None:
         return {}
     plan = removals(state, found.inventory)
     text = to_text(state, steps(state, found.inventory, service, plan, flags, token_file))
-    return {PLAN: text, **bodies(service, plan)}
+    return {PLAN: text, **bodies(service, state)}
 
 
 def _write(into: Path, files: Mapping[str, str]) -> None:

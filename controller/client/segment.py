@@ -10,11 +10,12 @@ import click
 
 from controller.client.errors import CommandFailed
 from controller.client.options import json_option, talks
-from controller.client.tables import ago, counts, print_json, print_table, working
+from controller.client.tables import age, ago, counts, print_json, print_table, unix, working
 
 if TYPE_CHECKING:
     from controller.client.http import Controller
 
+WHO = ("node id", "object", "reason")
 WORDS = {
     "unmanaged": "is not kept by this controller",
     "waiting": "waits for its first pass",
@@ -43,7 +44,8 @@ def show_segment(controller: Controller, as_json: bool) -> None:
     """Show whether the ZeroTier network is as declared, and what is not.
 
     HELD is what somebody else has set up: it is left alone until it is adopted. STRANGERS are members that nobody
-    declared; they are left alone for good. RULES are flow rules that break routing, with what is missing.
+    declared; they are left alone for good. Who was let in once, and put out, is `revoked`; whom Leyline has put out
+    itself is deleted a day later. RULES are flow rules that break routing, with what is missing.
 
     \b
     Examples:
@@ -133,13 +135,22 @@ def summary(status: Mapping[str, Any], now: float) -> Iterator[str]:
         yield f"last pass: {ago(status['last_pass'], now)} ago{settled}"
     if status.get("members"):
         members = status["members"]
-        yield f"members: {members['declared']} declared, {members['in_service']} in ZeroTier"
+        known = members["in_service"] is not None
+        there = f", {members['in_service']} in ZeroTier" if known else "; how many are in ZeroTier is not known"
+        yield f"members: {members['declared']} declared{there}"
         if members["without_node_id"]:
             yield f"without a node id, so not let in: {', '.join(members['without_node_id'])}"
     if (routes := status.get("summaries", {})).get("total"):
-        yield f"managed summaries: {routes['total']}"
+        more = routes.get("left_out", {}).get("total", 0)
+        yield f"managed summaries: {routes['total']}" + (
+            f" of {routes['total'] + more} that are needed" if more else ""
+        )
     if status.get("error"):
         yield f"error: {status['error']}"
+    if status["condition"] == "failing" and status.get("next_pass"):
+        yield f"next try in {age(now, unix(status['next_pass']))}"
+    if status.get("read_at") and status["read_at"] != status.get("last_pass"):
+        yield f"what else is said of ZeroTier was read {ago(status['read_at'], now)} ago"
 
 
 def _tables(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
@@ -147,6 +158,7 @@ def _tables(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], l
     yield "failed", ("object", "reason"), [(e["object"], e["message"]) for e in _items(status, "failures")]
     pending = status.get("pending", {})
     rows: list[tuple[Any, ...]] = [(each, "", "leaves") for each in pending.get("leaving", ())]
+    rows += [("", "network", pending["network"])] if pending.get("network") else []
     rows += [(e["node_id"], e["object"], e["fields"]) for e in _items(pending, "members")]
     yield "still to be written", ("node id", "object", "fields"), rows
     held = status.get("held", {})
@@ -155,13 +167,22 @@ def _tables(status: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], l
     yield "held: `leyline segment adopt` lets Leyline write it", ("node id", "object", "differs"), rows
     conflicts = [(e["object"], e["address"], e["holder"]) for e in _items(status, "conflicts")]
     yield "addresses that another member has", ("object", "address", "held by"), conflicts
+    unreadable = [(e["node_id"], e["object"] or "not declared", e["reason"]) for e in _items(status, "unreadable")]
+    yield "records that cannot be read, left alone: put them right in ZeroTier", WHO, unreadable
+    left_out = [(each,) for each in status.get("summaries", {}).get("left_out", {}).get("items", ())]
+    yield "hosts do not reach", ("prefix",), left_out
     strangers = status.get("strangers", {})
-    rows = [
-        (e["node_id"], e["name"], "yes" if e["authorised"] else "no", e["addresses"])
-        for e in strangers.get("items", ())
-    ]
-    title = f"{counts(strangers.get('total', 0), 'stranger')}, left alone"
-    yield title, ("node id", "name", "authorised", "addresses"), rows
+    rows = [(e["node_id"], e["name"], _let_in(e, time.time()), e["addresses"]) for e in strangers.get("items", ())]
+    revoked = strangers.get("revoked", 0)
+    numbers = {"stranger": strangers.get("total", 0) - revoked, "revoked member": revoked}
+    title = " and ".join(counts(number, what) for what, number in numbers.items() if number)
+    yield f"{title}, left alone", ("node id", "name", "authorised", "addresses"), rows
+
+
+def _let_in(stranger: Mapping[str, Any], now: float) -> str:
+    if at := stranger.get("deleted_at"):
+        return f"revoked, deleted in {age(now, unix(at))}"
+    return "yes" if stranger["authorised"] else "revoked" if stranger.get("revoked") else "no"
 
 
 def _items(status: Mapping[str, Any], what: str) -> list[dict[str, Any]]:

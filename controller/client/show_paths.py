@@ -28,7 +28,8 @@ def paths(controller: Controller, gateway: str, matrix: bool, as_json: bool) -> 
 
     As last reported by all gateways, or by GATEWAY. PATH is what ZeroTier says: "direct", "relayed" (through a root or
     moon) or "unknown"; SINCE when. RTT (median and 95th percentile), LOSS and MTU are the speaker's own probes over
-    the last minutes, of paths in use. SILENT is the age of the last packet by the direct path.
+    the last minutes, of paths in use. LATENCY is ZeroTier's own figure, SILENT the age of the last packet by the
+    direct path, ZEROTIER the far end's version.
 
     \b
     Examples:
@@ -51,11 +52,11 @@ def paths(controller: Controller, gateway: str, matrix: bool, as_json: bool) -> 
 
 def _print_paths(items: list[dict[str, Any]], gateway: str) -> None:
     now = time.time()
-    headers = ("gateway", "uplink", "to", "address", "path", "since", "rtt p50", "p95", "loss", "mtu", "silent")
+    headers = ("gateway", "uplink", "to", "address", "path", "since", "rtt p50", "p95", "loss", "mtu", "latency")
     rows = [_path_row(each, now) for each in items]
     styles = {n: "red" if each["findings"] else COLOURS.get(each["state"], "") for n, each in enumerate(items)}
     nothing = f"{gateway} reports no path" if gateway else "no gateway reports a path"
-    print_table((*headers, "zerotier", "heard", "finding"), rows, styles=styles, empty=nothing)
+    print_table((*headers, "silent", "zerotier", "heard", "finding"), rows, styles=styles, empty=nothing)
 
 
 def _path_row(path: Mapping[str, Any], now: float) -> tuple[Any, ...]:
@@ -70,6 +71,7 @@ def _path_row(path: Mapping[str, Any], now: float) -> tuple[Any, ...]:
         age(path["since"], now) if path["since"] else "-",
         *_figures(path),
         path["mtu"] or "-",
+        _ms(path["latency_ms"]),
         "-" if path["silent_seconds"] is None else f"{path['silent_seconds']:.0f} s",
         path["version"] or "-",
         f"{heard}, silent" if late else heard,

@@ -119,6 +119,21 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(Text(text))
 
 
+@contextmanager
+def advancing(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar on stderr; silent when stderr is no terminal. Yields a function: so many are done, and a word."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _text: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total, said="")
+        yield lambda done, text: bar.update(task, completed=done, said=text)
+
+
 def plain(value: Any) -> str:
     """A value as one line of text."""
     if value is None:

@@ -88,6 +88,7 @@ class Fabric(Named):
     mss_clamp: bool = True
     relayed_seconds: int = 0  # A path that is relayed for longer gets `relayed_preference` added; 0: off.
     relayed_preference: int = -50
+    md5: bool = False  # Sessions are to have keys (RFC 2385); `leyline fabric rotate-md5` makes and takes them.
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ SPECS: dict[str, Spec] = {
             "mss_clamp": fields.boolean,
             "relayed_seconds": fields.integer(0, 86_400),
             "relayed_preference": fields.integer(-(2**32) + 1, 2**32 - 1),
+            "md5": fields.boolean,
         },
         ("name", "asn", "segment"),
     ),

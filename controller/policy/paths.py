@@ -12,6 +12,8 @@ from speaker.report import PathProbeReport, PeerReport, Report
 MUCH_LOSS = 0.05
 LEAST_SENT = 20
 """Probes before loss is worth a word."""
+RELAYED_SECONDS = 120.0
+"""A relayed path is worth a word then: ZeroTier has found a direct one by that time, if it can."""
 
 
 class End(NamedTuple):
@@ -151,6 +153,8 @@ def _findings(
         lasted = report.reported_at - peer.since
         if fabric.relayed_seconds and lasted >= fabric.relayed_seconds:
             yield f"relayed for {lasted:.0f} s: {fabric.relayed_preference:+} to its preference at {report.gateway}"
+        elif lasted >= RELAYED_SECONDS:
+            yield f"relayed for {lasted:.0f} s"
     if probe is not None and fabric is not None and fabric.network and 0 < probe.mtu < fabric.mtu:
         yield f"only {probe.mtu} bytes pass, and the segment's MTU is {fabric.mtu}"
     if probe is not None and probe.sent >= LEAST_SENT and probe.loss > MUCH_LOSS:

@@ -9,9 +9,21 @@ from controller.inventory.model import GLOBAL, Inventory, Network
 
 
 def rejects(inventory: Inventory) -> tuple[Network, ...]:
-    """In as few prefixes as it takes, those that stand apart last. A default route itself is no space."""
+    """With `guard_default`: in as few prefixes as it takes, those that stand apart last."""
+    guarded = inventory.fabric is not None and inventory.fabric.guard_default
+    return _declared(inventory) if guarded else ()
+
+
+def unguarded(inventory: Inventory) -> tuple[Network, ...]:
+    """Declared space where it is in no `rejects`. Hubs accept nothing outside of it: all that is received is inside."""
+    guarded = inventory.fabric is not None and inventory.fabric.guard_default
+    return () if guarded else _declared(inventory)
+
+
+def _declared(inventory: Inventory) -> tuple[Network, ...]:
+    """A default route itself is no space."""
     fabric = inventory.fabric
-    if fabric is None or not fabric.guard_default:
+    if fabric is None:
         return ()
     space = [each.prefix for each in inventory.allocations if each.tenant == GLOBAL and each.prefix.prefixlen]
     segments = [each for each in (fabric.segment, fabric.segment6) if each is not None]

@@ -7,6 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from controller.inventory.model import Client, Fabric, Gateway, Inventory, Moon, Uplink
+from controller.policy.rejects import unguarded
 from speaker.plan import PLAN_VERSION, MoonPlan, MoonSeedPlan, Plan
 
 VERSION_WITHOUT_NETWORK: Final = 3
@@ -20,6 +21,7 @@ class Segment:
         self.fabric = fabric
         gateways = {gateway.name: gateway for gateway in inventory.gateways}
         moons = sorted(inventory.moons, key=lambda moon: moon.name) if fabric.network else ()
+        self.unguarded = tuple(map(str, unguarded(inventory)))
         self.moons = [(moon, seed_of(moon, gateways[moon.gateway])) for moon in moons]
 
     def filled(self, plan: Plan, gateway: Gateway) -> Plan:
@@ -40,6 +42,7 @@ class Segment:
             permanent_neighbours=fabric.permanent_neighbours,
             orbit=tuple(others),
             moon=next(own, None),
+            unguarded=self.unguarded,
             relayed_seconds=fabric.relayed_seconds,
             relayed_preference=fabric.relayed_preference if fabric.relayed_seconds else 0,
         )

@@ -39,6 +39,7 @@ class NewKey:
     token_seconds: int = 90 * 86_400
     uses: int = 1
     note: str = ""
+    gateway: str | None = None  # The declared one that the key is of; None: who comes by it is a new one.
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class EnrollKey:
     created_by: str
     expires_at: float
     revoked_at: float | None
+    gateway: str | None
     secret_sha256: str = field(repr=False)
 
     def state(self, now: float) -> str:
@@ -133,6 +135,13 @@ def revoke_key(connection: Connection, public: str, now: float) -> EnrollKey | N
     return find_key(connection, public)
 
 
+def revoke_keys_of(connection: Connection, gateways: Collection[str], now: float) -> None:
+    """Keys of these gateways: one that comes again under the name of a former one must not inherit its key."""
+    keys = enroll_keys.c
+    ours = (keys.gateway.in_(gateways), keys.revoked_at.is_(None))
+    connection.execute(update(enroll_keys).where(*ours).values(revoked_at=now))
+
+
 def use_key(connection: Connection, public: str, now: float) -> bool:
     """Takes one of its uses. False when it has none, or is over."""
     keys = enroll_keys.c
@@ -184,10 +193,11 @@ def drop(connection: Connection, gateways: Collection[str]) -> None:
 
 
 def rename_gateway(connection: Connection, old: str, new: str) -> None:
-    """An approved gateway takes its enrolment along. Whoever waits under the new name has to ask anew."""
+    """An approved gateway takes its enrolment and its keys along. Whoever waits under the new name has to ask anew."""
     waits = enrolments.c.approved_at.is_(None)
     connection.execute(delete(enrolments).where(enrolments.c.gateway == new, waits))
     connection.execute(update(enrolments).where(enrolments.c.gateway == old, ~waits).values(gateway=new))
+    connection.execute(update(enroll_keys).where(enroll_keys.c.gateway == old).values(gateway=new))
 
 
 def drop_pending(connection: Connection, before: float) -> list[str]:

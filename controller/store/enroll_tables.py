@@ -19,6 +19,7 @@ enroll_keys = Table(
     Column("secret_sha256", Text, nullable=False),
     Column("site", Text, nullable=False),
     Column("role", Text, nullable=False),
+    Column("gateway", Text),  # Declared: the key is its own. NULL: who comes by it is a new one of the site.
     Column("circuit_classes", Text, nullable=False),  # JSON list: of the first uplink, the second, ...
     Column("ephemeral", Boolean, nullable=False),
     Column("gone_seconds", Integer, nullable=False),

@@ -155,6 +155,7 @@ def _fabric(fabric: Fabric) -> Row:
         "mss_clamp": fabric.mss_clamp,
         "relayed_seconds": fabric.relayed_seconds,
         "relayed_preference": fabric.relayed_preference,
+        "md5": fabric.md5,
     }
 
 
@@ -299,6 +300,7 @@ def _fabric_of(row: SqlRow[Any]) -> Fabric:
         row.mss_clamp,
         row.relayed_seconds,
         row.relayed_preference,
+        row.md5,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import ColumnElement, delete, insert, select, text, update
 
 from controller.store.engine import Database, translated
 from controller.store.tables import segment_owned, segment_status
@@ -36,8 +36,8 @@ class SegmentStore:
 
     def owned(self, network: str) -> frozenset[str]:
         with self._database.read() as connection:
-            found = connection.execute(select(segment_owned.c.node_id).where(segment_owned.c.network == network))
-            return frozenset(row.node_id for row in found)
+            ours = (segment_owned.c.network == network, segment_owned.c.left_at.is_(None))
+            return frozenset(row.node_id for row in connection.execute(select(segment_owned.c.node_id).where(*ours)))
 
     def take(self, network: str, node_ids: Iterable[str], now: float) -> None:
         """Those that are known already stay as they are."""
@@ -45,7 +45,20 @@ class SegmentStore:
         if new:
             rows = [{"network": network, "node_id": each, "since": now} for each in new]
             with self._database.write() as connection:
+                connection.execute(delete(segment_owned).where(*_put_out(network), segment_owned.c.node_id.in_(new)))
                 connection.execute(insert(segment_owned), rows)
+
+    def left(self, network: str) -> dict[str, float]:
+        """Who was put out, and when, Unix time."""
+        columns = (segment_owned.c.node_id, segment_owned.c.left_at)
+        with self._database.read() as connection:
+            found = connection.execute(select(*columns).where(*_put_out(network)))
+            return {row.node_id: row.left_at for row in found}
+
+    def leave(self, network: str, node_id: str, now: float) -> None:
+        one = (segment_owned.c.network == network, segment_owned.c.node_id == node_id)
+        with self._database.write() as connection:
+            connection.execute(update(segment_owned).where(*one).values(left_at=now))
 
     def drop(self, network: str, node_id: str) -> None:
         one = (segment_owned.c.network == network, segment_owned.c.node_id == node_id)
@@ -76,3 +89,7 @@ class SegmentStore:
             finally:
                 if held:
                     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+
+
+def _put_out(network: str) -> tuple[ColumnElement[bool], ...]:
+    return segment_owned.c.network == network, segment_owned.c.left_at.is_not(None)

@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, exc, func, insert, select, text, update
 
 from controller.inventory.model import Gateway
-from controller.store import enroll, tables, tokens
+from controller.store import enroll, md5, tables, tokens
 from controller.store.engine import Database
+from controller.store.md5 import Md5Key
 from controller.store.state import (
     Difference,
     State,
@@ -118,6 +119,11 @@ class Store:
         """Gateway -> digest of its plan."""
         with self.database.read() as connection:
             return _digests(connection)
+
+    def md5_keys(self) -> dict[str, Md5Key]:
+        """Of hubs, by name."""
+        with self.database.read() as connection:
+            return md5.load_keys(connection)
 
     def poll(self, public: str, gateway: str, known: str) -> Polled:
         """The token `public`, and the plan of `gateway`, in one indexed look-up."""
@@ -226,21 +232,34 @@ class Changing:
         for name in gone:
             tokens.revoke_of_gateway(self.connection, name, now)
         if gone:
-            for table in (tables.plans, tables.reports):
+            for table in (tables.plans, tables.reports, tables.md5_keys):
                 self.connection.execute(delete(table).where(table.c.gateway.in_(gone)))
             enroll.drop(self.connection, gone)
+            enroll.revoke_keys_of(self.connection, gone, now)
         write_inventory(self.connection, changes)
         write_revision(self.connection, state, actor=actor, summary=summary, now=now)
-        if self.connection.dialect.name == "postgresql":  # Delivered by the commit, or never.
-            self.connection.execute(select(func.pg_notify(CHANNEL, str(state.revision))))
         self.saved = state
+        self.notify()
+
+    def notify(self) -> None:
+        """Other controllers look which plans have moved. Delivered by the commit, or never."""
+        if self.connection.dialect.name == "postgresql":
+            revision = (self.saved or self.state).revision
+            self.connection.execute(select(func.pg_notify(CHANNEL, str(revision))))
 
     def rename_gateway(self, old: str, new: str) -> None:
-        """Token, report and plan follow the gateway; call it before `save`."""
+        """Token, report, plan and key follow the gateway; call it before `save`."""
         tokens.rename_gateway(self.connection, old, new)
         enroll.rename_gateway(self.connection, old, new)
-        for table in (tables.plans, tables.reports):
+        for table in (tables.plans, tables.reports, tables.md5_keys):
             self.connection.execute(update(table).where(table.c.gateway == old).values(gateway=new))
+
+    def md5_keys(self) -> dict[str, Md5Key]:
+        return md5.load_keys(self.connection)
+
+    def save_md5_keys(self, keys: Mapping[str, Md5Key]) -> None:
+        """These and no others."""
+        md5.save_keys(self.connection, keys)
 
     def save_plans(self, plans: Mapping[str, StoredPlan]) -> None:
         """Stores the plans that moved."""

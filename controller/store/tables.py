@@ -76,6 +76,7 @@ fabric = Table(
     Column("mss_clamp", Boolean, nullable=False, server_default=true()),
     Column("relayed_seconds", Integer, nullable=False, server_default="0"),
     Column("relayed_preference", BigInteger, nullable=False, server_default="-50"),
+    Column("md5", Boolean, nullable=False, server_default=false()),
     CheckConstraint("id = 1", name="one"),
 )
 
@@ -305,6 +306,15 @@ reports = Table(
     Column("body", LargeBinary, nullable=False),
 )
 
+md5_keys = Table(
+    "md5_keys",
+    metadata,
+    # Of hubs, for the sessions that they wait for. Secrets: they leave in plans, and are in no document, log or answer.
+    Column("gateway", Text, _refers_to("gateways.name"), primary_key=True),
+    Column("secret", Text, nullable=False),  # Empty: it was taken away.
+    Column("changed_at", Double, nullable=False),
+)
+
 segment_owned = Table(
     "segment_owned",
     metadata,
@@ -312,6 +322,7 @@ segment_owned = Table(
     Column("network", Text, primary_key=True),
     Column("node_id", Text, primary_key=True),
     Column("since", Double, nullable=False),
+    Column("left_at", Double),  # When it was put out: it is not ours since, and its record is to be deleted.
 )
 
 segment_status = Table(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controller.zerotier import written
 from controller.zerotier.http import HttpService, NotFound
-from controller.zerotier.port import MemberChange, MemberState, NetworkChange, NetworkState, ZeroTierError
+from controller.zerotier.port import (
+    MAX_UNREADABLE,
+    Garbled,
+    MemberChange,
+    Members,
+    MemberState,
+    NetworkChange,
+    NetworkState,
+    ZeroTierError,
+)
 
 
 class Adapter(ABC):
@@ -66,6 +75,18 @@ class Adapter(ABC):
         except NotFound:
             self.network()  # So that a missing network is not taken for a missing member.
 
+    def _members_in(self, documents: Iterable[Any]) -> Members:
+        """Raises Garbled; see `SegmentApi.members`."""
+        found = Members()
+        for document in documents:
+            try:
+                member = self._read_member(document)
+            except Garbled as error:
+                spoilt(found, _node_id(document), error)
+            else:
+                found[member.node_id] = member
+        return found
+
     @abstractmethod
     def _missing(self) -> ZeroTierError:
         """What a 404 to the network's path means."""
@@ -85,3 +106,18 @@ class Adapter(ABC):
     @abstractmethod
     def _member_body(self, change: MemberChange) -> Mapping[str, Any]:
         """What is posted."""
+
+
+def spoilt(found: Members, node_id: str, error: Garbled) -> None:
+    """One record is put aside, when it says whose it is, and is one of few."""
+    if not node_id or len(found.unreadable) >= MAX_UNREADABLE:
+        raise error
+    found.unreadable[node_id] = str(error)
+
+
+def _node_id(document: Any) -> str:
+    """Of a member's record that cannot be read; "" when it does not tell."""
+    told = (document.get(name) for name in ("nodeId", "id")) if isinstance(document, Mapping) else ()
+    return next(
+        (each.lower() for each in told if isinstance(each, str) and written.NODE_ID.fullmatch(each.lower())), ""
+    )

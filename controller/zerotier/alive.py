@@ -9,7 +9,8 @@ from controller.inventory.model import Inventory
 from controller.zerotier.summaries import ALL
 from speaker.report import Report
 
-SILENT_SECONDS = 30.0
+SILENT_SECONDS = 15.0
+"""Reports come every ten seconds: one may be late. Hubs must have lost it as well, so no second one is waited for."""
 DOWN_SECONDS = 10.0
 """A session that is down for less may be a flap, and moving a route stalls every member."""
 

@@ -18,10 +18,12 @@ from controller.zerotier.central_rules import rules_source
 from controller.zerotier.http import HttpService, NotFound, Secret
 from controller.zerotier.port import (
     MemberChange,
+    Members,
     MemberState,
     NetworkChange,
     NetworkState,
     NoSuchNetwork,
+    Refused,
     Service,
     Unauthorised,
     ZeroTierError,
@@ -57,7 +59,7 @@ class Central(Adapter):
         http = HttpService(url, secret, what="ZeroTier Central", token_help=TOKEN_HELP, **options)
         super().__init__(http, network, f"network/{network}")
 
-    def members(self) -> dict[str, MemberState]:
+    def members(self) -> Members:
         path = f"{self._path}/member"
         try:
             documents = self._http.get(path)
@@ -65,7 +67,7 @@ class Central(Adapter):
             raise self._missing() from None
         if not isinstance(documents, list):
             raise self._http.garbled(path, "no list")
-        return {member.node_id: member for member in map(self._read_member, documents)}
+        return self._members_in(documents)
 
     def describe(self) -> Service:
         try:
@@ -79,12 +81,23 @@ class Central(Adapter):
         return Service("central", self._http.url, status["version"], self._network[:10])
 
     def _network_body(self, change: NetworkChange) -> dict[str, Any]:
-        config = wire.write_network(change, self.network())
+        now = self.network()
+        config = wire.write_network(change, now)
         config.pop("rules", None)
         body: dict[str, Any] = {"config": config} if config else {}
         if change.rules is not None:
+            self._nothing_to_lose(now)
             body["rulesSource"] = rules_source(change.rules)
         return body
+
+    def _nothing_to_lose(self, now: NetworkState) -> None:
+        """One text defines rules, capabilities and tags, and another text in its place defines rules alone."""
+        lost = {"capabilities": now.capabilities, "tags": now.tags}
+        if what := " and ".join(name for name, those in lost.items() if those):
+            raise Refused(
+                f"network {self._network}: the text of its rules at {self._http.what} defines {what} too, which would"
+                " be deleted with it. Declare segment_rules: checked, or take them out in Central's rules editor first"
+            )
 
     def _member_body(self, change: MemberChange) -> dict[str, Any]:
         config = wire.write_member(change)

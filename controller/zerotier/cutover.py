@@ -1,7 +1,7 @@
 """From managed routes to BGP, in steps that can each be taken back. Pure.
 
-BGP's routes have metric 1000 and managed ones 5000, so both stand side by side. Taking managed routes away stalls every
-member for about a second per route, so few go at a time; another `via` for a route that stays is never applied.
+BGP's routes have metric 1000 and managed ones 5000, so both stand side by side until Leyline takes the managed ones
+away, one at a time: see controller.zerotier.difference.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from shlex import quote
 
 from controller.inventory.model import Inventory
 from controller.zerotier.port import ManagedRoute, NetworkChange, NetworkState, Service
+from controller.zerotier.state import REMOVAL_SECONDS
 from controller.zerotier.summaries import summaries
 from controller.zerotier.wire import write_network
 
-BATCH = 4
-"""Managed routes that go at a time: BGP's hold time is nine seconds."""
+BEFORE = "routes.json"
+"""The file with the body that sets the routes as they are now."""
 
 UNDO = "ip -4 route flush table main proto 76 && ip -6 route flush table main proto 76"
 """Takes what a speaker has put into the kernel out again, when the speaker is stopped."""
@@ -35,10 +36,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Removals:
-    """`stages`: the routes of the network, first as they are, then after each batch. `kept` are Leyline's own from now
-    on; `open` nobody of the inventory announces: they stay until the network is adopted."""
+    """What becomes of the routes with a `via`. `going`: BGP takes their place. `kept`: Leyline's own from now on.
+    `open`: nobody of the inventory announces them, and they go as well."""
 
-    stages: tuple[tuple[ManagedRoute, ...], ...]
+    going: tuple[ManagedRoute, ...]
     kept: tuple[ManagedRoute, ...]
     open: tuple[ManagedRoute, ...]
 
@@ -48,26 +49,18 @@ def removals(network: NetworkState, inventory: Inventory) -> Removals:
     own = set(summaries(inventory, {}, network.routes).routes)
     declared = {each.prefix for each in inventory.prefixes}
     routed = [each for each in network.routes if each.via is not None]
-    going = [each for each in routed if each not in own and each.target in declared]
-    stages = [network.routes]
-    for start in range(0, len(going), BATCH):
-        batch = going[start : start + BATCH]
-        stages.append(tuple(each for each in stages[-1] if each not in batch))
     return Removals(
-        tuple(stages),
+        tuple(each for each in routed if each not in own and each.target in declared),
         tuple(each for each in routed if each in own),
         tuple(each for each in routed if each not in own and each.target not in declared),
     )
 
 
-def bodies(service: Service, plan: Removals) -> dict[str, str]:
-    """File name -> the body that sets the routes of a stage: `routes-00.json` is how they are."""
-    found = {}
-    for number, routes in enumerate(plan.stages):
-        fields = write_network(NetworkChange(routes=routes))
-        body = {"config": fields} if service.kind == "central" else fields
-        found[_file(number)] = json.dumps(body, indent=1) + "\n"
-    return found
+def bodies(service: Service, network: NetworkState) -> dict[str, str]:
+    """File name -> the body of a request to the service."""
+    fields = write_network(NetworkChange(routes=network.routes))
+    body = {"config": fields} if service.kind == "central" else fields
+    return {BEFORE: json.dumps(body, indent=1) + "\n"}
 
 
 def steps(
@@ -93,16 +86,7 @@ def steps(
         "leyline segment show: no member is held. Addresses stay, but for those that inventory.yml says they lose.",
         "not needed: only names in ZeroTier become those of the inventory, and addresses are no longer automatic",
     )
-    for number in range(1, len(plan.stages)):
-        yield _remove(network, service, plan, number, flags, token_file)
-    left = f" These go now, and nobody announces them: {_shown(plan.open)}." if plan.open else ""
-    stays = f" These stay, as Leyline's own, for hosts: {_shown(plan.kept)}." if plan.kept else ""
-    yield Step(
-        "Let Leyline write the network",
-        ("leyline segment adopt --network",),
-        f"leyline segment show says that it is as declared.{left}{stays}",
-        f"{_put(network, service, 0, token_file)}; Leyline takes them away again while `network` is in the inventory",
-    )
+    yield _remove(network, service, plan, flags, token_file)
     yield Step(
         "Let declared space never leave by a default route",
         ("leyline apply inventory.yml   # with guard_default: true", check_line(network, flags)),
@@ -150,28 +134,28 @@ def _prepare(network: NetworkState, flags: str) -> Iterator[Step]:
     )
 
 
-def _remove(network: NetworkState, service: Service, plan: Removals, number: int, flags: str, token_file: str) -> Step:
-    gone = [each for each in plan.stages[number - 1] if each not in plan.stages[number]]
+def _remove(network: NetworkState, service: Service, plan: Removals, flags: str, token_file: str) -> Step:
+    going = (*plan.going, *plan.open)
+    seconds = len(going) * REMOVAL_SECONDS
+    pace = f"one after another, {len(going)} in some {seconds:g} s; each stalls every member for about a second"
+    what = f" It takes managed routes away {pace}." if going else ""
+    left = f" Nobody announces these, and they go, too: {_shown(plan.open)}." if plan.open else ""
+    stays = f" These stay, as Leyline's own, for hosts: {_shown(plan.kept)}." if plan.kept else ""
     return Step(
-        f"Take away {_shown(gone)}",
-        (check_line(network, flags), _put(network, service, number, token_file)),
-        f"first: the check calls {'it' if len(gone) == 1 else 'each of them'} announced. Then every member stalls for"
-        f" about {len(gone)} s; after that {', '.join(dict.fromkeys(str(each.target) for each in gone))} answer as"
-        " before.",
-        _put(network, service, number - 1, token_file),
+        "Let Leyline write the network, and take the managed routes away",
+        (check_line(network, flags), "leyline segment adopt --network", check_line(network, flags)),
+        "first: the check calls no route waiting, and what it calls undeclared you can do without. Then leyline"
+        f" segment show says that the network is being written, at last that it is as declared.{what}{left}{stays}",
+        f"take `network` out of inventory.yml, leyline apply inventory.yml; then {_put(network, service, token_file)}",
     )
 
 
-def _put(network: NetworkState, service: Service, number: int, token_file: str) -> str:
+def _put(network: NetworkState, service: Service, token_file: str) -> str:
     central = service.kind == "central"
     path = "network" if central else "controller/network"
     secret = f"$(cat {quote(token_file)})"
     header = f"Authorization: token {secret}" if central else f"X-ZT1-Auth: {secret}"
-    return f'curl -f -H "{header}" -d @{_file(number)} {service.url.rstrip("/")}/{path}/{network.network}'
-
-
-def _file(number: int) -> str:
-    return f"routes-{number:02}.json"
+    return f'curl -f -H "{header}" -d @{BEFORE} {service.url.rstrip("/")}/{path}/{network.network}'
 
 
 def _shown(routes: Iterable[ManagedRoute]) -> str:

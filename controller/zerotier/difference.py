@@ -7,19 +7,40 @@ let in, or is already as it should be. Everything else waits for the operator's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from controller.zerotier.desired import Desired, DesiredMember, DesiredNetwork, addresses_in_order, in_order
-from controller.zerotier.port import Address, ManagedRoute, MemberChange, MemberState, NetworkChange, NetworkState
+from controller.zerotier.port import (
+    MAX_ROUTES,
+    Address,
+    ManagedRoute,
+    MemberChange,
+    MemberState,
+    Network,
+    NetworkChange,
+    NetworkState,
+)
 
 THE_NETWORK = ""
 """Stands among node ids for the network itself."""
 
-MAX_MOVES = 4
-"""Managed routes that change their gateway in one pass."""
+MAX_REMOVALS = 1
+"""Managed routes that go in one write. ZeroTier stalls every member for a second for each (it waits for an answer of
+the kernel's that only an error has; source: osdep/LinuxNetLink.cpp, `delRoute`), and BFD of three seconds bears one."""
 
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Of managed routes: how many may go in this write. `resting`: targets that may not come back yet."""
+
+    removals: int = MAX_REMOVALS
+    resting: frozenset[Network] = frozenset()
+
+
+FULL = Pace()
 LEAVE = MemberChange(authorised=False, addresses=())
 
 
@@ -42,6 +63,16 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A member whose record in the service cannot be read. It is left alone, unless it is to leave. `label`: "" when
+    it is not declared."""
+
+    node_id: str
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
     """`network` None: nothing to write there. `takes`: node ids that are ours from now on. `leaving`: no longer
     declared, to be put out. `strangers` are neither ours nor declared; they are left alone."""
@@ -54,6 +85,7 @@ class Difference:
     held: tuple[Held, ...]
     conflicts: tuple[Conflict, ...]
     strangers: tuple[MemberState, ...]
+    unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -63,21 +95,29 @@ class Difference:
     @property
     def as_declared(self) -> bool:
         """And nothing waits for the operator."""
-        return self.settled and not (self.network_held or self.held or self.conflicts)
+        return self.settled and not (self.network_held or self.held or self.conflicts or self.unreadable)
 
 
 def difference(
-    wanted: Desired, network: NetworkState | None, members: Mapping[str, MemberState], owned: frozenset[str]
+    wanted: Desired,
+    network: NetworkState | None,
+    members: Mapping[str, MemberState],
+    owned: frozenset[str],
+    pace: Pace = FULL,
+    unreadable: Mapping[str, str] = MappingProxyType({}),
 ) -> Difference:
-    """`network` None: there is none yet. `owned`: node ids, and THE_NETWORK."""
-    change, held_fields = _of_network(wanted.network, network, THE_NETWORK in owned)
+    """`network` None: there is none yet. `owned`: node ids, and THE_NETWORK. `pace`: of managed routes.
+    `unreadable`: node id -> why its record cannot be read."""
+    change, held_fields = _of_network(wanted.network, network, THE_NETWORK in owned, pace)
     writes: dict[str, MemberChange] = {}
     takes = set() if held_fields else {THE_NETWORK}
     held: list[Held] = []
     for node_id, member in wanted.members.items():
+        if node_id in unreadable:
+            continue
         actual = members.get(node_id)
         asked = member_change(member, actual)
-        if node_id in owned or asked is None or not _is_in(actual):
+        if node_id in owned or asked is None or not is_in(actual):
             takes.add(node_id)
             if asked is not None:
                 writes[node_id] = asked
@@ -85,7 +125,9 @@ def difference(
             held.append(Held(node_id, member.label, differing(asked)))
     conflicts = _conflicts(wanted, members, takes)
     barred = {each.label for each in conflicts}
-    leaving = [each for each in owned - {THE_NETWORK} if each not in wanted.members and _is_in(members.get(each))]
+    leaving = [
+        each for each in owned - {THE_NETWORK} - wanted.members.keys() if each in unreadable or is_in(members.get(each))
+    ]
     return Difference(
         change,
         held_fields,
@@ -95,6 +137,7 @@ def difference(
         tuple(sorted(held, key=lambda each: each.label)),
         conflicts,
         tuple(members[each] for each in sorted(members.keys() - wanted.members.keys() - owned)),
+        tuple(Unreadable(each, _label(wanted, each), why) for each, why in sorted(unreadable.items())),
     )
 
 
@@ -110,8 +153,8 @@ def member_change(wanted: DesiredMember, actual: MemberState | None) -> MemberCh
     return None if change == MemberChange() else change
 
 
-def network_change(wanted: DesiredNetwork, actual: NetworkState | None) -> NetworkChange | None:
-    """The fields of ours that differ; None: none does. A network that is not there gets all of them."""
+def network_change(wanted: DesiredNetwork, actual: NetworkState | None, pace: Pace = FULL) -> NetworkChange | None:
+    """What to write now of the fields of ours that differ; None: nothing. A network that is not there gets all."""
     now = actual or NetworkState(wanted.network)
     whole = NetworkChange(
         name=wanted.name,
@@ -133,20 +176,37 @@ def network_change(wanted: DesiredNetwork, actual: NetworkState | None) -> Netwo
     }
     change = replace(whole, **same)
     if change.routes is not None:
-        change = replace(change, routes=_step(wanted.routes, now.routes))
+        routes = _step(wanted.routes, now.routes, pace)
+        change = replace(change, routes=None if routes == in_order(now.routes) else routes)
     return None if change == NetworkChange() else change
 
 
-def _step(wanted: tuple[ManagedRoute, ...], actual: tuple[ManagedRoute, ...]) -> tuple[ManagedRoute, ...]:
-    """Members never apply another `via` of a route that they have: it goes first, and comes back in the next pass.
+def _step(wanted: tuple[ManagedRoute, ...], actual: tuple[ManagedRoute, ...], pace: Pace) -> tuple[ManagedRoute, ...]:
+    """The routes after the next write: fewer of `actual`, and what is new as far as there is room.
 
-    Each removal stalls every member for about a second, so few go at a time; the others stay as they are till then.
+    Members never apply another `via` of a route that they have, so one that moves goes first and comes back later;
+    those that move go before those that are not wanted any more, for somebody waits for them.
     """
-    before = {route.target: route for route in actual}
-    moving = [route for route in wanted if route.via is not None and before.get(route.target, route).via != route.via]
-    waiting = {route.target: before[route.target] for route in moving[MAX_MOVES:]}
-    goes = {route.target for route in moving[:MAX_MOVES]}
-    return tuple(waiting.get(route.target, route) for route in wanted if route.target not in goes)
+    on_link = [route for route in wanted if route.via is None]
+    ours = {route.target for route in on_link}
+    by_target = {route.target: route for route in wanted}
+    vias: dict[Network, set[Address | None]] = {}
+    for route in actual:
+        if route.target not in ours:
+            vias.setdefault(route.target, set()).add(route.via)
+    going = [target for target, there in vias.items() if target not in by_target or there != {by_target[target].via}]
+    going.sort(key=lambda target: target not in by_target)
+    excess = max(len(on_link) + sum(map(len, vias.values())) - MAX_ROUTES, 0)  # Nobody has these, so nothing stalls.
+    gone = {*going[: pace.removals], *(going[-excess:] if excess and pace.removals else ())}
+    stays = [route for route in actual if route.target in vias and route.target not in gone]
+    new = [route for route in wanted if route.target not in {*ours, *vias, *pace.resting}]
+    return in_order([*on_link, *stays, *new[: max(MAX_ROUTES - len(on_link) - len(stays), 0)]])
+
+
+def removed(before: Iterable[ManagedRoute], after: Iterable[ManagedRoute]) -> tuple[ManagedRoute, ...]:
+    """The routes that are in no longer, in their order."""
+    left = set(after)
+    return tuple(route for route in before if route not in left)
 
 
 def differing(change: NetworkChange | MemberChange) -> tuple[str, ...]:
@@ -155,10 +215,10 @@ def differing(change: NetworkChange | MemberChange) -> tuple[str, ...]:
 
 
 def _of_network(
-    wanted: DesiredNetwork, actual: NetworkState | None, owned: bool
+    wanted: DesiredNetwork, actual: NetworkState | None, owned: bool, pace: Pace
 ) -> tuple[NetworkChange | None, tuple[str, ...]]:
     """(what to write, fields that are held)."""
-    change = network_change(wanted, actual)
+    change = network_change(wanted, actual, pace)
     if change is None or owned or actual is None:
         return change, ()
     fresh: Any = NetworkState(wanted.network)
@@ -170,9 +230,14 @@ def _of_network(
     return (None, told) if told else (change, ())
 
 
-def _is_in(actual: MemberState | None) -> bool:
+def is_in(actual: MemberState | None) -> bool:
     """Somebody has let it in, or given it an address. Else it has asked to join, if that, and may have a name."""
     return actual is not None and (actual.authorised or bool(actual.addresses))
+
+
+def _label(wanted: Desired, node_id: str) -> str:
+    member = wanted.members.get(node_id)
+    return member.label if member else ""
 
 
 def _conflicts(wanted: Desired, members: Mapping[str, MemberState], ours: set[str]) -> tuple[Conflict, ...]:
@@ -183,7 +248,7 @@ def _conflicts(wanted: Desired, members: Mapping[str, MemberState], ours: set[st
         if actual.authorised and node_id not in wanted.members
         for address in actual.addresses
     }
-    for node_id in wanted.members.keys() - ours:
+    for node_id in (wanted.members.keys() & members.keys()) - ours:
         holders.update({address: node_id for address in members[node_id].addresses if members[node_id].authorised})
     return tuple(
         Conflict(member.label, address, holders[address])

@@ -21,12 +21,14 @@ from controller.inventory.yaml import dump_yaml
 from controller.zerotier.imported_routes import Question, Space, owners, routed
 from controller.zerotier.port import MAX_ROUTES, Address, MemberState, Network, NetworkState
 from controller.zerotier.rules_check import check_rules
+from controller.zerotier.summaries import summaries
 
 ASN = 64512
 REGION, UPLINK, CIRCUIT_CLASS = "main", "main", "broadband"
 HUBS = 2
 MAX_NAME = 63
 MAX_SHOWN = 20
+LOST_TO_HOSTS = ("summary-split", "summaries-too-many")
 BLANK = "TODO"
 """Stands where nothing can be guessed; no reader of a field takes it."""
 
@@ -62,6 +64,8 @@ def imported(network: NetworkState, members: Mapping[str, MemberState]) -> Impor
     _ask_about_network(network, segments, questions)
     inventory, findings = _checked(document)
     questions += findings
+    if inventory is not None:
+        _ask_about_hosts(network, inventory, questions)
     return Imported(document, tuple(questions), inventory)
 
 
@@ -254,6 +258,16 @@ def _ask_about_members(members: Mapping[str, MemberState], leading: set[str], qu
     if not leading:
         why = "no managed route leads to a member: there is nothing that BGP could take over yet"
         questions.append(Question("gateways", "there are no gateways", why))
+
+
+def _ask_about_hosts(network: NetworkState, inventory: Inventory, questions: list[Question]) -> None:
+    """What members without BGP would no longer reach: there would be no managed route for it."""
+    for remark in summaries(inventory, {}, network.routes).remarks:
+        if remark.code in LOST_TO_HOSTS:
+            why = (
+                f"{remark.message}. Name every gateway that has the LAN in `gateways` of both, or leave it out for all"
+            )
+            questions.append(Question("hosts", f"hosts would lose a route ({remark.code})", why))
 
 
 def _ask_about_network(network: NetworkState, segments: Mapping[int, Network], questions: list[Question]) -> None:

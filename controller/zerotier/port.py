@@ -19,6 +19,7 @@ Rule = Mapping[str, Any]  # One entry of a rule set as the API writes it, withou
 MTU_MIN, MTU_DEFAULT, MTU_USABLE = 1280, 2800, 9890  # The API takes 10000; from 9987 on the sender's daemon aborts.
 MAX_ROUTES = 128  # More are stored, and never delivered.
 MAX_ADDRESSES = 32  # Of one member.
+MAX_UNREADABLE = 20  # Member records; with more of them the whole list is garbled.
 MAX_SHOWN = 8  # Of an array's values in an error.
 
 
@@ -99,8 +100,17 @@ class MemberState:
     identity: str = ""  # Public identity: NODE:0:KEY.
     version: str = ""
     revision: int = 0
+    deauthorised_at: float = 0.0  # Seconds since the epoch, of the last time; 0: never.
     last_seen: float = 0.0  # Seconds since the epoch; 0: the service does not say (the self-hosted one never does).
     physical: str = ""  # Where it was seen last; "" as above.
+
+
+class Members(dict[str, MemberState]):
+    """By node id. `unreadable`: node id -> why its record cannot be read; nothing else is known of these members."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unreadable: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -190,8 +200,9 @@ class SegmentApi(Protocol):
     def network(self) -> NetworkState:
         """Raises NoSuchNetwork."""
 
-    def members(self) -> dict[str, MemberState]:
-        """All members by node id, also those that are not authorised."""
+    def members(self) -> Members:
+        """All members, also those that are not authorised. Raises Garbled when more than MAX_UNREADABLE records cannot
+        be read, or one that does not tell its node id."""
 
     def write_network(self, change: NetworkChange) -> NetworkState:
         """Write, read back, and return what is stored now. Raises NotStored.

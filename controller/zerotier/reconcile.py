@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from controller.inventory.model import Fabric
 from controller.zerotier.desired import Desired, with_summaries
-from controller.zerotier.difference import LEAVE, THE_NETWORK, Difference, difference
+from controller.zerotier.difference import FULL, LEAVE, THE_NETWORK, Difference, Pace, difference, is_in, removed
 from controller.zerotier.port import (
     Garbled,
     ManagedRoute,
-    MemberState,
+    Members,
+    Network,
+    NetworkChange,
     NetworkState,
     NoSuchNetwork,
     NotStored,
@@ -23,7 +25,7 @@ from controller.zerotier.port import (
     ZeroTierError,
 )
 from controller.zerotier.rules_check import RulesFinding, check_rules
-from controller.zerotier.state import Failure, Pass
+from controller.zerotier.state import FORGET_SECONDS, Failure, Pass
 from controller.zerotier.summaries import Summaries
 
 MAX_WRITES = 500
@@ -44,7 +46,14 @@ class Ledger(Protocol):
 
     def take(self, node_ids: Iterable[str]) -> None: ...
 
-    def drop(self, node_id: str) -> None: ...
+    def left(self) -> Mapping[str, float]:
+        """Who was ours, and was put out: when, Unix time."""
+
+    def leave(self, node_id: str) -> None:
+        """It is ours no longer, and was put out just now."""
+
+    def drop(self, node_id: str) -> None:
+        """Nothing is remembered of it."""
 
 
 Clock = Callable[[], float]
@@ -61,10 +70,12 @@ class _Seen:
     """The actual state, as read and as written since."""
 
     network: NetworkState | None
-    members: dict[str, MemberState]
+    members: Members
     owned: frozenset[str]
+    left: dict[str, float] = field(default_factory=dict)
     service: Service | None = None
     written: int = 0
+    removed: tuple[Network, ...] = ()
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -76,9 +87,14 @@ def one_pass(
     clock: Clock,
     now: float,
     summarise: Summarise = lambda _routes: Summaries(),
+    *,
+    pace: Pace = FULL,
 ) -> Pass:
-    """Brings the segment to `wanted`. Raises nothing that the service causes. `clock` is monotonic, in seconds."""
-    seen = _Seen(None, {}, frozenset())
+    """Brings the segment to `wanted`. Raises nothing that the service causes. `clock` is monotonic, in seconds.
+
+    `pace`: what managed routes may do, after what they did before.
+    """
+    seen = _Seen(None, Members(), frozenset())
     error = ZeroTierError("")
     found = Summaries()
     deadline = clock() + PASS_SECONDS
@@ -86,7 +102,8 @@ def one_pass(
         _read(seen, api, ledger)
         found = summarise(seen.network.routes if seen.network else ())
         wanted = with_summaries(wanted, found.routes)
-        _write(seen, wanted, api, ledger, lambda: clock() < deadline)
+        _write(seen, wanted, api, ledger, lambda: clock() < deadline, pace)
+        _forget(seen, wanted, api, ledger, lambda: clock() < deadline, now)
     except _Enough:
         pass
     except ZeroTierError as told:
@@ -101,8 +118,10 @@ def one_pass(
         _rules(seen, fabric),
         str(error),
         error.after,
-        len(seen.members),
-        found,
+        len(seen.members) + len(seen.members.unreadable),
+        removed=seen.removed,
+        summaries=found,
+        left=seen.left,
     )
 
 
@@ -110,14 +129,17 @@ def _read(seen: _Seen, api: SegmentApi, ledger: Ledger) -> None:
     service = api.describe()
     try:
         seen.network = api.network()
-        seen.members = dict(api.members())
+        seen.members = api.members()
     except NoSuchNetwork:
         pass  # Writing it makes it, or says why not.
     seen.owned = ledger.owned()
+    seen.left = dict(ledger.left())
     seen.service = service
 
 
-def _write(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool]) -> None:
+def _write(
+    seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool], pace: Pace
+) -> None:
     """Who must leave leaves first. Ownership is noted before the write: a crash between them loses nothing."""
     if not wanted.members and (there := difference(wanted, seen.network, seen.members, seen.owned).leaving):
         text = f"no member is declared; the {len(there)} that Leyline let in stay: de-authorise them in ZeroTier"
@@ -128,16 +150,40 @@ def _write(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_tim
     for node_id in first.leaving:
         with _one(seen, f"member {node_id}", in_time):
             seen.members[node_id] = api.write_member(node_id, LEAVE)
+            seen.members.unreadable.pop(node_id, None)
     for node_id in _gone(seen, wanted):
-        ledger.drop(node_id)
+        (ledger.leave if node_id in seen.members else ledger.drop)(node_id)
         seen.owned -= {node_id}
-    rest = _left(seen, wanted)
-    if rest.network is not None:
+    seen.left = dict(ledger.left())
+    rest = _left(seen, wanted, pace)
+    for part in _parts(seen.network, rest.network):
         with _one(seen, f"network {wanted.network.network}", in_time):
-            seen.network = api.write_network(rest.network)
+            seen.removed += _removals(seen.network, part)
+            seen.network = api.write_network(part)
     for node_id, change in rest.members.items():
         with _one(seen, wanted.members[node_id].label, in_time):
             seen.members[node_id] = api.write_member(node_id, change)
+
+
+def _forget(
+    seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool], now: float
+) -> None:
+    """Deletes the records of those that were ours and were put out long ago; never those of anybody else."""
+    if not wanted.members:
+        return
+    for node_id, at in sorted(seen.left.items()):
+        if node_id in wanted.members or node_id in seen.members.unreadable:
+            continue
+        actual = seen.members.get(node_id)
+        if actual is not None and not is_in(actual):
+            if now - at >= FORGET_SECONDS:
+                with _one(seen, f"member {node_id}", in_time):
+                    api.delete_member(node_id)
+                    del seen.members[node_id]
+            if node_id in seen.members:
+                continue
+        ledger.drop(node_id)  # Who was let in by somebody else is a stranger from now on.
+        del seen.left[node_id]
 
 
 @contextmanager
@@ -154,9 +200,25 @@ def _one(seen: _Seen, label: str, in_time: Callable[[], bool]) -> Iterator[None]
             raise _Enough from None
 
 
-def _left(seen: _Seen, wanted: Desired) -> Difference:
+def _parts(actual: NetworkState | None, change: NetworkChange | None) -> Iterator[NetworkChange]:
+    """Rules by themselves, and last: a service may refuse them, and nothing else has to wait for that."""
+    if change is None or actual is None or change.rules is None:
+        yield from () if change is None else (change,)
+        return
+    if (others := replace(change, rules=None)) != NetworkChange():
+        yield others
+    yield NetworkChange(rules=change.rules)
+
+
+def _removals(actual: NetworkState | None, change: NetworkChange) -> tuple[Network, ...]:
+    if actual is None or change.routes is None:
+        return ()
+    return tuple(route.target for route in removed(actual.routes, change.routes))
+
+
+def _left(seen: _Seen, wanted: Desired, pace: Pace = FULL) -> Difference:
     """What differs now. An empty declaration puts nobody out: it is far more likely a mistake than a wish."""
-    found = difference(wanted, seen.network, seen.members, seen.owned)
+    found = difference(wanted, seen.network, seen.members, seen.owned, pace, seen.members.unreadable)
     return found if wanted.members else replace(found, leaving=())
 
 
@@ -164,7 +226,7 @@ def _gone(seen: _Seen, wanted: Desired) -> Iterator[str]:
     """Ours, not declared, and out."""
     for node_id in sorted(seen.owned - {THE_NETWORK} - wanted.members.keys()):
         actual = seen.members.get(node_id)
-        if actual is None or not actual.authorised:
+        if node_id not in seen.members.unreadable and (actual is None or not actual.authorised):
             yield node_id
 
 

@@ -8,7 +8,7 @@ a frame leaves open (tags, addresses, ports of LAN traffic) is unknown, and only
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
@@ -16,6 +16,8 @@ from controller.zerotier.port import Network, NetworkState, Rule
 
 IPV4, ARP, IPV6, MPLS = 0x0800, 0x0806, 0x86DD, 0x8847
 MULTICAST, BROADCAST, IPAUTH, MACAUTH, INBOUND = 1 << 62, 1 << 61, 1 << 60, 1 << 59, 1 << 63
+BGP = range(179, 180)
+BFD = (range(49152, 65536), range(3784, 3785))  # RFC 5881, 4.
 UNSAID = INBOUND | MACAUTH | 0xFFF
 """Bits that a frame leaves open: both ends filter, and TCP's flags come and go."""
 
@@ -52,7 +54,7 @@ class Frame:
     ethertype: int
     bits: int
     protocol: int | None = None
-    port: int | None = None
+    ports: tuple[range | None, range | None] = (None, None)  # The sender's, the receiver's.
     segment: Network | None = None  # Both addresses are in it; None with `routed`: the source is outside.
     routed: bool = False
 
@@ -74,7 +76,8 @@ def check_rules(state: NetworkState, segment: IPv4Network, segment6: IPv6Network
     for frame in frames(segment, segment6):
         verdict = run(state.rules, frame, open_end=bool(state.capabilities))
         if verdict.dropped:
-            by_sender = frame.routed and _asks_ipauth(state.rules, verdict.rule)
+            as_its_own = run(state.rules, replace(frame, bits=frame.bits | IPAUTH), open_end=bool(state.capabilities))
+            by_sender = frame.routed and not as_its_own.dropped
             dropped.setdefault(("rules-no-ipauth" if by_sender else frame.code, verdict.rule), []).append(frame)
     return (*found, *(_dropped(code, rule, those) for (code, rule), those in dropped.items()))
 
@@ -85,7 +88,7 @@ def _dropped(code: str, rule: int, those: list[Frame]) -> RulesFinding:
     message = f"{CODES[code]} ({what}: {where}.) Put what is missing before it, or declare segment_rules: owned."
     lines = list(dict.fromkeys(frame.snippet for frame in those))
     if code == "rules-no-ipauth":
-        lines.insert(0, "# instead of `drop not chr ipauth`, or before it:")
+        lines.insert(0, "# before the rule that asks for `chr ipauth`, or instead of it:")
     return RulesFinding(code, message, "\n".join(lines), rule)
 
 
@@ -94,14 +97,16 @@ def frames(segment: IPv4Network, segment6: IPv6Network | None) -> tuple[Frame, .
     four, six = "accept ethertype ipv4;", "accept ethertype ipv6;"
     some = [
         Frame("ARP", "rules-no-arp", "accept ethertype arp;", ARP, BROADCAST | IPAUTH, segment=segment),
-        Frame("BGP", "rules-no-bgp", four, IPV4, IPAUTH, 6, 179, segment),
-        Frame("BFD", "rules-no-bfd", four, IPV4, IPAUTH, 17, 3784, segment),
+        Frame("BGP", "rules-no-bgp", four, IPV4, IPAUTH, 6, (None, BGP), segment),
+        Frame("BGP's answers", "rules-no-bgp", four, IPV4, IPAUTH, 6, (BGP, None), segment),
+        Frame("BFD", "rules-no-bfd", four, IPV4, IPAUTH, 17, BFD, segment),
         Frame("routed IPv4", "rules-no-routed", four, IPV4, 0, routed=True, segment=segment),
         Frame("MPLS", "rules-no-mpls", "accept ethertype 0x8847;", MPLS, 0),
     ]
     if segment6 is not None:
         some += [
             Frame("IPv6 neighbour discovery", "rules-no-neighbours", six, IPV6, MULTICAST, 58),
+            Frame("BFD over IPv6", "rules-no-bfd", six, IPV6, IPAUTH, 17, BFD, segment6),
             Frame("routed IPv6", "rules-no-routed", six, IPV6, 0, routed=True, segment=segment6),
         ]
     return tuple(some)
@@ -158,13 +163,18 @@ def _protocol(rule: Rule, frame: Frame) -> bool | None:
     return None if frame.protocol is None else rule.get("ipProtocol") == frame.protocol
 
 
-def _destination_port(rule: Rule, frame: Frame) -> bool | None:
-    if frame.ethertype not in (IPV4, IPV6) or frame.protocol == 58:
-        return False
-    start, end = rule.get("start"), rule.get("end")
-    if frame.port is None or not isinstance(start, int) or not isinstance(end, int):
-        return None
-    return start <= frame.port <= end
+def _port(end: int) -> Callable[[Rule, Frame], bool | None]:
+    def judge(rule: Rule, frame: Frame) -> bool | None:
+        if frame.ethertype not in (IPV4, IPV6) or frame.protocol == 58:
+            return False
+        ports, start, last = frame.ports[end], rule.get("start"), rule.get("end")
+        if ports is None or not isinstance(start, int) or not isinstance(last, int):
+            return None
+        if start <= ports[0] and ports[-1] <= last:
+            return True
+        return False if last < ports[0] or ports[-1] < start else None
+
+    return judge
 
 
 def _characteristics(rule: Rule, frame: Frame) -> bool | None:
@@ -209,7 +219,8 @@ def _address(source: bool) -> Callable[[Rule, Frame], bool | None]:
 MATCHES: Mapping[str, Callable[[Rule, Frame], bool | None]] = {
     "MATCH_ETHERTYPE": _ethertype,
     "MATCH_IP_PROTOCOL": _protocol,
-    "MATCH_IP_DEST_PORT_RANGE": _destination_port,
+    "MATCH_IP_SOURCE_PORT_RANGE": _port(0),
+    "MATCH_IP_DEST_PORT_RANGE": _port(1),
     "MATCH_CHARACTERISTICS": _characteristics,
     "MATCH_IPV4_SOURCE": _address(True),
     "MATCH_IPV6_SOURCE": _address(True),
@@ -217,16 +228,6 @@ MATCHES: Mapping[str, Callable[[Rule, Frame], bool | None]] = {
     "MATCH_IPV6_DEST": _address(False),
 }
 """What is not here is unknown: tags, ZeroTier addresses, MAC addresses, sizes, chance."""
-
-
-def _asks_ipauth(rules: Sequence[Rule], number: int) -> bool:
-    """The set of matches before rule `number` asks for the sender's own address."""
-    for rule in reversed(rules[: max(number - 1, 0)]):
-        if str(rule.get("type", "")).startswith("ACTION_"):
-            return False
-        if rule.get("type") == "MATCH_CHARACTERISTICS" and rule.get("not"):
-            return bool((_mask(rule) or 0) & IPAUTH)
-    return False
 
 
 def _finding(code: str, way_out: str) -> RulesFinding:

@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from controller.zerotier import wire, written
-from controller.zerotier.adapter import Adapter
+from controller.zerotier.adapter import Adapter, spoilt
 from controller.zerotier.http import HttpService, NotFound, Secret
 from controller.zerotier.port import (
+    Garbled,
     MemberChange,
+    Members,
     MemberState,
     NetworkChange,
     NetworkState,
@@ -34,7 +36,7 @@ class _Status(msgspec.Struct):
 
 
 class _Listing(msgspec.Struct):
-    data: list[dict[str, Any]]
+    data: list[Any]
 
 
 class SelfHosted(Adapter):
@@ -46,13 +48,12 @@ class SelfHosted(Adapter):
         http = HttpService(url, secret, what="the ZeroTier controller", token_help=TOKEN_HELP, **options)
         super().__init__(http, network, f"controller/network/{network}")
 
-    def members(self) -> dict[str, MemberState]:
+    def members(self) -> Members:
         try:
             listing = self._http.get(f"unstable/{self._path}/member")  # All at once, since 1.14.
         except NotFound:
             return self._members_one_by_one()
-        documents = self._convert(f"unstable/{self._path}/member", listing, _Listing).data
-        return {member.node_id: member for member in map(self._read_member, documents)}
+        return self._members_in(self._convert(f"unstable/{self._path}/member", listing, _Listing).data)
 
     def describe(self) -> Service:
         status = self._status()
@@ -72,19 +73,22 @@ class SelfHosted(Adapter):
         except NoSuchNetwork:
             return None
 
-    def _members_one_by_one(self) -> dict[str, MemberState]:
+    def _members_one_by_one(self) -> Members:
         path = f"{self._path}/member"
         try:
             revisions = self._convert(path, self._http.get(path), dict[str, int])
         except NotFound:
             raise self._missing() from None
-        found = {}
+        found = Members()
         for node_id in revisions:
             try:
                 member = self._read_member(self._http.get(f"{path}/{node_id}"))
             except NotFound:
                 continue  # Deleted since the list was made.
-            found[member.node_id] = member
+            except Garbled as error:
+                spoilt(found, node_id, error)
+            else:
+                found[member.node_id] = member
         return found
 
     def _missing(self) -> ZeroTierError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from controller.zerotier.difference import Difference
-from controller.zerotier.port import Service
+from controller.zerotier.port import Network, Service
 from controller.zerotier.rules_check import RulesFinding
 from controller.zerotier.summaries import Summaries
 
@@ -21,6 +22,17 @@ failing    the service did not do what it was asked"""
 EVERY_SECONDS = 60.0
 SOON_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 300.0
+LEAVE_SECONDS = 30.0
+"""The longest pause while somebody must be put out, also when the service has asked for a longer one: who was revoked
+talks in the segment until then, and one try in so long is no burden."""
+FORGET_SECONDS = 86_400.0
+"""From putting out a member of ours until its record is deleted. It shows as revoked that long, and whoever takes a
+declaration back finds its record as it was; certificates that it has are long since worth nothing then."""
+REMOVAL_SECONDS = 3.0
+"""Between two passes that take managed routes away: members stall for one of them, and catch up in the others."""
+REST_SECONDS, REST_SECONDS_PER_MEMBER = 5.0, 0.01
+"""From taking a managed route away until it comes back by another gateway. A service signs what it tells each member,
+one after another, and tells what is so at that moment: who is told too late never hears that the route was gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +56,10 @@ class Pass:
     error: str = ""
     after: float = 0.0  # The service asked for so long a pause, in seconds.
     members: int = 0  # That the service has.
+    removed: tuple[Network, ...] = ()  # Targets of managed routes that it took away.
     summaries: Summaries = field(default_factory=Summaries)
+    left: Mapping[str, float] = field(default_factory=dict)  # Node ids of ours that were put out, and when.
+    failed_in_a_row: int = 0  # Passes, this one included.
 
     @property
     def condition(self) -> Condition:
@@ -55,11 +70,15 @@ class Pass:
         return "settled" if self.difference.as_declared else "held"
 
 
-def pause_after(done: Pass, failed_in_a_row: int) -> float:
+def pause_after(done: Pass) -> float:
     """Seconds until the next pass when nothing changes: soon while there is more to write, longer while it fails."""
     if done.condition == "busy":
         return SOON_SECONDS
     if done.condition != "failing":
         return EVERY_SECONDS
-    backoff = min(2.0 ** min(failed_in_a_row, 10), LONGEST_PAUSE_SECONDS)
+    backoff = min(2.0 ** min(done.failed_in_a_row, 10), LONGEST_PAUSE_SECONDS)
     return max(backoff, done.after)
+
+
+def rest_seconds(members: int) -> float:
+    return REST_SECONDS + REST_SECONDS_PER_MEMBER * members

@@ -29,9 +29,10 @@ CODES = {
     "summaries-too-many": "ZeroTier delivers 128 managed routes; what does not fit has none.",
     "summary-split": "Prefixes inside each other are announced by different gateways: no one route can stand for both.",
     "summary-no-gateway": "No gateway announces anything there, or it has no address of the family.",
+    "summary-peer": "A router in a LAN may announce more there than the summary's gateway has: hosts lack it.",
     "summary-dead": "Every gateway that announces it is gone; the route stays where it was.",
     "summary-on-gateways": "Without guard_default gateways use managed routes too, beneath those of BGP.",
-    "floor-hidden": "The guard stands at the very same prefix, so gateways do not use the floor there; hosts do.",
+    "floor-hidden": "The guard stands at that prefix or inside it, so gateways do not use the floor there; hosts do.",
     "floor-flaw": "A managed route that would lose or circle packets.",
 }
 
@@ -44,7 +45,7 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`gateways`, sorted: each of them announces every declared prefix inside `target`."""
+    """`gateways`, the first choice first: each of them announces every declared prefix inside `target`."""
 
     target: Network
     gateways: tuple[str, ...]
@@ -52,10 +53,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """`routes` in the order of their targets."""
+    """`routes` in the order of their targets. `left_out`: what would need one more than ZeroTier delivers."""
 
     routes: tuple[ManagedRoute, ...] = ()
     remarks: tuple[Remark, ...] = ()
+    left_out: tuple[Network, ...] = ()
 
 
 def summaries(inventory: Inventory, gone: Mapping[str, frozenset[str]], current: Iterable[ManagedRoute]) -> Summaries:
@@ -69,7 +71,10 @@ def summaries(inventory: Inventory, gone: Mapping[str, frozenset[str]], current:
         return Summaries()
     remarks: list[Remark] = []
     room = MAX_ROUTES - 1 - (fabric.segment6 is not None)
-    chosen = _fitting(inventory, fabric.managed_floor, room, remarks)
+    needed = _needed(inventory, fabric.managed_floor, room, remarks)
+    chosen, left_out = needed[:room], tuple(each.target for each in needed[room:])
+    if left_out:
+        remarks.append(_too_many(left_out, room))
     addresses = _addresses(inventory)
     drained = {each.name for each in inventory.gateways if each.drained}
     held = {route.target: route.via for route in current if route.via is not None}
@@ -78,27 +83,75 @@ def summaries(inventory: Inventory, gone: Mapping[str, frozenset[str]], current:
     found = tuple(route for route in routes if route is not None)
     if unsound := tuple(flaws(inventory, found)):
         return Summaries((), (*remarks, *unsound))
-    return Summaries(found, (*remarks, *_said(inventory, found)))
+    return Summaries(found, (*remarks, *_said(inventory, found)), left_out)
 
 
-def _fitting(inventory: Inventory, floor: bool, room: int, remarks: list[Remark]) -> list[Candidate]:
-    """Disjoint candidates, at most `room`. With a floor whole allocations only where prefixes alone do not fit."""
+def _needed(inventory: Inventory, floor: bool, room: int, remarks: list[Remark]) -> list[Candidate]:
+    """Disjoint candidates, in order. With a floor whole allocations only where prefixes alone are more than `room`."""
     exact: dict[Network, list[Candidate]] = {}
     whole: dict[Network, Candidate] = {}
+    peered = _peered(inventory)
     for allocation, inside in _by_allocation(inventory, remarks).items():
         exact[allocation] = _exact(inside, remarks)
         if common := _common(inside.values()):
-            whole[allocation] = Candidate(allocation, common)
+            names = _peered_first(allocation, common, peered.get(allocation, frozenset()), remarks)
+            whole[allocation] = Candidate(allocation, names)
+    if not floor:
+        some = {each: Candidate(each, tuple(sorted(names))) for each, names in peered.items() if each not in exact}
+        whole |= some
+        exact |= {each: [] for each in some}
     groups = exact if floor else {each: [whole[each]] if each in whole else exact[each] for each in exact}
     for allocation in sorted(whole, key=lambda each: -len(groups[each])):
         if sum(map(len, groups.values())) > room and len(groups[allocation]) > 1:
             groups[allocation] = [whole[allocation]]
-    found = sorted((each for some in groups.values() for each in some), key=lambda each: network_order(each.target))
+    found = _in_order(groups.values())
     if len(found) > room:
-        left_out = ", ".join(str(each.target) for each in found[room : room + 3])
-        text = f"{len(found)} are needed and {room} fit; {left_out} and those behind are left out"
-        remarks.append(Remark("summaries-too-many", f"{text}: give sites larger allocations in one piece"))
-    return found[:room]
+        found = _merged(found)
+    if len(found) > room:
+        found = _merged(_in_order([whole[each]] if each in whole else groups[each] for each in groups))
+    return found
+
+
+def _in_order(groups: Iterable[Iterable[Candidate]]) -> list[Candidate]:
+    return sorted((each for some in groups for each in some), key=lambda each: network_order(each.target))
+
+
+def _merged(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Neighbours of the same gateways as one, whosever allocations they are in."""
+    alike: dict[tuple[str, ...], list[Network]] = {}
+    for each in candidates:
+        alike.setdefault(each.gateways, []).append(each.target)
+    return _in_order([Candidate(target, names) for target in _collapsed(those)] for names, those in alike.items())
+
+
+def _too_many(left_out: Sequence[Network], room: int) -> Remark:
+    shown = ", ".join(map(str, left_out[:3]))
+    text = f"{room + len(left_out)} are needed and {room} fit: hosts do not reach {shown} ({len(left_out)} in all)"
+    return Remark("summaries-too-many", f"{text}. Give sites larger allocations in one piece")
+
+
+def _peered(inventory: Inventory) -> dict[Network, frozenset[str]]:
+    """Outermost allocation -> gateways of its site that a router in a LAN may tell of what is inside."""
+    outermost = _Apart(each.prefix for each in inventory.allocations if each.tenant == GLOBAL)
+    peered = {(each.gateway, each.address.version) for each in inventory.lan_peers}
+    at_site = residents(inventory)
+    found: dict[Network, frozenset[str]] = {}
+    for each in inventory.allocations:
+        names = at_site.get(each.site, ())
+        there = frozenset(name for name in names if (name, each.prefix.version) in peered)
+        outer = outermost.around(each.prefix) if each.tenant == GLOBAL else None
+        if outer is not None and there:
+            found[outer] = found.get(outer, frozenset()) | there
+    return found
+
+
+def _peered_first(
+    allocation: Network, names: tuple[str, ...], peered: frozenset[str], remarks: list[Remark]
+) -> tuple[str, ...]:
+    if peered and not peered.intersection(names):
+        text = f"{allocation} leads to {', '.join(names)}, and routers in LANs of {', '.join(sorted(peered))}"
+        remarks.append(Remark("summary-peer", f"{text} may announce more of it: hosts do not reach that"))
+    return tuple(sorted(names, key=lambda name: name not in peered))
 
 
 def _by_allocation(inventory: Inventory, remarks: list[Remark]) -> dict[Network, dict[Network, frozenset[str]]]:
@@ -215,7 +268,7 @@ def _said(inventory: Inventory, routes: Sequence[ManagedRoute]) -> Iterator[Rema
     allocations = {each.prefix for each in inventory.allocations}
     if routes and not fabric.managed_floor and not fabric.guard_default:
         yield Remark("summary-on-gateways", f"guard_default is off: {CODES['summary-on-gateways']}")
-    hidden = [str(each.target) for each in routes if each.target in allocations]
+    hidden = [str(each.target) for each in routes if any(_inside(some, each.target) for some in allocations)]
     if hidden and fabric.managed_floor and fabric.guard_default:
         yield Remark("floor-hidden", f"{', '.join(hidden[:3])}: {CODES['floor-hidden']}")
 

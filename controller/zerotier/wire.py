@@ -72,6 +72,7 @@ class _Member(msgspec.Struct, rename="camel"):
     v_major: int | None = None
     v_minor: int | None = None
     v_rev: int | None = None
+    last_deauthorized_time: int | None = None
     revision: int | None = None
 
 
@@ -117,6 +118,7 @@ def read_member(document: Any) -> MemberState:
         if all(part is not None and part >= 0 for part in version)
         else "",
         revision=found.revision or 0,
+        deauthorised_at=(found.last_deauthorized_time or 0) / 1000,
     )
 
 

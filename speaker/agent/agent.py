@@ -175,4 +175,5 @@ class Agent:
         from speaker.doctor.command import examined
         from speaker.doctor.gather import Patient
 
-        return examined(Patient(self._settings.state, homes=self._settings.zerotier))
+        settings = self._settings
+        return examined(Patient(settings.state, homes=settings.zerotier, plan_file=settings.plan_file))

@@ -35,7 +35,7 @@ from speaker.kernel.fib import Fib
 from speaker.kernel.links import LinkWatch
 from speaker.kernel.port import KernelError
 from speaker.kernel.socket import LinuxKernel
-from speaker.kernel.sysctls import apply_sysctls
+from speaker.kernel.sysctls import apply_sysctls, listened_keys
 from speaker.plan import Plan
 from speaker.rib.facts import RouterFacts, facts_of
 from speaker.rib.hops import Hops
@@ -394,7 +394,7 @@ class Gateway:
         self.last_error = error
 
     def _set_sysctls(self) -> None:
-        outcome = apply_sysctls(self._interfaces)
+        outcome = apply_sysctls(self._interfaces, md5_keys=listened_keys(self.plan))
         for name, change in outcome.changed.items():
             log.info("sysctl", name=name, change=change)
         for name, why in outcome.failed.items():

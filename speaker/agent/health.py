@@ -58,5 +58,6 @@ class Health:
                 )
                 if looks % RATE_LOOKS == 1:
                     paths = present.paths
+                    self._metrics.set_segment(present.plan.mtu)
                     self._metrics.set_paths(paths.peers, paths.measured, len(paths.relayed), time())
             await asyncio.sleep(LOOK_SECONDS)

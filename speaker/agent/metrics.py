@@ -49,6 +49,9 @@ class Metrics:
         self._routes = Gauge("leyline_kernel_routes", "Our routes in the kernel", ["family"], registry=self.registry)
         self._failovers = Total("leyline_failovers", "Pairs that were up and died", registry=self.registry)
         self._failed_over = 0
+        self._segment_mtu = Gauge(
+            "leyline_segment_mtu_bytes", "MTU of the segment as declared; 0: not ours to say", registry=self.registry
+        )
         self._paths = PathMetrics(self.registry)
 
     def serve(self, address: str, port: int) -> None:
@@ -68,6 +71,10 @@ class Metrics:
         self._failovers.inc(failovers - self._failed_over)
         self._failed_over = failovers
 
+    def set_segment(self, mtu: int) -> None:
+        """What the fabric wants of it; 0 where it is somebody else's business."""
+        self._segment_mtu.set(mtu)
+
     def set_paths(self, peers: Sequence[PeerReport], paths: Sequence[PathProbeReport], costly: int, now: float) -> None:
         """As `leyline show paths` has them; `costly`: far uplinks whose relayed paths cost preference here."""
         self._paths.set(peers, paths, costly, now)
@@ -84,6 +91,14 @@ class PathMetrics:
         self._relayed = Gauge(
             "leyline_path_relayed_seconds", "For how long ZeroTier has relayed a path", pair, registry=registry
         )
+        self._latency = Gauge("leyline_path_latency_seconds", "Latency as ZeroTier has it", pair, registry=registry)
+        self._silent = Gauge(
+            "leyline_path_silent_seconds", "Age of the last packet by ZeroTier's own path", pair, registry=registry
+        )
+        self._info = Gauge(
+            "leyline_path_info", "Who is at the far end, and its ZeroTier", [*pair, "node_id", "version"],
+            registry=registry,
+        )  # fmt: skip
         self._costly = Gauge(
             "leyline_relayed_uplinks", "Far uplinks that cost preference here: relayed for too long", registry=registry
         )
@@ -100,6 +115,9 @@ class PathMetrics:
         _replace(self._peers, Tally((peer.uplink, peer.state) for peer in known))
         relayed = [peer for peer in known if peer.state == "relayed"]
         _replace(self._relayed, {(peer.uplink, peer.address): max(0.0, now - peer.since) for peer in relayed})
+        _replace(self._latency, {(p.uplink, p.address): p.latency_ms / 1000 for p in known if p.latency_ms >= 0})
+        _replace(self._silent, {(p.uplink, p.address): p.silent_seconds for p in known if p.silent_seconds >= 0})
+        _replace(self._info, {(p.uplink, p.address, p.node_id, p.version): 1.0 for p in known})
         quantiles = {(path.uplink, path.address, "0.5"): path.rtt_p50_ms / 1000 for path in answered}
         quantiles |= {(path.uplink, path.address, "0.95"): path.rtt_p95_ms / 1000 for path in answered}
         _replace(self._rtt, quantiles)

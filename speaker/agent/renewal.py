@@ -102,7 +102,8 @@ class Renewal:
             return RETRY_SECONDS
         if not held.next_token:
             return self._later(
-                "the controller refuses this gateway's token: leyline gateway token makes another, or enrol again"
+                "the controller refuses this gateway's token: enrol again by leyline enroll-key create --gateway, or"
+                " put what leyline gateway token makes into the token file"
             )
         return self._promote(held)
 

@@ -8,49 +8,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from ipaddress import ip_address
+from functools import partial
 from pathlib import Path
-from time import time
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 from pyroute2 import NetlinkError
 
-from speaker.kernel.ways_out import interface_addresses, ways_to
+from speaker.agent.local_conf import Box, LocalConf
 from speaker.plan import Plan, UplinkPlan
 from speaker.report import ServiceReport
 from speaker.state import write_atomically
-from speaker.zerotier import config, moons
-from speaker.zerotier.config import ConfigUnreadable, Wanted
-from speaker.zerotier.keep_out import Interfaces, NoWayOut, kept_out
-from speaker.zerotier.local import LocalError, LocalService, Status
-from speaker.zerotier.peers import PeersUnreadable, read_peers
+from speaker.zerotier import moons
+from speaker.zerotier.local import LocalError, LocalService
 from speaker.zerotier.service import Managed, Membership, assigned, attend, not_answering
 
 log = structlog.get_logger()
 
 LOOK_SECONDS, AGAIN_SECONDS = 30.0, 5.0
 """Between two looks while all is well, and while something is not."""
-WITHIN_SECONDS = 25.0
-"""The service reads a changed local.conf within 10 s; one that has not after this must be restarted."""
-OUTSIDE = ("192.0.2.1", "2001:db8::1")
-"""Nobody's (RFC 5737, RFC 3849): a route to them is the default route."""
 
 Homes = Sequence[tuple[str, Path]]
 """(name of the uplink, or "" to find it by its node id; home of its service)."""
-
-
-class Box:
-    """What of this box the segment must know."""
-
-    def interfaces(self) -> Interfaces:
-        """Raises OSError, or NetlinkError."""
-        return interface_addresses()
-
-    def ways_to(self, addresses: Sequence[str]) -> frozenset[str]:
-        """Raises OSError, or NetlinkError."""
-        return ways_to(addresses)
 
 
 class SegmentSide:
@@ -64,6 +44,7 @@ class SegmentSide:
         self._orbits = orbits
         self._moved = moved
         self._box = box or Box()
+        self._local_conf = LocalConf(self._box)
         self._idtool = idtool
         self._all = [(name, LocalService(home)) for name, home in homes]
         self._managed = [Managed(service) for _, service in self._all]
@@ -123,7 +104,7 @@ class SegmentSide:
             wanted = Membership(plan.network, plan.segments, plan.mtu, uplink)
             report = attend(service, self._managed[index], wanted, self._held)
             problems = [report.problem] if report.problem else []
-            problems += self._keep_off_overlay(service, service.status(), plan)
+            problems += self._local_conf.look(service, service.status(), plan)
             problems += self._moons(service, uplink, plan)
         except LocalError as error:
             return not_answering(uplink.name, str(error))
@@ -146,34 +127,6 @@ class SegmentSide:
         except (OSError, NetlinkError):
             return None
 
-    # local.conf
-
-    def _keep_off_overlay(self, service: LocalService, status: Status, plan: Plan) -> list[str]:
-        path = service.home / "local.conf"
-        try:
-            text = config.read(path)
-            merged = config.merged(text, self._kept_out(service, status, plan))
-            if merged.changed:
-                config.write(path, merged.text)
-                log.info("local.conf written", path=str(path))
-            elif merged.text and self._is_late(path) and not config.in_force(status.config, merged.text):
-                return [*merged.problems, f"{path} is not in force: restart zerotier-one when it suits"]
-        except (ConfigUnreadable, NoWayOut) as error:
-            return [f"{path}: {error}"]
-        except (OSError, NetlinkError) as error:
-            return [f"{path} was not written: {error}"]
-        return list(merged.problems)
-
-    @staticmethod
-    def _is_late(path: Path) -> bool:
-        """Whether the service has had the time to read it. Raises OSError."""
-        return time() - path.stat().st_mtime > WITHIN_SECONDS
-
-    def _kept_out(self, service: LocalService, status: Status, plan: Plan) -> Wanted:
-        """Raises NoWayOut; OSError, or NetlinkError, when the kernel cannot be asked."""
-        outside = [*OUTSIDE, *_roots(service, status)]
-        return kept_out(plan, self._box.interfaces(), self._box.ways_to(outside))
-
     # Moons
 
     def _moons(self, service: LocalService, uplink: UplinkPlan, plan: Plan) -> list[str]:
@@ -183,16 +136,20 @@ class SegmentSide:
                 self.moon_world = moons.make(service, plan.moon.endpoints, self._idtool)
             else:
                 moons.unmake(service)
-            known = self._read_orbits()
             home = str(service.home)
-            orbited = moons.orbit(service, plan.orbit, known.get(home, ()))
-            if orbited.ours != frozenset(known.get(home, ())):
-                write_atomically(self._orbits, msgspec.json.encode({**known, home: sorted(orbited.ours)}))
+            orbited = moons.orbit(service, plan.orbit, self._read_orbits().get(home, ()), partial(self._note, home))
+            self._note(home, orbited.ours)
         except moons.MoonError as error:
             return [str(error)]
         except OSError as error:
             return [f"{error.filename or self._orbits}: {error.strerror or error}"]
         return orbited.problems
+
+    def _note(self, home: str, worlds: frozenset[str]) -> None:
+        """Raises OSError."""
+        known = self._read_orbits()
+        if worlds != frozenset(known.get(home, ())):
+            write_atomically(self._orbits, msgspec.json.encode({**known, home: sorted(worlds)}))
 
     def _read_orbits(self) -> dict[str, list[str]]:
         """Home -> worlds that its service orbits because we said so. Unreadable: then none are ever let go."""
@@ -207,17 +164,3 @@ def _node(service: LocalService) -> str:
         return service.status().node_id
     except LocalError:
         return ""
-
-
-def _roots(service: LocalService, status: Status) -> list[str]:
-    """Where the roots are reached: what leads there is this box's way out."""
-    try:
-        peers = read_peers(service.peers(), status.clock_ms)
-    except PeersUnreadable:
-        return []
-    found = []
-    for peer in peers:
-        with suppress(ValueError):
-            if peer.root:
-                found.append(str(ip_address(peer.physical.rpartition("/")[0])))
-    return found

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from ipaddress import ip_address, ip_network
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from pyroute2 import IPRoute, NetlinkError
 
-from speaker.doctor.facts import RouteDifferences
+from speaker.doctor.facts import RouteDifferences, Shadow
 from speaker.doctor.here import Unreadable
-from speaker.kernel.port import METRIC_ROUTE, PROTO_LEYLINE, Kernel, NextHopRecord
+from speaker.kernel.lan import RTM_F_FIB_MATCH
+from speaker.kernel.port import METRIC_ROUTE, PROTO_LEYLINE, TABLE_LAN, TABLE_MAIN, Kernel, NextHopRecord
 from speaker.kernel.socket import LinuxKernel
 from speaker.plan import Plan, PlanUnreadable, decode
 from speaker.report import Report
@@ -55,23 +58,48 @@ def route_differences(control: Path, devices: Mapping[int, str]) -> RouteDiffere
             ways = ways_of(kernel.nexthops(), devices)
         both = sorted(wanted & there.keys())
         step = max(1, len(both) // MOST_EXPLAINED)
+        sample = both[::step][:MOST_EXPLAINED]
+        shadowed = tuple(shadows(sample))
         changed = [
             prefix
-            for prefix in both[::step][:MOST_EXPLAINED]
+            for prefix in sample
             if (decided := decided_ways(control, prefix)) and decided != ways.get(there[prefix], frozenset())
         ]
-    except (NoAnswer, OSError, KeyError) as error:
+    except (NoAnswer, OSError, KeyError, NetlinkError) as error:
         raise Unreadable(f"routes: {error}") from None
     missing, extra = sorted(wanted - there.keys()), sorted(there.keys() - wanted)
     counts = (len(missing), len(extra), len(changed))
     named = [tuple(each[:MOST_NAMED]) for each in (missing, extra, changed)]
-    return RouteDifferences(named[0], named[1], named[2], counts)
+    return RouteDifferences(named[0], named[1], named[2], counts, shadowed[:MOST_NAMED])
+
+
+def shadows(prefixes: Iterable[str]) -> Iterator[Shadow]:
+    """Of those prefixes for which the kernel has another program's route before ours. Raises NetlinkError, OSError."""
+    with IPRoute() as netlink:
+        for prefix in prefixes:
+            try:
+                (route, *_) = netlink.route("get", dst=str(ip_network(prefix)[0]), flags=RTM_F_FIB_MATCH)
+            except NetlinkError:
+                continue  # Unreachable, by a route of ours or of others.
+            if shadow := shadow_of(prefix, route):
+                yield shadow
+
+
+def shadow_of(prefix: str, route: Mapping[str, Any]) -> Shadow | None:
+    """`route`: the one that the kernel takes for an address of the prefix. Pure."""
+    protocol = route.get("proto")
+    if protocol in (None, PROTO_LEYLINE) or route.get("dst_len") != ip_network(prefix).prefixlen:
+        return None
+    return Shadow(prefix, int(protocol), int(route.get("priority") or 0))
 
 
 def ours(kernel: Kernel) -> Iterator[tuple[str, int]]:
-    """(prefix, next-hop id) of our routes, the unreachable ones too; not the rejects beneath them."""
-    for family in Family:
-        for chunk in kernel.routes(family):
+    """(prefix, next-hop id) of our routes, the unreachable ones too; not the rejects beneath them.
+
+    Those around the underlay stand in TABLE_LAN.
+    """
+    for table, family in product((TABLE_MAIN, TABLE_LAN), Family):
+        for chunk in kernel.routes(family, table):
             for record in chunk:
                 if record.metric == METRIC_ROUTE:
                     yield str(network_of(family, record.key)), record.nhid

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from speaker.doctor.gather import Patient
 
 
+WIDE = 1000
+"""Columns of a pipe: a fix that is a command is to be copied whole."""
+
+
 def run(patient: Patient, *, as_json: bool, unread: Mapping[str, str]) -> None:
     """Prints what was found; leaves with exit code 1 when there are errors. `unread`: what is known to be missing."""
     from speaker.doctor.checks import CHECKS
@@ -49,7 +53,7 @@ def _print(findings: Sequence[Any], unread: Mapping[str, str], checks: int) -> N
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
     if findings:
         table = Table(box=None, header_style="bold", pad_edge=False)
         for column in ("level", "check", "where", "what", "fix"):

@@ -1,13 +1,13 @@
 """What the doctor knows of one gateway. Every part may be missing: then checks that need it say nothing.
 
-Readers (speaker/doctor/readers.py) fill it in, checks judge it. Nothing here reads anything.
+Readers (speaker/doctor/gather.py) fill it in, checks judge it. Nothing here reads anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from speaker.plan import Plan
 from speaker.report import Report
@@ -55,6 +55,14 @@ class RoutedEcho:
     routed: bool | None
 
 
+class Shadow(NamedTuple):
+    """A prefix for which the kernel takes somebody else's route before ours."""
+
+    prefix: str
+    protocol: int
+    metric: int
+
+
 @dataclass(frozen=True)
 class RouteDifferences:
     """Our routes in the kernel against what the agent has decided; each list is cut off, the counts are not."""
@@ -63,6 +71,7 @@ class RouteDifferences:
     extra: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     counts: tuple[int, int, int] = (0, 0, 0)
+    shadowed: tuple[Shadow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,11 +95,13 @@ class Facts:
     exabgp_version: str = ""  # Installed; "" for not.
     exabgp_pinned: str = ""
     sysctls: Mapping[str, str] | None = None  # Of those that a gateway needs: as they are.
+    md5_drops: int = 0  # TCP segments that the kernel has dropped for their MD5 key, or for having none, since boot.
     nft: tuple[Mapping[str, Any], ...] | None = None  # `nft -j list ruleset`, its list.
     nft_error: str = ""
     services: tuple[Service, ...] = ()
     interfaces: Mapping[str, Interface] | None = None
-    underlay_devices: Mapping[str, str] = field(default_factory=dict)  # Physical address -> interface that leads there.
+    underlay_devices: Mapping[str, str] = field(default_factory=dict)  # Physical address -> interface there; "": none.
+    ways_out: frozenset[str] = frozenset()  # Interfaces by which this box reaches addresses outside.
     answering: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # Our overlay address -> strangers' MACs.
     nat: Mapping[str, Nat] = field(default_factory=dict)  # Uplink -> its NAT.
     echoes: tuple[RoutedEcho, ...] = ()

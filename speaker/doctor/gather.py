@@ -20,9 +20,11 @@ from speaker.doctor.facts import Facts, RoutedEcho, Service
 from speaker.doctor.here import Unreadable
 from speaker.doctor.services import read_service
 from speaker.kernel.links import read_links
+from speaker.kernel.ways_out import OUTSIDE, ways_to
 from speaker.plan import Plan
 from speaker.state import StateDir
 from speaker.zerotier.local import DEFAULT_HOME, LocalError, LocalService
+from speaker.zerotier.peers import Peer
 from speaker.zerotier.placed import placed
 
 MOST_HUBS = 4
@@ -34,11 +36,15 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class Patient:
-    """Which gateway, and how to reach what it talks to. `homes`: (name of the uplink or "", home of its service)."""
+    """Which gateway, and how to reach what it talks to. `homes`: (name of the uplink or "", home of its service).
+
+    `plan_file`: what its agent carries out in place of the plan in the state directory.
+    """
 
     state: StateDir
     access: ControllerAccess | None = None
     homes: Sequence[tuple[str, Path]] = (("", DEFAULT_HOME),)
+    plan_file: Path | None = None
 
 
 class Readings:
@@ -69,7 +75,7 @@ def gather(patient: Patient) -> Facts:
 def _gather(patient: Patient, readings: Readings) -> Facts:
     state = patient.state
     told = readings.start(agent_view.agents_report, state.control)
-    stored = readings.start(agent_view.stored_plan, state.plan)
+    stored = readings.start(agent_view.stored_plan, patient.plan_file or state.plan)
     controller = readings.start(asked.ask_controller, patient.access) if patient.access is not None else None
     rules = readings.start(here.ruleset)
     links = readings.start(here.interfaces)
@@ -107,18 +113,31 @@ def _of_plan(patient: Patient, readings: Readings, facts: Facts, plan: Plan) -> 
     source = _lan_address(plan, facts)
     echoes = [readings.start(_echo, plan, each.peer, each.peer_address, source) for each in _hubs(plan)[:MOST_HUBS]]
     services = tuple(_services(plan, patient.homes)) if plan.network else ()
-    towards = {peer.physical.partition("/")[0] for each in services for peer in each.peers if peer.heard}
-    toward = readings.start(here.devices_towards, towards - {""})
+    peers = [peer for each in services for peer in each.peers]
+    toward = readings.start(here.devices_towards, _towards(peers))
+    outward = readings.start(ways_to, [*OUTSIDE, *{_host(peer.physical) for peer in peers if peer.root and peer.heard}])
     underlay = readings.take("ways to the underlay", toward, dict[str, str]())
     return replace(
         facts,
         sysctls=here.sysctls(plan),
+        md5_drops=here.md5_drops(),
         services=services,
         underlay_devices=underlay,
+        ways_out=readings.take("ways out", outward, frozenset()),
         answering={text: macs for text, each in others if (macs := readings.take(f"ARP for {text}", each, ()))},
         echoes=tuple(echo for each in echoes if (echo := readings.take("echoes", each, None)) is not None),
         routes=readings.take("routes", routes, None) if routes is not None else None,
     )
+
+
+def _towards(peers: Sequence[Peer]) -> set[str]:
+    """Where they are reached, and those that are silent were."""
+    return {_host(path) for peer in peers for path in (*peer.alive, peer.physical) if path}
+
+
+def _host(physical: str) -> str:
+    """Of "ADDRESS/PORT"."""
+    return physical.partition("/")[0]
 
 
 def _services(plan: Plan, homes: Sequence[tuple[str, Path]]) -> list[Service]:

@@ -17,7 +17,7 @@ from pyroute2 import IPRoute
 
 from speaker.doctor.facts import Interface
 from speaker.kernel.nft import MISSING
-from speaker.kernel.sysctls import knobs, path_of
+from speaker.kernel.sysctls import knobs, listened_keys, path_of
 from speaker.plan import Plan
 from speaker.state import StateDir
 
@@ -25,6 +25,7 @@ PROCESSES = ("agent", "exabgp", "bfd")
 NFT_SECONDS = 4.0
 MAX_LOOKUPS = 64
 IFF_UP = 1
+MD5_COUNTERS = ("TCPMD5NotFound", "TCPMD5Unexpected", "TCPMD5Failure")  # No key, none wanted, another one.
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised.
 TIMEX_BYTES = 512
 """More than struct timex has anywhere."""
@@ -56,12 +57,23 @@ def exabgp_version() -> str:
 def sysctls(plan: Plan, proc: Path = Path("/proc")) -> dict[str, str]:
     """The knobs that a gateway needs, as they are; those that this kernel lacks are left out."""
     found = {}
-    for knob in knobs(list(dict.fromkeys(uplink.interface for uplink in plan.uplinks)), ()):
+    for knob in knobs(list(dict.fromkeys(uplink.interface for uplink in plan.uplinks)), (), listened_keys(plan)):
         try:
             found[knob.name] = (proc / "sys" / path_of(knob.name)).read_text().strip()
         except OSError:
             continue
     return found
+
+
+def md5_drops(proc: Path = Path("/proc")) -> int:
+    """By the kernel's counters of RFC 2385; 0 where it has none."""
+    try:
+        lines = (proc / "net" / "netstat").read_text().splitlines()
+    except OSError:
+        return 0
+    pairs = zip(lines[::2], lines[1::2], strict=False)
+    counters = dict(pair for names, values in pairs for pair in zip(names.split(), values.split(), strict=False))
+    return sum(int(counters.get(name, "0")) for name in MD5_COUNTERS)
 
 
 def ruleset(binary: str = "nft") -> tuple[Mapping[str, Any], ...]:
@@ -97,7 +109,7 @@ def interfaces() -> dict[str, Interface]:
 
 
 def devices_towards(addresses: Iterable[str]) -> dict[str, str]:
-    """Address -> interface by which the kernel would send there. Unroutable ones are left out."""
+    """Address -> interface by which the kernel would send there; "" where no route leads there."""
     found = {}
     with IPRoute() as netlink:
         names = {link["index"]: str(link.get("ifname")) for link in netlink.get_links()}
@@ -107,6 +119,7 @@ def devices_towards(addresses: Iterable[str]) -> dict[str, str]:
             except Exception as error:  # pyroute2's errors have no common base; a host without a route is one.
                 if isinstance(error, MemoryError):
                     raise
+                found[address] = ""
                 continue
             found[address] = names.get(route.get("oif"), "")
     return found

@@ -1,7 +1,8 @@
-"""`leyline speaker enroll KEY`."""
+"""`leyline speaker enroll KEY`, and `leyline speaker trust`."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from speaker.state import StateDir
     from speaker.zerotier.local import LocalService
 
 MAX_UPLINKS = 8
+ROOM_FOR_SECONDS = len(" (3600 s)")
 
 
 class Local:
@@ -42,28 +45,61 @@ def named_homes(values: tuple[str, ...]) -> list[tuple[str, Path]]:
     return found
 
 
-def run(key: str, state: Any, homes: tuple[str, ...], **options: Any) -> None:
-    """Raises click.ClickException."""
+def run(key: str, state: StateDir, homes: tuple[str, ...], admit_seconds: float | None, **options: Any) -> None:
+    """`admit_seconds`: how long to wait for the addresses, None not at all. Raises click.ClickException."""
     from speaker.enroll.access import AccessUnusable
-    from speaker.enroll.exchange import EnrolFailed
+    from speaker.enroll.admission import await_addresses, opened
+    from speaker.enroll.exchange import EnrolFailed, NotReached
     from speaker.enroll.key import KeyUnreadable, parse
     from speaker.enroll.steps import Wish, enroll
-    from speaker.zerotier.local import LocalError, LocalService
+    from speaker.zerotier.local import LocalError
 
     text = sys.stdin.readline(4096) if key == "-" else key
     named = named_homes(homes)
-    services = [(name, Local(LocalService(home))) for name, home in named]
+    services = opened(named)
+    asked = [(name, Local(service)) for name, service in services]
     kept = tuple((name, str(home.absolute())) for name, home in named)
     progress = Progress()
+    addresses: list[str] = []
     try:
-        access = enroll(Wish(parse(text), services, homes=kept, **options), state, progress.say)
+        access = enroll(Wish(parse(text), asked, homes=kept, **options), state, progress.say)
+        if admit_seconds is not None:
+            addresses = await_addresses(access, state, services, progress.say, admit_seconds)
+    except NotReached as error:
+        raise NoController(str(error)) from None
     except (KeyUnreadable, EnrolFailed, AccessUnusable, LocalError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename or state.root}: {error.strerror or error}") from None
     finally:
         progress.end()
-    click.echo(f"this is gateway {access.gateway} of {access.url}: leyline speaker run starts it")
+        for _, service in services:
+            service.close()
+    where = f", {' and '.join(addresses)} in the segment" if addresses else ""
+    click.echo(f"this is gateway {access.gateway} of {access.url}{where}: leyline speaker run starts it")
+
+
+class NoController(click.ClickException):
+    """As of every command of the operator's."""
+
+    exit_code = 3
+
+
+def run_trust(state: StateDir, fingerprint: str, ca_file: str) -> None:
+    """Raises click.ClickException."""
+    from speaker.enroll.access import AccessUnusable
+    from speaker.enroll.exchange import EnrolFailed
+    from speaker.enroll.trust import parse_fingerprint, trust
+
+    try:
+        access = trust(state, fingerprint=fingerprint and parse_fingerprint(fingerprint), ca_file=ca_file)
+    except (EnrolFailed, AccessUnusable) as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or state.root}: {error.strerror or error}") from None
+    whom = f"certificate {access.fingerprint}" if access.fingerprint else f"the CAs of {access.ca_file or 'the system'}"
+    click.echo(f"{access.url} is trusted by {whom}. The agent knows it when it is started again, which no session")
+    click.echo("notices: systemctl restart leyline-agent")
 
 
 class Progress:
@@ -75,13 +111,15 @@ class Progress:
         self._open = False
 
     def say(self, text: str) -> None:
+        live = sys.stderr.isatty()
+        long = len(text) + ROOM_FOR_SECONDS > shutil.get_terminal_size().columns
         if text != self._text:
             self.end()
             self._text, self._since = text, time.monotonic()
-            if not sys.stderr.isatty():
+            if long or not live:
                 click.echo(text, err=True)
-        if sys.stderr.isatty():
-            click.echo(f"\r{text} ({time.monotonic() - self._since:.0f} s)", err=True, nl=False)
+        if live:  # A line that is written over must not be broken into two.
+            click.echo(f"\r{'...' if long else text} ({time.monotonic() - self._since:.0f} s)", err=True, nl=False)
             self._open = True
 
     def end(self) -> None:

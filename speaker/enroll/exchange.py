@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from speaker.enroll.key import Key
-from speaker.enroll.pin import OtherCertificate
+from speaker.enroll.pin import OTHER_CERTIFICATE, OtherCertificate
 from speaker.plan import READABLE_VERSIONS
 from speaker.report import Envelope, ReportUnreadable, decode_envelope
 
@@ -47,6 +47,7 @@ class Enrolled(Struct, frozen=True):
     gateway: str
     state: str  # "pending" or "approved".
     network: str
+    kept_out: str = ""  # Why the controller does not let it into the network, and the way out; not of every controller.
 
 
 class Exchange:
@@ -70,13 +71,13 @@ class Exchange:
     ) -> None:
         self._http.close()
 
-    def answers(self) -> bool:
-        """Whether anything answers that is trusted. Nothing secret is sent."""
+    def why_silent(self) -> str:
+        """Why nothing answers that is trusted; "" when something does. Nothing secret is sent."""
         try:
             self._http.get("/healthz")
-        except (httpx2.HTTPError, OSError):
-            return False
-        return True
+        except (httpx2.HTTPError, OSError) as error:
+            return str(_of_tls(error) or error) or type(error).__name__
+        return ""
 
     def invitation(self, key: Key) -> Invitation:
         return self._read(self._send("GET", "/enroll", _by_key(key)), Invitation)
@@ -112,10 +113,8 @@ class Exchange:
         raise EnrolFailed(said)
 
     def _unreached(self, error: BaseException) -> EnrolFailed:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ssl.SSLError):
-            cause = cause.__cause__ or cause.__context__
-        if isinstance(cause, OtherCertificate) or "pinned" in str(error):
+        cause = _of_tls(error)
+        if isinstance(cause, OtherCertificate) or OTHER_CERTIFICATE in str(error):
             return EnrolFailed(
                 f"{self._url} shows {cause or error}. It is not the controller that the key is of, or it has a new"
                 " certificate: make a new key there. Nothing was sent"
@@ -129,6 +128,14 @@ class Exchange:
             return msgspec.json.decode(response.content, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise EnrolFailed(f"{self._url} answers with something that no Leyline controller says") from None
+
+
+def _of_tls(error: BaseException) -> BaseException | None:
+    """What TLS had against the other end, if that is what lies beneath."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _by_key(key: Key) -> dict[str, str]:

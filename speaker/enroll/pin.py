@@ -7,9 +7,15 @@ import hmac
 import ssl
 from typing import Any
 
+OTHER_CERTIFICATE = "another certificate than the pinned one"
+"""In every text about it: HTTP clients keep the words of an error, and not always the error."""
+
 
 class OtherCertificate(ssl.SSLError):
     """What answers has another certificate than it must have. Nothing was sent to it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # SSLError shows the tuple of its arguments where there is no errno.
 
 
 def pinned_context(fingerprint: str) -> ssl.SSLContext:
@@ -39,4 +45,4 @@ def pinned_context(fingerprint: str) -> ssl.SSLContext:
 def _check(connection: Any, wanted: str) -> None:
     seen = hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
     if not hmac.compare_digest(seen, wanted):
-        raise OtherCertificate(f"another certificate than the pinned one: its SHA-256 is {seen}, not {wanted}")
+        raise OtherCertificate(f"{OTHER_CERTIFICATE}: its SHA-256 is {seen}, not {wanted}")

@@ -129,7 +129,7 @@ def _vouched_for(url: str, ca_file: str | None) -> bool:
     try:
         verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca_file) if ca_file else True
         with Exchange(url, verify) as controller:
-            return controller.answers()
+            return not controller.why_silent()
     except OSError:  # ssl.SSLError is one: no CAs in that file.
         return False
 

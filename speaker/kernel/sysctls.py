@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from speaker.plan import Plan
+
 NEIGHBOURS = 8192
+OPTION_BYTES, OPTION_BYTES_PER_KEY = 20_480, 256
+"""Memory that one socket's options may take: the smallest default of Linux, and twice what one MD5 key takes."""
 RTF_ADDRCONF = 0x00040000  # In /proc/net/ipv6_route: made by a router advertisement.
 
 
@@ -24,8 +28,8 @@ class SysctlOutcome:
     failed: dict[str, str] = field(default_factory=dict)  # name -> why; a read-only /proc/sys for one
 
 
-def knobs(uplinks: Sequence[str], ra_interfaces: Sequence[str]) -> Iterator[Knob]:
-    """What has to be set, in this order. Pure.
+def knobs(uplinks: Sequence[str], ra_interfaces: Sequence[str], md5_keys: int = 0) -> Iterator[Knob]:
+    """What has to be set, in this order. Pure. `md5_keys`: that one listening socket holds.
 
     `ra_interfaces` live from router advertisements: they must say so before IPv6 forwarding goes on,
     or the kernel throws their default routes away.
@@ -40,6 +44,8 @@ def knobs(uplinks: Sequence[str], ra_interfaces: Sequence[str]) -> Iterator[Knob
     yield Knob("net.ipv6.fib_multipath_hash_policy", 1)
     yield Knob("net.ipv4.neigh.default.gc_thresh3", NEIGHBOURS, at_least=True)
     yield Knob("net.ipv6.neigh.default.gc_thresh3", NEIGHBOURS, at_least=True)
+    if md5_keys:
+        yield Knob("net.core.optmem_max", OPTION_BYTES + OPTION_BYTES_PER_KEY * md5_keys, at_least=True)
     for name in ("all", *uplinks):
         prefix = f"net.ipv4.conf.{_quoted(name)}"
         # Loose: what arrives over one uplink may be answered over another. The higher of `all` and its own counts.
@@ -55,12 +61,17 @@ def knobs(uplinks: Sequence[str], ra_interfaces: Sequence[str]) -> Iterator[Knob
             yield Knob(f"net.ipv4.conf.{_quoted(name)}.arp_announce", 2)
 
 
-def apply_sysctls(uplinks: Sequence[str], *, proc: Path = Path("/proc")) -> SysctlOutcome:
+def listened_keys(plan: Plan) -> int:
+    """How many MD5 keys the socket holds that waits for this gateway's peers."""
+    return sum(session.passive and bool(session.password) for session in plan.sessions)
+
+
+def apply_sysctls(uplinks: Sequence[str], *, proc: Path = Path("/proc"), md5_keys: int = 0) -> SysctlOutcome:
     """Set what differs. Never raises for a knob: missing and refused ones are listed.
 
     A new interface has the kernel's defaults again: call it once more when an uplink returns.
     """
-    return apply_knobs(knobs(uplinks, ra_interfaces(proc)), proc)
+    return apply_knobs(knobs(uplinks, ra_interfaces(proc), md5_keys), proc)
 
 
 def apply_knobs(wanted: Iterable[Knob], proc: Path) -> SysctlOutcome:

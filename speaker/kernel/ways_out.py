@@ -12,6 +12,8 @@ from speaker.kernel.links import read_links
 from speaker.kernel.messages import AF_INET, AF_INET6
 
 MAX_LOOKUPS = 16
+OUTSIDE = ("192.0.2.1", "2001:db8::1")
+"""Nobody's (RFC 5737, RFC 3849): a route to them is the default route."""
 
 
 def interface_addresses() -> dict[str, frozenset[Address]]:

@@ -1,8 +1,9 @@
 """local.conf of a ZeroTier service: what Leyline adds, beside what the operator has there. `merged` is pure.
 
-Read from ZeroTier One 1.14, service/OneService.cpp: the service reads the file again within 10 s of a change, and
-exits on one that is no JSON; interfaces are matched by the beginning of their name; `physical` is keyed by prefix, and
-`blacklist` there holds for its own addresses and for its peers'. Keys that it does not know it passes over.
+Read from ZeroTier One 1.14, service/OneService.cpp: the service reads the file again within 10 s of a change (but for
+what `speaker.agent.local_conf` says), and exits on one that is no JSON; interfaces are matched by the beginning of
+their name; `physical` is keyed by prefix, and `blacklist` there holds for its own addresses and for its peers'. Keys
+that it does not know it passes over.
 """
 
 from __future__ import annotations
@@ -200,18 +201,21 @@ def write(path: Path, text: str) -> None:
 
 
 def in_force(config: Any, text: str) -> bool:
-    """Whether the service runs with the lists of `text`; `config`: of `GET /status`, which echoes them."""
+    """Whether the service keeps out of what `text` says and of nothing else; `config`: of `GET /status`, which echoes
+    the file as it was read last."""
     if not isinstance(config, dict):
         return False
     document = _document(text)
-    return all(_listed(config, *keys) >= _listed(document, *keys) for keys in (("settings", INTERFACES), (PHYSICAL,)))
+    return _kept_from(config) == _kept_from(document)
 
 
-def _listed(document: dict[str, Any], *keys: str) -> set[str]:
-    value: object = document
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return set(value) if isinstance(value, dict) else set(_strings(value))
+def _kept_from(document: dict[str, Any]) -> tuple[set[str], set[str]]:
+    settings, paths = document.get("settings"), document.get(PHYSICAL)
+    names = settings.get(INTERFACES) if isinstance(settings, dict) else None
+    known = paths.items() if isinstance(paths, dict) else ()
+    return set(_strings(names)), {
+        prefix for prefix, said in known if isinstance(said, dict) and said.get("blacklist") is True
+    }
 
 
 def overlaid(listening: Collection[str], forbidden: Iterable[Network]) -> list[str]:

@@ -27,7 +27,7 @@ def kept_out(plan: Plan, interfaces: Interfaces, ways_out: Collection[str]) -> W
     lans = {name for name in _lans(plan, interfaces) if name not in ways_out and name not in segment}
     spared = [name for name in interfaces if name not in lans | segment and not name.startswith(NEVER_BOUND)]
     own = [ip_network(prefix) for announcement in plan.announcements for prefix in announcement.prefixes]
-    declared = [ip_network(text) for text in (*plan.segments, *plan.rejects)]
+    declared = [ip_network(text) for text in (*plan.segments, *plan.rejects, *plan.unguarded)]
     return Wanted(
         interfaces=tuple(sorted({*lans, *segment})),
         spared=tuple(sorted(spared)),

@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,22 +81,29 @@ class Orbited:
     problems: list[str] = field(default_factory=list)
 
 
-def orbit(service: LocalService, wanted: Iterable[MoonPlan], ours: Collection[str]) -> Orbited:
-    """Orbit what is `wanted`, and let go what was and is `ours` and no longer wanted. Raises LocalError."""
+def orbit(
+    service: LocalService,
+    wanted: Iterable[MoonPlan],
+    ours: Collection[str],
+    note: Callable[[frozenset[str]], None] = lambda _: None,
+) -> Orbited:
+    """Orbit what is `wanted`, and let go what was and is `ours` and no longer wanted.
+
+    `note` is told what may be ours before the service is asked: what nobody remembers would never be let go. Raises
+    LocalError, and what `note` raises.
+    """
     standing = service.moons()
     moons = {moon.world: moon for moon in wanted if moon.world and moon.seed}
-    found = Orbited(frozenset())
-    kept = set()
-    for world, moon in sorted(moons.items()):
-        if world in standing:
-            kept |= {world} & set(ours)  # Else the operator has had it orbited.
-            continue
-        kept.add(world)
-        if service.orbit(world, moon.seed).waiting:
-            found.problems.append(f"moon {moon.name}: its definition has not come yet from {moon.seed}: does it run?")
-    for world in sorted(set(ours) - moons.keys()):
+    kept = {world for world in moons if world not in standing or world in ours}  # Else the operator has it orbited.
+    over = set(ours) - moons.keys()
+    note(frozenset(kept | over))
+    found = Orbited(frozenset(kept))
+    for world in sorted(kept - standing.keys()):
+        if service.orbit(world, moons[world].seed).waiting:
+            name, seed = moons[world].name, moons[world].seed
+            found.problems.append(f"moon {name}: its definition has not come yet from {seed}: does it run?")
+    for world in sorted(over):
         service.deorbit(world)
-    found.ours = frozenset(kept)
     return found
 
 

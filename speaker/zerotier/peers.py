@@ -40,6 +40,7 @@ class Peer:
     physical: str  # "ADDRESS/PORT" of that path; "" without one.
     version: str
     tunneled: bool = False  # Through ZeroTier's TCP relay.
+    alive: tuple[str, ...] = ()  # "ADDRESS/PORT" of every path that a packet has come by lately.
 
     @property
     def root(self) -> bool:
@@ -74,6 +75,7 @@ def _peer(said: object, clock_ms: int) -> Peer | None:
     if not isinstance(said, dict) or not isinstance(said.get("address"), str) or not said["address"]:
         return None
     latest, physical = _freshest(said.get("paths"))
+    tunneled = said.get("tunneled") is True
     return Peer(
         node_id=said["address"].lower(),
         role=_text(said.get("role")),
@@ -81,18 +83,28 @@ def _peer(said: object, clock_ms: int) -> Peer | None:
         silent_seconds=UNKNOWN if latest is None else max(0.0, (clock_ms - latest) / 1000),
         physical=physical,
         version=_version(said.get("version")),
-        tunneled=said.get("tunneled") is True,
+        tunneled=tunneled,
+        alive=() if tunneled else _alive(said.get("paths"), clock_ms),
     )
 
 
 def _freshest(paths: object) -> tuple[float | None, str]:
     """(`lastReceive` of the path that was heard last, its address); (None, "") without one."""
-    heard = [
+    return max(_heard(paths), default=(None, ""))
+
+
+def _alive(paths: object, clock_ms: int) -> tuple[str, ...]:
+    since = clock_ms - DEAD_SECONDS * 1000
+    return tuple(sorted({address for at, address in _heard(paths) if address and at >= since}))
+
+
+def _heard(paths: object) -> list[tuple[float, str]]:
+    """(`lastReceive`, address) of each path."""
+    return [
         (_number(path.get("lastReceive"), 0.0), _text(path.get("address")))
         for path in (paths if isinstance(paths, list) else ())
         if isinstance(path, dict)
     ]
-    return max(heard) if heard else (None, "")
 
 
 def _number(value: Any, otherwise: float) -> float:

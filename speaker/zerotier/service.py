@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
+from pathlib import Path
+
+from msgspec.structs import replace
 
 from speaker.plan import UplinkPlan
 from speaker.report import ServiceReport
@@ -19,8 +22,10 @@ from speaker.zerotier.local import Joined, LocalService, Status
 MANAGED_PAUSE_SECONDS = 2.0
 POLL_SECONDS = 0.5
 JOIN_SECONDS = 60.0
-"""An authorised member has its address 4 s after it joined; the rest is for a controller that a person asks."""
+"""An authorised member has its address 4 s after it joined; the rest is for a controller that is asked again."""
 
+MAX_SETTINGS = 4096
+LONGEST_ANSWER = len("false")
 
 LOST_SECONDS, RENEW_SECONDS = 10.0, 300.0
 """An address that the kernel has not had for so long is asked for anew, and again only after so long."""
@@ -101,10 +106,14 @@ class Managed:
 def attend(service: LocalService, managed: Managed, wanted: Membership, held: Held) -> ServiceReport:
     """One look at a service, and what is needed so that it is the member that is `wanted`. Raises LocalError.
 
-    Joins, allows managed addresses, and has a lost one given anew.
+    Joins, allows managed addresses, and has a lost one given anew. Where the operator has listed what may be managed
+    nothing is changed: the service would write the list over.
     """
     status = service.status()
     joined = service.network(wanted.network)
+    if joined is not None and (allowed := allowed_only(service.home, wanted.network)):
+        report = report_of(status, joined, wanted)
+        return replace(report, problem=report.problem or kept_by_list(joined, wanted, service.home, allowed, held))
     needed = settings_for(wanted.segments)
     if joined is not None and not joined.allow_managed:
         managed.seen_off(wanted.network)
@@ -113,6 +122,33 @@ def attend(service: LocalService, managed: Managed, wanted: Membership, held: He
     elif managed.lost_for_long(wanted.network, lost=lost_address(joined, held)):
         joined = managed.renew(wanted.network, wanted.segments)
     return report_of(status, joined, wanted)
+
+
+def allowed_only(home: Path, network: str) -> str:
+    """What may be managed, where the operator has listed that in place of yes or no; else "".
+
+    As OneService.cpp reads it when it makes the interface: more than five characters are a list.
+    """
+    try:
+        text = _settings_file(home, network).read_bytes()[:MAX_SETTINGS].decode("utf-8", "replace")
+    except OSError:
+        return ""
+    said = [line.partition("=")[2].strip() for line in text.splitlines() if line.startswith("allowManaged=")]
+    return ", ".join(said[0].split(",")) if said and len(said[0]) > LONGEST_ANSWER else ""
+
+
+def _settings_file(home: Path, network: str) -> Path:
+    return home / "networks.d" / f"{network}.local.conf"
+
+
+def kept_by_list(joined: Joined, wanted: Membership, home: Path, allowed: str, held: Held) -> str:
+    """What the operator's list keeps from us, and the way out, which is his; "" when nothing."""
+    said = f"{_settings_file(home, wanted.network)} allows {allowed}: "
+    if "allowGlobal" in settings_for(wanted.segments) and not joined.allow_global:
+        return f"{said}set allowGlobal=1 there, and restart zerotier-one"
+    if not joined.allow_managed or lost_address(joined, held):
+        return f"{said}add what holds {', '.join(sorted(addresses_of(joined)))}, and restart zerotier-one"
+    return ""
 
 
 def report_of(status: Status, joined: Joined, wanted: Membership) -> ServiceReport:
@@ -184,20 +220,31 @@ def wait_for_address(
     wanted: Membership,
     *,
     seconds: float = JOIN_SECONDS,
+    waits: Callable[[str], None] = lambda _why: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Joined:
-    """Joins, and waits until the network has given an address. Raises NotAdmitted after `seconds`, and LocalError."""
-    managed = Managed(service, clock, sleep)
-    joined = managed.on(wanted.network, wanted.segments)
-    end = clock() + seconds
-    while not (joined.status == "OK" and joined.addresses):
+) -> frozenset[str]:
+    """Joins, and waits until the network has given the addresses that the plan says. -> all that it has given.
+
+    `waits` hears at each look what is missing. Raises NotAdmitted after `seconds`, and LocalError.
+    """
+    managed, end = Managed(service, clock, sleep), clock() + seconds
+    while True:
+        report = attend(service, managed, wanted, lambda _interface: None)
+        joined = service.network(wanted.network)
+        if joined is not None and admitted(joined, wanted.uplink):
+            return addresses_of(joined)
+        why = report.problem or "the network has given it no address yet"
         if clock() >= end:
-            why = next(problems(service.status(), joined, wanted), "it has no address yet")
-            raise NotAdmitted(f"after {seconds:.0f} s: {why}")
+            raise NotAdmitted(why)
+        waits(why)
         sleep(POLL_SECONDS)
-        joined = service.network(wanted.network) or managed.on(wanted.network, wanted.segments)
-    return joined
+
+
+def admitted(joined: Joined, uplink: UplinkPlan) -> bool:
+    """Whether the network has let it in, with the addresses of the plan; any will do for a plan without. Pure."""
+    given = addresses_of(joined)
+    return joined.status == "OK" and bool(given) and given >= set(filter(None, (uplink.address, uplink.address6)))
 
 
 def assigned(uplinks: Sequence[UplinkPlan], services: Sequence[tuple[str, str]]) -> dict[str, int]:

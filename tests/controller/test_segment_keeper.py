@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -26,6 +27,22 @@ class FakeSegment:
         self.passes = 0
         self.held = threading.Event()
         self.held.set()
+        self.lost: list[bool | Exception] = []
+        self.leaving: list[bool | Exception] = [False]
+
+    def due(self) -> bool:
+        """Each of `lost` is told once."""
+        answer = self.lost.pop(0) if self.lost else False
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def must_leave(self) -> bool:
+        """The next of `leaving`; the last one is kept."""
+        answer = self.leaving.pop(0) if len(self.leaving) > 1 else self.leaving[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def synchronise(self, wait: float) -> Pass:
         assert wait == 0.0
@@ -47,7 +64,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
     def begin(*outcomes: Any, soon: float = 60.0) -> tuple[FakeSegment, Keeper]:
         monkeypatch.setattr(segment_keeper, "SOON_SECONDS", soon)
-        monkeypatch.setattr(segment_keeper, "pause_after", lambda _done, failed: soon if failed else 60.0)
+        monkeypatch.setattr(segment_keeper, "pause_after", lambda done: soon if done.failures else 60.0)
         segment = FakeSegment(*outcomes)
         keeper = Keeper(cast("Segment", segment))
         started.append(keeper)
@@ -94,6 +111,29 @@ def test_a_service_that_asks_for_a_pause_gets_it_also_when_there_are_news(start:
     keeper.wake()
     assert segment.passes == 1
     wait_until(lambda: segment.passes == 2)
+
+
+@pytest.mark.parametrize("pause", [Pass(0.0, error="slow down", after=3600.0), Pass(0.0)], ids=["asked for", "ours"])
+def test_who_must_leave_does_not_wait_for_a_long_pause(
+    start: Start, monkeypatch: pytest.MonkeyPatch, pause: Pass
+) -> None:
+    monkeypatch.setattr(segment_keeper, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(segment_keeper, "LEAVE_SECONDS", 0.2)
+    segment, keeper = start(pause)
+    began = time.monotonic()
+    segment.leaving = [False, StoreUnavailable("gone"), RuntimeError("a bug"), True]
+    if pause.after:
+        keeper.wake()
+    wait_until(lambda: segment.passes >= 4)
+    assert time.monotonic() - began >= 0.3, "each time after a pause, which is a short one"
+
+
+def test_a_gateway_that_goes_is_news(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_keeper, "WATCH_SECONDS", 0.01)
+    segment, _ = start(Pass(0.0))
+    segment.lost += [False, StoreUnavailable("gone"), RuntimeError("a bug"), True]
+    wait_until(lambda: segment.passes == 2)
+    assert not segment.lost
 
 
 def test_stopping_ends_the_longest_pause_at_once(start: Start) -> None:

@@ -55,14 +55,20 @@ def rows(page: str, heading: str) -> Iterator[list[str]]:
 
 
 def command_lines(page: str) -> list[str]:
-    """Of the blocks: what follows `$ `, and every line of a block that names no language and draws nothing."""
-    found = []
-    for block in blocks(page=page):
-        if block.language in ("console", "text"):
-            found += [line[2:] for line in block.text.splitlines() if line.startswith("$ ")]
-        elif block.language == "" and not is_drawing(block) and not is_of_frr(block):
-            found += [re.sub(r"\s+# .*", "", line) for line in block.text.splitlines()]
-    return found
+    """Of all its blocks."""
+    return [line for block in blocks(page=page) for line in lines_of(block)]
+
+
+def lines_of(block: Block) -> list[str]:
+    """What follows `$ `, or every line of a block that names no language and draws nothing.
+
+    A line that ends in a backslash goes on in the next one.
+    """
+    if block.language in ("console", "text"):
+        return [line[2:] for line in block.text.splitlines() if line.startswith("$ ")]
+    if block.language or is_drawing(block) or is_of_frr(block):
+        return []
+    return [re.sub(r"\s+# .*", "", line) for line in re.sub(r"\\\n\s+", "", block.text).splitlines()]
 
 
 def is_of_frr(block: Block) -> bool:

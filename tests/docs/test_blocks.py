@@ -21,7 +21,7 @@ from tests.docs.pages import PAGES, ROOT, blocks, inline, is_drawing, is_of_frr,
 COMMANDS = "tests/docs/test_commands.py::test_a_command_in_a_block_can_be_typed"
 CLIENTS = "tests/controller/policy/test_client_config.py"
 RUN_BY = {
-    ("README.md", ""): (6, "tests/controller/cli/test_readme.py::test_the_commands_of_an_operator_do_what_they_say"),
+    ("README.md", ""): (7, "tests/controller/cli/test_readme.py::test_the_commands_of_an_operator_do_what_they_say"),
     ("cli.md", "toml"): (2, "tests/docs/test_blocks.py::test_the_file_of_contexts_is_one_that_is_read"),
     ("clients.md", ""): (1, "tests/docs/test_blocks.py::test_configuration_of_frr_is_what_frr_takes"),
     ("clients.md", "yaml"): (
@@ -33,7 +33,7 @@ RUN_BY = {
         1,
         "tests/docs/test_commands.py::test_the_console_of_communities_says_what_python_says",
     ),
-    ("enrolment.md", ""): (1, COMMANDS),
+    ("enrolment.md", ""): (2, COMMANDS),
     ("enrolment.md", "text"): (1, "tests/speaker/enroll/test_key.py::test_the_form_in_the_page_is_that_of_keys"),
     ("explain.md", "text"): (1, "tests/controller/cli/test_explain.py::test_all_of_it_is_printed"),
     ("intent.md", "yaml"): (
@@ -50,7 +50,7 @@ RUN_BY = {
     ),
     ("lab.md", ""): (1, COMMANDS),
     ("migration.md", ""): (2, COMMANDS),
-    ("paths.md", "yaml"): (2, "tests/docs/test_paths.py::test_the_yaml_of_the_page_is_of_what_there_is"),
+    ("paths.md", "yaml"): (1, "tests/docs/test_paths.py::test_the_yaml_of_the_page_is_of_what_there_is"),
     ("segment.md", ""): (2, COMMANDS),
     ("segment.md", "yaml"): (1, "tests/docs/test_segment.py::test_the_inventory_of_the_page_is_read"),
     ("zerotier.md", ""): (1, COMMANDS),

@@ -31,7 +31,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What example commands name, so that click finds it."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inventory").mkdir()
-    for name in ("inventory.yml", "rule.yml", "rules.yml"):
+    for name in ("inventory.yml", "rule.yml", "rules.yml", "tls.pem", "key.pem"):
         (tmp_path / name).touch()
     for name in [each for each in os.environ if each.startswith("LEYLINE_")]:
         monkeypatch.delenv(name)

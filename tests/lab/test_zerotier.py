@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,12 @@ def test_the_scenario_declares_a_thousand_prefixes_for_every_kernel() -> None:
     everything = {site: world.prefixes(site) for site in world.SITES}
     assert len({prefix for each in everything.values() for prefix in each}) == world.PREFIXES * len(world.SITES)
     assert world.PREFIXES * (len(world.SITES) - 1) >= 1000
+
+
+def test_the_scenario_has_both_families_everywhere() -> None:
+    document = world.document("62f865ae71000001")
+    for kind in ("allocations", "prefixes"):
+        for site in world.SITES:
+            there = [ip_network(each["prefix"]).version for each in document[kind] if each["site"] == site]
+            assert set(there) == {4, 6}
+    assert document["fabric"]["segment6"] == world.SEGMENT6

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ from tests.netns.kernel_world import LinuxWorld, linux_world
 from tests.netns.namespaces import veth
 
 pytestmark = pytest.mark.root
+
+TCP_MD5SIG = 14
 
 
 @pytest.fixture
@@ -42,3 +47,30 @@ def test_routes_of_a_router_advertisement_survive_forwarding(world: LinuxWorld) 
     flags = {line.split()[8] for line in world.near.run("cat", "/proc/net/ipv6_route").splitlines()}
     assert all(int(flag, 16) & 0x40000 == 0 for flag in flags), "`proto ra` alone is no advertisement"
     assert "accept_ra" not in " ".join(apply_sysctls(["eth0"]).changed)
+
+
+def test_a_hub_can_hold_the_key_of_every_client(world: LinuxWorld) -> None:
+    """They are in the option memory of its listening socket, 136 bytes each; some kernels grant 20480 bytes."""
+    keys = 2_000
+    assert world
+    before = Path("/proc/sys/net/core/optmem_max").read_text()
+    try:
+        Path("/proc/sys/net/core/optmem_max").write_text("20480\n")
+        assert taken(keys) < 200
+        apply_sysctls(["eth0"], md5_keys=keys)
+        assert taken(keys) == keys
+    finally:
+        Path("/proc/sys/net/core/optmem_max").write_text(before)
+
+
+def taken(keys: int) -> int:
+    """How many of so many keys one socket takes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for n in range(keys):
+            peer = struct.pack("HH4s120x", socket.AF_INET, 0, ip_address(0x0A2A0000 + n).packed)
+            key = struct.pack("2xH4x80s", 43, b"k" * 43)
+            try:
+                listener.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, peer + key)
+            except OSError:
+                return n
+    return keys

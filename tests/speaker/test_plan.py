@@ -98,6 +98,7 @@ def of_version_4() -> Plan:
         moon=MoonSeedPlan("here", "wan", ("203.0.113.7/9993",)),
         relayed_seconds=300,
         relayed_preference=-50,
+        unguarded=("10.0.0.0/8",),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from controller.client.examine import (
     address,
     clock,
+    delivery,
     gateways,
     keys,
     mtu,
@@ -25,6 +26,7 @@ CHECKS: dict[str, Check] = {
     "address": address.check,
     "service": service.check,
     "mtu": mtu.check,
+    "delivery": delivery.check,
     "overlay-loop": overlay_loop.check,
     "relayed": relayed.check,
     "clock": clock.check,

@@ -10,6 +10,9 @@ Level = Literal["error", "warning"]
 LEVELS: tuple[Level, ...] = ("error", "warning")
 """The graver first. An error costs traffic, now or at the next failure; a warning may."""
 
+NEW_TOKEN = "leyline enroll-key create --gateway {0}, then leyline speaker enroll there; or leyline gateway token {0}"
+"""How a gateway that is declared gets a token, its name in place of {0}."""
+
 Json = Mapping[str, Any]
 
 
@@ -23,6 +26,8 @@ class Facts:
     segment: Json = field(default_factory=dict)
     paths: Sequence[Json] = ()
     tokens: Sequence[Json] | None = None
+    allocations: Sequence[Json] = ()
+    md5: Json = field(default_factory=dict)  # Of `GET /md5-keys`.
 
 
 class Found(NamedTuple):
@@ -60,6 +65,11 @@ def in_order(found: Iterable[Finding]) -> list[Finding]:
 def reports(facts: Facts) -> Iterable[tuple[str, Json]]:
     """(gateway, its last report), of those that were heard."""
     return ((each["gateway"], each["report"]) for each in facts.statuses if each["report"] is not None)
+
+
+def stored(segment: Json) -> bool:
+    """Whether ZeroTier's API had all as declared before the last pass, and not since this moment only."""
+    return segment.get("condition") == "settled" and not segment.get("written")
 
 
 def of_list(segment: Json, name: str) -> Sequence[Json]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.client.examine.facts import Facts, Found, Json
+from controller.client.examine.facts import NEW_TOKEN, Facts, Found, Json
 from controller.client.reports import silent
 
 
@@ -23,7 +23,7 @@ def check(facts: Facts) -> Iterator[Found]:
 def _never_heard(status: Json) -> Found:
     name = status["gateway"]
     if status["token"]["state"] != "usable":
-        fix = f"leyline enroll-key create, then leyline speaker enroll on it; or leyline gateway token {name}"
+        fix = NEW_TOKEN.format(name)
         return Found("error", name, "was never heard, and no token lets it in", fix)
     return Found("error", name, "was never heard", "start the speaker on it; leyline speaker doctor there says more")
 

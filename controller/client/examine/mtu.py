@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller.client.examine.facts import Facts, Found, reports
+from controller.client.examine.facts import Facts, Found, reports, stored
 
 
 def check(facts: Facts) -> Iterator[Found]:
@@ -16,7 +16,7 @@ def check(facts: Facts) -> Iterator[Found]:
         what = f"its MTU is not {mtu}, as declared"
         fix = "leyline segment sync; leyline segment adopt --network, if somebody else has set it"
         yield Found("error", f"network {facts.segment['network']}", what, fix)
-    for gateway, report in reports(facts):
+    for gateway, report in () if stored(facts.segment) else reports(facts):  # Else `delivery` says it.
         for service in report.get("zerotier", ()):
             if service["mtu"] and service["mtu"] != mtu:
                 what = f"the network's interface has an MTU of {service['mtu']}, and the fabric says {mtu}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from controller.client.examine.facts import Facts, Found, of_list
+from controller.client.tables import ago
 
 
 def check(facts: Facts) -> Iterator[Found]:
@@ -18,9 +19,16 @@ def check(facts: Facts) -> Iterator[Found]:
         yield Found("warning", where, f"nobody keeps it: {segment.get('reason') or 'no service is named'}", fix)
     if segment.get("error"):
         what = f"the ZeroTier service does not do what it is asked: {segment['error']}"
+        if segment.get("read_at") and segment["read_at"] != segment.get("last_pass"):
+            what += f" (what is said of its members and rules was read {ago(segment['read_at'], facts.now)} ago)"
         yield Found("error", where, what, "put right what it names; leyline segment sync tries again at once")
     for failure in of_list(segment, "failures"):
         yield Found("error", failure["object"], failure["message"], "leyline segment sync tries again at once")
+    for member in of_list(segment, "unreadable"):
+        what = f"the ZeroTier service's record of it cannot be read, so it is left alone: {member['reason']}"
+        fix = f"put its record right in ZeroTier, or delete member {member['node_id']} there: it comes again by itself"
+        declared = bool(member["object"])
+        yield Found("error" if declared else "warning", member["object"] or f"member {member['node_id']}", what, fix)
     for member in (segment.get("held") or {}).get("members", ()):
         what = f"somebody else has set up its member {member['node_id']}: {', '.join(member['differs'])}"
         yield Found("warning", member["object"], what, f"leyline segment adopt {member['node_id']}")

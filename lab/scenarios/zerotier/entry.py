@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from lab.scenarios.zerotier.world import HUBS, MTU, SEGMENT, SETTLED_SECONDS, SPOKES, World
+from lab.scenarios.zerotier.world import HUBS, MTU, SEGMENT, SEGMENT6, SETTLED_SECONDS, SPOKES, World
 from lab.speakers import STATE_DIR, leyline
 from lab.zerotier import HOME
 
@@ -28,7 +28,8 @@ def make_segment(world: World) -> float:
     made = world.root.get(f"/controller/network/{world.network}")
     run.expect("it is private", made.get("private") is True, made)
     targets = [(route["target"], route["via"]) for route in made.get("routes", ())]
-    run.expect("its one managed route is the segment", targets == [(SEGMENT, None)], targets)
+    segments = [(SEGMENT, None), (SEGMENT6, None)]
+    run.expect("its managed routes are the segment, once for each family", sorted(targets) == segments, targets)
     run.expect(f"its MTU is {MTU}", made.get("mtu") == MTU, made.get("mtu"))
     automatic = {**made.get("v4AssignMode", {}), **made.get("v6AssignMode", {})}
     run.expect("it assigns no address by itself", automatic and not any(automatic.values()), automatic)
@@ -48,12 +49,13 @@ def enter(world: World) -> None:
     for gateway, site in SPOKES.items():
         world.run.step(f"{gateway}: leyline enroll-key create --approve, leyline speaker enroll")
         come(world, gateway, ["--site", site, "--approve"])
+    world.overlay6 = {gateway: world.address(gateway, 6) for gateway in world.gateways}
     world.stack.wait_for_sessions(SETTLED_SECONDS)
 
 
 def come(world: World, gateway: str, words: list[str]) -> None:
     """As the operators of the controller and of that box do it; until it has its address. Raises Unmet."""
-    run, at = world.run, time.monotonic()
+    run = world.run
     key = world.stack.leyline("enroll-key", "create", "--gateways-url", world.stack.url, *words).strip()
     state = ["--state-dir", STATE_DIR]
     command = [*leyline(), "speaker", "enroll", key, "--name", gateway, "--zerotier-home", HOME, *state]
@@ -62,11 +64,12 @@ def come(world: World, gateway: str, words: list[str]) -> None:
         run.wait_until(f"{gateway} waits for approval", lambda: waits(world, gateway), 20, process.log.read_text)
         world.stack.leyline("gateway", "approve", gateway)
     run.wait_until(f"{gateway} is enrolled", lambda: not process.alive(), ENROLLED_SECONDS, process.log.read_text)
-    world.stack.launch(gateway, ["--zerotier-home", HOME])
+    said = process.log.read_text()
     run.wait_until(
-        f"{gateway} has its address in the segment", lambda: world.address(gateway), ENROLLED_SECONDS,
-        lambda: f"{world.services[gateway].network(world.network)}\n{process.log.read_text()}", at,
+        f"{gateway} has its addresses in the segment, and its enrolment has said so",
+        lambda: world.enrolled(gateway, said), 2, lambda: f"{world.addresses(gateway)}\n{said}",
     )  # fmt: skip
+    world.stack.launch(gateway, ["--zerotier-home", HOME])
     world.overlay[gateway] = world.address(gateway)
 
 

@@ -8,7 +8,17 @@ from lab.compare import difference, installed
 from lab.expect import Run
 from lab.pings import PingTrain
 from lab.scenarios.zerotier.entry import enter, make_segment
-from lab.scenarios.zerotier.world import PREFIXES, SETTLED_SECONDS, SITES, SPOKES, World, host_address, prefixes
+from lab.scenarios.zerotier.world import (
+    PREFIXES,
+    PREFIXES6,
+    SETTLED_SECONDS,
+    SPOKES,
+    World,
+    gateway_address,
+    host_address,
+    prefixes,
+    prefixes6,
+)
 from lab.zerotier import HOME, missing, version
 
 __all__ = ["EVIDENCE", "missing", "scenario"]
@@ -45,21 +55,28 @@ def everything_works(world: World, started: float) -> None:
             SETTLED_SECONDS, lambda name=gateway: f"{world.wrong(name)}\n{world.stack.unsettled()}",
         )  # fmt: skip
     run.figure("nothing_to_routes_seconds", time.monotonic() - started)
-    counts = {gateway: len(installed(world.node(gateway))) for gateway in GATEWAYS}
-    fewest = min(counts.values())
-    run.expect(f"there are at least 1,000 in every kernel ({fewest}; {PREFIXES} a site)", fewest >= 1000, counts)
+    for kind, wanted, each in (("IPv4", 1000, PREFIXES), ("IPv6", 3 * PREFIXES6, PREFIXES6)):
+        counts = {gateway: routes(world, gateway, kind) for gateway in GATEWAYS}
+        fewest = min(counts.values())
+        what = f"there are at least {wanted} of {kind} in every kernel ({fewest}; {each} a site)"
+        run.expect(what, fewest >= wanted, counts)
 
-    run.step("hosts reach each other, from gateway to gateway")
+    run.step("hosts reach each other by IPv4 and IPv6, from gateway to gateway")
     run.wait_until("all pairs of hosts reach each other", lambda: not world.silent(), 30, world.silent)
     run.figure("nothing_to_pings_seconds", time.monotonic() - started)
     for source, target in (("berlin", "paris"), ("lima", "oslo")):
-        path = world.host(source).traceroute(host_address(target))
-        wanted = [f"10.{SITES[source]}.0.1", world.overlay[f"{target}-1"], host_address(target)]
-        run.expect(
-            f"the path is own gateway, far gateway, host: {' '.join(path)}", path == wanted, f"expected {wanted}"
-        )
+        for family, overlay in ((4, world.overlay), (6, world.overlay6)):
+            path = world.host(source).traceroute(host_address(target, family))
+            hops = [gateway_address(source, family), overlay[f"{target}-1"], host_address(target, family)]
+            run.expect(
+                f"the path is own gateway, far gateway, host: {' '.join(path)}", path == hops, f"expected {hops}"
+            )
     neighbours(world, GATEWAYS)
     paths(world)
+
+
+def routes(world: World, gateway: str, kind: str) -> int:
+    return sum((":" in prefix) == (kind == "IPv6") for prefix in installed(world.node(gateway)))
 
 
 def neighbours(world: World, gateways: tuple[str, ...]) -> None:
@@ -130,12 +147,19 @@ def restart_of_zerotier(world: World) -> None:
 def revocation(world: World) -> None:
     """Nobody sends to it, nobody has its routes, and ZeroTier carries nothing of its any more."""
     run = world.run
-    site, gone = SPOKES[REVOKED], world.overlay[REVOKED]
+    site, gone = SPOKES[REVOKED], {world.overlay[REVOKED], world.overlay6[REVOKED]}
     others = [name for name in GATEWAYS if name != REVOKED]
     wanted = {name: world.expected(name, without=(REVOKED,)) for name in others}
-    lan = prefixes(site)[0]
+    lans = {prefixes(site)[0], prefixes6(site)[0]}
     run.step(f"{REVOKED} is revoked")
-    train = PingTrain([world.host("berlin").pings(host_address(site)), world.node("hub-1").pings(gone, "the segment")])
+    berlin, hub = world.host("berlin"), world.node("hub-1")
+    train = PingTrain(
+        [
+            *(berlin.pings(host_address(site, family), f"hosts, IPv{family}") for family in (4, 6)),
+            hub.pings(world.overlay[REVOKED], "segment, IPv4"),
+            hub.pings(world.overlay6[REVOKED], "segment, IPv6"),
+        ]
+    )
     try:
         run.wait_until("pings are answered", lambda: train.answered() >= 100, 20)
         at = time.monotonic()
@@ -143,8 +167,9 @@ def revocation(world: World) -> None:
         run.figure("revoke_command_seconds", time.monotonic() - at)
         out = run.wait_until(
             f"no other kernel has a route by {REVOKED}",
-            lambda: not any(gone in hops for name in others for hops in installed(world.node(name)).values()),
-            REVOKED_SECONDS, lambda: [name for name in others if lan in installed(world.node(name))], at, patience=60,
+            lambda: not any(gone & hops for name in others for hops in installed(world.node(name)).values()),
+            REVOKED_SECONDS, lambda: [name for name in others if lans & installed(world.node(name)).keys()], at,
+            patience=60,
         )  # fmt: skip
         run.figure("revoked_routes_gone_seconds", out)
         run.wait_until("some more seconds go by", lambda: time.monotonic() > at + 5, 10)
@@ -154,7 +179,7 @@ def revocation(world: World) -> None:
         lost = set(tally.missing)
         last = max((tally.times[number] for number in range(tally.sent) if number not in lost), default=at)
         seconds = max(last - at, 0.0)
-        run.figure(f"revoked_{'segment' if name == 'the segment' else 'hosts'}_last_answer_seconds", seconds)
+        run.figure(f"revoked_{name.replace(', ', '_').lower()}_last_answer_seconds", seconds)
         run.expect(
             f"{name}: the last ping is answered within {REVOKED_SECONDS:g} s", seconds <= REVOKED_SECONDS, seconds
         )

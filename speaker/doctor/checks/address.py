@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from speaker.doctor.facts import Facts
 from speaker.doctor.finding import Found
+from speaker.mac import node_of
 
 
 def check(facts: Facts) -> Iterator[Found]:
@@ -22,6 +23,14 @@ def check(facts: Facts) -> Iterator[Found]:
                 what = f"{text} is not on interface {uplink.interface}"
                 yield Found("error", where, what, "see leyline segment show: ZeroTier's controller has to assign it")
             if macs := facts.answering.get(text):
-                what = f"{text} is also answered for by {', '.join(macs)}: a duplicate address"
-                fix = "find that member in leyline segment show, and give one of the two another address"
+                named = ", ".join(_named(mac, facts.plan.network) for mac in macs)
+                what = f"{text} is also answered for by {named}: a duplicate address"
+                fix = "take it from that member (ip address del there, and leyline segment show says whether ZeroTier \
+assigns it), or give one of the two another address"
                 yield Found("error", where, what, fix)
+
+
+def _named(mac: str, network: str) -> str:
+    """A member's MAC names its node."""
+    node = node_of(bytes.fromhex(mac.replace(":", "")), network) if network else ""
+    return f"{mac}, which is node {node}" if node else mac

@@ -22,6 +22,12 @@ def check(facts: Facts) -> Iterator[Found]:
         if count:
             more = f" and {count - len(names)} more" if count > len(names) else ""
             yield Found("error", "kernel routes", f"{', '.join(names)}{more}: {words}", FIX)
+    for each in facts.routes.shadowed:
+        what = f"{each.prefix}: a route of protocol {each.protocol} with metric {each.metric} goes before ours"
+        fix = (
+            f"ip route del {each.prefix} proto {each.protocol} metric {each.metric}, and find the program that sets it"
+        )
+        yield Found("error", "kernel routes", what, fix)
     if facts.report is not None and facts.report.kernel.failed:
         what = f"{facts.report.kernel.failed} routes were refused in the last pass"
         yield Found("error", "kernel routes", what, "the agent's log names the first of them with the kernel's words")

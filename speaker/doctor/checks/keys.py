@@ -6,15 +6,22 @@ from collections.abc import Iterator
 
 from speaker.doctor.facts import Facts
 from speaker.doctor.finding import Found
+from speaker.enroll.pin import OTHER_CERTIFICATE
 
 SOON_SECONDS = 7 * 86_400.0
-NEW_TOKEN = "leyline gateway token {gateway}, and put it into the token file"
+NEW_TOKEN = (
+    "leyline enroll-key create --gateway {gateway}, then leyline speaker enroll here; or leyline gateway token"
+    " {gateway}, and put it into the token file, if there is one. Then restart the agent"
+)
 
 
 def check(facts: Facts) -> Iterator[Found]:
     seen = facts.controller
     gateway = facts.plan.gateway if facts.plan is not None else "GATEWAY"
-    if seen is not None and seen.error:
+    if seen is not None and OTHER_CERTIFICATE in seen.error:
+        fix = "leyline speaker trust FINGERPRINT, if the operator of the controller says that it has this one now"
+        yield Found("error", "controller", f"{seen.url} shows {seen.error}", fix)
+    elif seen is not None and seen.error:
         what = f"{seen.url} does not answer: {seen.error}; what is in force stays so"
         yield Found("warning", "controller", what, "see that it runs, and that nothing on the way blocks it")
     elif seen is not None and seen.status in (401, 403):

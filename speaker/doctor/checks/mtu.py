@@ -21,7 +21,7 @@ def check(facts: Facts) -> Iterator[Found]:
         interface = (facts.interfaces or {}).get(uplink.interface)
         if interface is not None and interface.mtu != mtu:
             what = f"interface {uplink.interface} has an MTU of {interface.mtu}, and the plan says {mtu}"
-            fix = "find what has set it by hand; ZeroTier sets the network's own when it is restarted"
+            fix = f"ip link set dev {uplink.interface} mtu {mtu}, and find what has set it otherwise"
             yield Found("warning", f"uplink {uplink.name}", what, fix)
     for path in facts.report.paths if facts.report is not None else ():
         if 0 < path.mtu < mtu:

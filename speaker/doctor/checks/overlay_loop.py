@@ -8,8 +8,13 @@ from ipaddress import ip_address, ip_network
 from speaker.doctor.facts import Facts, Service
 from speaker.doctor.finding import Found
 from speaker.zerotier.config import NEVER_BOUND
+from speaker.zerotier.peers import Peer
 
 HOW = "leyline speaker writes local.conf so: interfacePrefixBlacklist and physical blacklist; restart zerotier-one"
+SEE = (
+    "see `ip route get {address}`: if a route of protocol 76 leads there, add {address} to the fabric's underlay, so"
+    " that none does; else "
+)
 
 
 def check(facts: Facts) -> Iterator[Found]:
@@ -20,21 +25,36 @@ def check(facts: Facts) -> Iterator[Found]:
         where = f"uplink {service.uplink}"
         for address in sorted({*_inside(facts.plan.segments, service.listening)}):
             yield Found("error", where, f"ZeroTier listens on {address}, on the segment itself", HOW)
-        for peer in service.peers:
-            device = facts.underlay_devices.get(_host(peer.physical))
-            if peer.heard and (device in uplinks or any(_inside(facts.plan.segments, (peer.physical,)))):
+        for node_id, physical in ((peer.node_id, each) for peer in service.peers for each in _paths(peer)):
+            device = facts.underlay_devices.get(_host(physical))
+            if device in uplinks or any(_inside(facts.plan.segments, (physical,))):
                 through = device or "the segment"
-                what = f"the path to {peer.node_id} at {peer.physical} leads through {through}: ZeroTier over itself"
-                fix = f"add {_host(peer.physical)} to the fabric's underlay, so that no route covers it. {HOW}"
-                yield Found("error", where, what, fix)
+                what = f"the path to {node_id} at {physical} leads through {through}: ZeroTier over itself"
+                yield Found("error", where, what, f"{SEE.format(address=_host(physical))}remove it. {HOW}")
+        yield from _cut_off(facts, service, where)
         yield from _unguarded(facts, service, where)
 
 
+def _cut_off(facts: Facts, service: Service, where: str) -> Iterator[Found]:
+    """Declared space that contains the address is `unreachable` here, beneath all routes, and no route came."""
+    for peer in service.peers:
+        address = _host(peer.physical)
+        if not peer.heard and facts.underlay_devices.get(address) == "":
+            what = f"no route leads to {address}, where ZeroTier reached {peer.node_id}: it is cut off"
+            yield Found("error", where, what, f"{SEE.format(address=address)}put it right")
+
+
+def _paths(peer: Peer) -> tuple[str, ...]:
+    """Those that live; ZeroTier may send by any of them."""
+    return peer.alive or ((peer.physical,) if peer.heard else ())
+
+
 def _unguarded(facts: Facts, service: Service, where: str) -> Iterator[Found]:
-    """A loop that is possible though it is not there now."""
+    """A loop that is possible though it is not there now. A LAN that is the way out, too, has to stay ZeroTier's."""
     if service.error or facts.plan is None or not facts.plan.network:
         return
     lans = {each.interface for each in (facts.report.lans if facts.report else ()) if each.interface}
+    lans -= {*facts.ways_out}
     never = (*NEVER_BOUND, *service.interface_blacklist)
     free = [name for name in sorted(lans) if not name.startswith(never) and not _listed(facts, service, name)]
     if free:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from speaker.doctor.facts import Facts, Service
 from speaker.doctor.finding import Found
 
-OLDEST = (1, 10)
-"""What the recorded behaviour was not checked below."""
+SILENT_SECONDS = 30.0
+"""ZeroTier asks after every path each 14 s; a peer that is gone stays in its list for eight minutes."""
 
 
 def check(facts: Facts) -> Iterator[Found]:
@@ -47,8 +47,14 @@ def _on(service: Service, network: str, where: str) -> Iterator[Found]:
         yield Found(
             "error", where, f"{network}: {status}", "zerotier-cli listnetworks says the same; its log says more"
         )
-    elif service.peers and all(peer.node_id != controller for peer in service.peers) and controller != service.node_id:
-        what = (
-            f"{network}: its controller {controller} has not been heard of: no change of the network reaches this node"
-        )
+    elif service.peers and controller != service.node_id and (since := _silence(service, controller)):
+        what = f"{network}: its controller {controller} has not been heard {since}: no change of it reaches this node"
         yield Found("warning", where, what, f"see that the ZeroTier service with node id {controller} runs")
+
+
+def _silence(service: Service, controller: str) -> str:
+    """For how long the controller has been silent; "" when it is not, or is relayed: then only ZeroTier knows."""
+    known = {peer.node_id: peer.silent_seconds for peer in service.peers}
+    if controller not in known:
+        return "of"
+    return f"for {known[controller]:.0f} s" if known[controller] > SILENT_SECONDS else ""

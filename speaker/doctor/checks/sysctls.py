@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from speaker.doctor.facts import Facts
 from speaker.doctor.finding import Found, Level
-from speaker.kernel.sysctls import knobs
+from speaker.kernel.sysctls import knobs, listened_keys
 
 FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
@@ -14,7 +14,8 @@ FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 def check(facts: Facts) -> Iterator[Found]:
     if facts.plan is None or facts.sysctls is None:
         return
-    for knob in knobs(list(dict.fromkeys(uplink.interface for uplink in facts.plan.uplinks)), ()):
+    uplinks = list(dict.fromkeys(uplink.interface for uplink in facts.plan.uplinks))
+    for knob in knobs(uplinks, (), listened_keys(facts.plan)):
         value = facts.sysctls.get(knob.name)
         if value is None or knob.name.endswith(".rp_filter"):
             continue  # A kernel without the knob has nothing to set.

@@ -431,3 +431,91 @@ def test_an_ephemeral_gateway_that_the_fabric_cannot_do_without_stays(api: Serve
     assert stay == {name}
     assert api.admin.get(f"/gateways/{name}").status_code == 200
     assert api.admin.post(f"/gateways/{name}/revoke").status_code == 200, "an operator's word is another matter"
+
+
+# Keys of gateways that are declared
+
+DECLARED = "a000000001"
+"""The node of berlin-1."""
+
+
+def test_a_declared_gateway_comes_by_a_key_of_its_own(served: Served) -> None:
+    with_network(served)
+    before = served.admin.get("/revisions").json()
+    former = served.as_gateway("berlin-1")
+    key = make(served, site=None, gateway="berlin-1")
+    gateway = Gateway(served, key, DECLARED)
+    told = gateway.by_key.get("/enroll").json()
+    (site, role) = (served.admin.get("/gateways/berlin-1").json()[each] for each in ("site", "role"))
+    assert (told["site"], told["role"]) == (site, role)
+    answer = gateway.asks()
+    assert (answer.json()["gateway"], answer.json()["state"]) == ("berlin-1", "approved")
+    assert gateway.asks().json() == answer.json(), "an answer that was lost costs nothing"
+    assert served.admin.get("/revisions").json() == before, "it is declared: nothing is to be approved or changed"
+    assert gateway.by_token.poll("berlin-1").json()["plan"]["gateway"] == "berlin-1"
+    assert gateway.by_token.get("/enroll/berlin-1").json()["state"] == "approved"
+    problem(former.get("/whoami"), 401, "unauthorized")
+    (row,) = served.admin.get("/enrolments").json()["items"]
+    assert (row["gateway"], row["node_ids"], row["ephemeral"]) == ("berlin-1", [DECLARED], False)
+    assert (f"enroll key {key.id}", "issue") in [entry[:2] for entry in audited(served)]
+    used = problem(Gateway(served, key, DECLARED, token="f" * 12).asks(), 403, "key-refused")
+    assert "leyline enroll-key create --gateway berlin-1" in used["detail"]
+
+
+def test_one_that_came_by_a_key_before_comes_again_and_keeps_what_is_its_own(served: Served) -> None:
+    """Its token has expired, say: it was off for months."""
+    with_network(served)
+    name = Gateway(served, make(served, approve=True, ephemeral=True, gone_seconds=600)).enrols()
+    kept = served.admin.get(f"/gateways/{name}").json()
+    again = Gateway(served, make(served, site=None, gateway=name), "e000000001", token="f" * 12)
+    assert again.enrols() == name
+    assert again.by_token.poll(name).status_code == 200
+    assert served.admin.get(f"/gateways/{name}").json() == kept
+    (row,) = served.admin.get("/enrolments").json()["items"]
+    assert (row["gateway"], row["ephemeral"]) == (name, True), "whether it may go by itself is nothing of the key's"
+
+
+@pytest.mark.parametrize(
+    ("node_id", "uplink", "name", "says"),
+    [
+        ("e000000001", "main", "", f"declared with main={DECLARED}, and this box has main=e000000001"),
+        (DECLARED, "lte", "", "--zerotier-home main=DIR"),
+        (DECLARED, "main", "roof", "leave --name out"),
+    ],
+)
+def test_who_is_not_the_declared_one_is_refused(api: Served, node_id: str, uplink: str, name: str, says: str) -> None:
+    with_network(api)
+    former = api.as_gateway("berlin-1")
+    gateway = Gateway(api, make(api, site=None, gateway="berlin-1"), node_id, name)
+    gateway.asked["uplinks"][0]["name"] = uplink  # type: ignore[index]
+    assert says in problem(gateway.asks(), 409, "enrolment-refused")["detail"]
+    assert former.get("/whoami").status_code == 200
+    assert api.admin.get("/enrolments").json()["items"] == []
+    assert api.admin.get("/enroll-keys").json()["items"][0]["used"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "says"),
+    [
+        ({"gateway": "berlin-9"}, 409, "there is no gateway berlin-9"),
+        ({}, 422, "one of site and gateway"),
+        ({"gateway": "berlin-1", "site": "berlin"}, 422, "one of site and gateway"),
+        ({"gateway": "berlin-1", "role": "hub", "uses": 2}, 422, "leave out role, uses"),
+    ],
+)
+def test_a_key_is_of_a_site_or_of_a_gateway(api: Served, fields: dict[str, Any], status: int, says: str) -> None:
+    with_network(api)
+    answer = api.admin.post("/enroll-keys", fields)
+    assert (answer.status_code, says in answer.text) == (status, True), answer.text
+
+
+def test_a_key_follows_its_gateway_and_goes_with_it(api: Served) -> None:
+    with_network(api)
+    name = Gateway(api, make(api, approve=True)).enrols()
+    key = make(api, site=None, gateway=name)
+    assert api.admin.post("/rename", {"kind": "gateway", "old": name, "new": "roof"}).status_code == 200
+    assert Gateway(api, key, "e000000001", token="f" * 12).enrols() == "roof"
+    other = make(api, site=None, gateway="roof")
+    assert api.admin.post("/gateways/roof/revoke").status_code == 200
+    again = Gateway(api, other, "e000000001", token="g" * 12)
+    assert "revoked" in problem(again.asks(), 403, "key-refused")["detail"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -70,3 +71,16 @@ def test_what_was_missed_while_not_listening_is_found_afterwards(replicas: tuple
     one.admin.post("/prefixes", {"site": "paris", "prefix": "10.2.9.0/24"})
     assert poll.result().json()["digest"] == one.context.store.digests()["paris-1"]
     wait_until(lambda: listeners(one) == 2)
+
+
+def test_a_new_key_at_one_wakes_who_waits_at_the_other(replicas: tuple[Served, Served]) -> None:
+    """It is no revision, and told like one."""
+    one, two = replicas
+    gateway = two.as_gateway("paris-1")
+    digest = gateway.poll("paris-1").json()["digest"]
+    poll = gateway.in_background(lambda: gateway.poll("paris-1", digest, wait=30))
+    two.waiting(1)
+    started = time.monotonic()
+    assert one.admin.post("/gateways/berlin-1/rotate-md5?force=true").status_code == 200
+    assert poll.result().json()["digest"] == one.context.store.digests()["paris-1"] != digest
+    assert time.monotonic() - started < 20, "not by the end of the poll"

@@ -16,6 +16,7 @@ from controller.zerotier.port import Unauthorised
 from controller.zerotier.token_file import read_token
 from tests.controller.api.conftest import settings_for
 from tests.controller.api.served import Served, problem, serve, wait_until
+from tests.controller.api.test_enroll import Gateway, make
 from tests.controller.store.fabrics import small
 from tests.controller.zerotier.fake import FakeNode, FakeWorld
 from tests.controller.zerotier.fake_http import served as zerotier_served
@@ -138,6 +139,23 @@ def test_a_service_that_fails_is_said_and_everything_else_goes_on(segment: Kept,
     answer = segment.leyline.admin.post("/segment/sync")
     assert answer.json()["condition"] == "settled", answer.text
     assert answer.json()["settled_at"] == answer.json()["last_pass"]
+
+
+def test_a_gateway_that_enrols_hears_what_keeps_it_out(segment: Kept) -> None:
+    assert segment.node.controller is not None
+    segment.node.controller.put_network(NETWORK, {})
+    segment.node.controller.put_member(NETWORK, "e100000001", {"authorized": True, "name": "printer"})
+    segment.apply()
+    segment.becomes("settled")
+    gateway = Gateway(segment.leyline, make(segment.leyline), node_id="e100000001", name="roof")
+    gateway.enrols()
+    assert gateway.by_token.get("/enroll/roof").json()["kept_out"] == ""
+    segment.leyline.admin.post("/gateways/roof/approve")
+    segment.becomes("held")
+    said = gateway.by_token.get("/enroll/roof").json()["kept_out"]
+    assert said == "e100000001 was a member before, and is held: leyline segment adopt e100000001"
+    segment.leyline.admin.post("/segment/adopt", {"members": ["e100000001"]})
+    assert gateway.by_token.get("/enroll/roof").json()["kept_out"] == ""
 
 
 def test_who_may_what(segment: Kept) -> None:

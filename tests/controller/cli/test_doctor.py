@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from speaker.report import PathProbeReport, SessionReport
+from speaker.report import PathProbeReport, PeerReport, SessionReport
 from tests.controller.cli.conftest import Leyline
 from tests.controller.cli.running import RunningController, Speaker
 
@@ -46,6 +46,26 @@ def test_what_gateways_report_is_found(running: RunningController, declared: Ley
         speaker.close()
 
 
+def test_paths_over_the_segment_itself_and_into_other_sites_are_found(
+    running: RunningController, declared: Leyline
+) -> None:
+    berlin, hub = heard(running)
+    document = json.loads(declared("export", "--format", "json").stdout)
+    (gateway,) = [each for each in document["gateways"] if each["name"] == "hub-1"]
+    node_id, address = "a1b2c3d4e5", gateway["uplinks"][0]["address"]
+    for physical, level, words in (
+        (f"{address}/9993", "error", "over itself"),
+        ("10.2.0.7/9993", "warning", "inside 10.2.0.0/16 of site paris"),
+    ):
+        peer = PeerReport(node_id, address, "main", "direct", 2.0, 1.0, 0.0, "1.14.1", physical)
+        berlin.report(peers=(peer,))
+        (found,) = json.loads(declared("doctor", "--json").stdout)["findings"]
+        assert (found["check"], found["level"]) == ("overlay-loop", level)
+        assert words in found["what"]
+    for speaker in (berlin, hub):
+        speaker.close()
+
+
 def test_a_gateway_that_is_named_examines_itself(running: RunningController, declared: Leyline) -> None:
     berlin, hub = heard(running)
     finding = {"level": "warning", "check": "clock", "where": "clock", "what": "nobody keeps it right", "fix": "chrony"}
@@ -80,10 +100,12 @@ def test_paths_are_shown_with_names(running: RunningController, declared: Leylin
         if each["name"] == "hub-1"
     ]
     address = gateway["uplinks"][0]["address"]
-    berlin.report(paths=(PathProbeReport(address, "main", 12.3, 20.0, 0.25, 1280, 60),))
+    member = PeerReport(gateway["uplinks"][0]["node_id"], address, "main", "direct", 7.5, 1.0, 0.0, "1.14.1", "")
+    berlin.report(paths=(PathProbeReport(address, "main", 12.3, 20.0, 0.25, 1280, 60),), peers=(member,))
     shown = declared("show", "paths")
     assert shown.exit_code == 0, shown.output
-    (row,) = shown.stdout.splitlines()[1:]
+    headers, row = shown.stdout.splitlines()
+    assert row[headers.index("latency") :].startswith("7.5 ms")
     assert "hub-1/main" in row
     assert "12.3 ms" in row
     assert "25% of the echoes are lost" in row

@@ -64,6 +64,21 @@ def test_a_key_has_the_url_that_the_operator_uses(fabric: Leyline, running: Runn
     assert (other.url, other.fingerprint) == ("https://leyline.example", "ab" * 32)
 
 
+def test_a_key_of_a_declared_gateway(fabric: Leyline) -> None:
+    done = fabric("enroll-key", "create", "--gateway", "berlin-1", "--expires", "2h")
+    assert done.exit_code == 0, done.output
+    (shown,) = as_json(fabric, "enroll-key", "list")
+    assert (shown["id"], shown["gateway"], shown["uses"]) == (parse(done.stdout).id, "berlin-1", 1)
+    assert "berlin-1" in fabric("enroll-key", "list").stdout.splitlines()[1].split()
+    for words, says in (
+        ((), "one of --site and --gateway"),
+        (("--site", "berlin", "--gateway", "berlin-1"), "one of --site and --gateway"),
+        (("--gateway", "berlin-1", "--role", "hub", "--approve"), "leave out --role, --approve"),
+    ):
+        refused = fabric("enroll-key", "create", *words)
+        assert (refused.exit_code, says in refused.output) == (2, True), refused.output
+
+
 def test_keys_are_listed_and_revoked(fabric: Leyline) -> None:
     first, second = key_of(fabric), key_of(fabric, "--approve", "--ephemeral", "--gone-after", "5m")
     done = fabric("enroll-key", "list")

@@ -79,6 +79,17 @@ def zerotier(**changes: Any) -> Facts:
     return said(zerotier=[{**REPORT["zerotier"][0], **changes}])
 
 
+def on_underlay(site: str, **fabric: Any) -> Facts:
+    """A site has the space that the path leads to."""
+    allocation = {"site": site, "prefix": "192.0.2.0/28"}
+    facts = replace(WELL, fabric={**WELL.fabric, **fabric}, allocations=[allocation])
+    return replace(facts, statuses=[{**STATUS, "site": "berlin"}])
+
+
+def md5(*, wanted: bool, key: bool) -> Facts:
+    return replace(WELL, md5={"wanted": wanted, "hubs": [{"hub": "hub-1", "key": key}], "troubles": {}})
+
+
 def items(*found: dict[str, Any]) -> dict[str, Any]:
     return {"total": len(found), "items": list(found)}
 
@@ -89,7 +100,13 @@ SOON = "2026-11-24T22:45:28+00:00"
 CONFLICT = {"object": "host nas", "address": "10.42.9.9", "holder": "c1b2c3d4e5"}
 TWINS = [{"node_id": each * 10, "name": "", "authorised": True, "addresses": ["10.42.9.9"]} for each in "ab"]
 HELD = {"network": ["routes"], "total": 1, "members": [{"node_id": "c1", "object": "host nas", "differs": ["name"]}]}
-IPAUTH = {"code": "rules-no-ipauth", "message": "Frames with a foreign source are dropped.", "snippet": "", "rule": 3}
+ADVICE = "Put what is missing before it, or declare segment_rules: owned."
+IPAUTH = {
+    "code": "rules-no-ipauth",
+    "message": f"Frames with a foreign source are dropped. (routed IPv4: rule 3 drops it.) {ADVICE}",
+    "snippet": "# before the rule that asks:\naccept ethertype ipv4;\naccept ethertype ipv6;",
+    "rule": 3,
+}
 MPLS = {"code": "rules-no-mpls", "message": "MPLS frames are dropped.", "snippet": "accept ethertype 34887;", "rule": 0}
 
 FIRES: list[tuple[str, str, str, str, Facts]] = [
@@ -115,7 +132,7 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("segment", "warning", f"network {NETWORK}", "routes otherwise", segment(held=HELD)),
     ("segment", "warning", "client frr2", "no node id", segment(
         members={**SEGMENT["members"], "without_node_id": ["client frr2"]})),
-    ("network-rules", "error", f"network {NETWORK}", "foreign source are dropped. (rule 3)", segment(rules=[IPAUTH])),
+    ("network-rules", "error", f"network {NETWORK}", "(routed IPv4: rule 3 drops it.)", segment(rules=[IPAUTH])),
     ("network-rules", "warning", f"network {NETWORK}", "MPLS frames", segment(rules=[MPLS])),
     ("address", "error", "host nas", "10.42.9.9", segment(conflicts=items(CONFLICT))),
     ("address", "warning", "member aaaaaaaaaa", "member bbbbbbbbbb's", segment(strangers=items(*TWINS))),
@@ -123,14 +140,23 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("service", "error", "berlin-1/main", "no root answers", zerotier(online=False)),
     ("mtu", "error", f"network {NETWORK}", "is not 2800", segment(
         pending={"network": ["mtu"], "leaving": [], "members": items()})),
-    ("mtu", "error", "berlin-1/main", "an MTU of 1400", zerotier(mtu=1400)),
+    ("mtu", "error", "berlin-1/main", "an MTU of 1400", replace(zerotier(mtu=1400), segment={**SEGMENT, "written": 1})),
+    ("delivery", "error", "berlin-1/main", "has an MTU of 2800 for it, and the service there says 1400",
+        zerotier(mtu=1400)),
+    ("delivery", "error", "berlin-1/main", "has let it in, and the service there says ACCESS_DENIED",
+        zerotier(status="ACCESS_DENIED")),
+    ("delivery", "error", "berlin-1/main", "has the network, and the service there says NOT_FOUND",
+        zerotier(status="NOT_FOUND")),
     ("mtu", "error", "berlin-1/main to paris-1/main", "more than 1392", paths({"mtu": 1392})),
     ("overlay-loop", "error", "berlin-1/main", "over itself", paths({"physical": "10.42.0.3/9993"})),
+    ("overlay-loop", "warning", "berlin-1/main", "inside 192.0.2.0/28 of site paris", on_underlay("paris")),
     ("relayed", "warning", "berlin-1/main", "relayed to paris-1/main", paths(RELAYED, {"to": "oslo-1/main"})),
     ("relayed", "warning", "berlin-1/main", "relayed to paris-1/main", paths(RELAYED)),
     ("relayed", "warning", "berlin-1/main", "all its 2 paths", paths(RELAYED, {**RELAYED, "to": "oslo-1/main"})),
     ("clock", "warning", "berlin-1", "9 s behind", said(reported_at=NOW - 10)),
     ("clock", "error", "berlin-1", "300 s ahead of", said(reported_at=NOW + 299)),
+    ("keys", "warning", "hub-1", "its sessions have no key yet", md5(wanted=True, key=False)),
+    ("keys", "warning", "hub-1", "still have a key", md5(wanted=False, key=True)),
     ("keys", "error", "berlin-1", "expired", status(token={"state": "expired", "expires_at": HEARD})),
     ("keys", "warning", "berlin-1", "expires in 3 days", status(token={**TOKEN, "expires_at": SOON})),
     ("keys", "warning", "token aaaa", "expires in 3 days", replace(WELL, tokens=[{**ADMINS, "expires_at": SOON}])),
@@ -169,6 +195,8 @@ SILENT = {
     "a network before its first pass": replace(WELL, segment={"network": NETWORK, "condition": "waiting", "mtu": 2800}),
     "a path that was relayed for a moment": paths({**RELAYED, "since": NOW - 30}),
     "a path that nobody has measured": paths({"mtu": None, "since": None, "state": "unknown", "physical": ""}),
+    "space that is declared to be underlay": on_underlay("paris", underlay=["192.0.2.7/32"]),
+    "a path inside of its own site": on_underlay("berlin"),
     "a token that was never to end": status(token={"state": "usable", "expires_at": None}),
     "a gateway's token that was replaced": replace(WELL, tokens=[{**ADMINS, "state": "revoked", "expires_at": SOON}]),
     "strangers that nobody has let in": segment(strangers=items(*({**each, "authorised": False} for each in TWINS))),
@@ -178,6 +206,26 @@ SILENT = {
 @pytest.mark.parametrize("facts", SILENT.values(), ids=list(SILENT))
 def test_it_does_not_cry_wolf(facts: Facts) -> None:
     assert examine(CHECKS, facts) == []
+
+
+def test_what_is_missing_in_the_rules_stands_on_one_line() -> None:
+    (found,) = examine(CHECKS, segment(rules=[IPAUTH]))
+    assert found.what.endswith("rule 3 drops it.)")
+    assert found.fix == (
+        "put this before it: accept ethertype ipv4; accept ethertype ipv6; or declare segment_rules: owned, and Leyline"
+        " keeps them"
+    )
+
+
+def test_a_setting_is_to_be_set_and_put_before_nothing() -> None:
+    setting = {
+        "code": "broadcast-off",
+        "message": "Broadcast is off.",
+        "snippet": "set enableBroadcast to true",
+        "rule": 0,
+    }
+    (found,) = examine(CHECKS, segment(rules=[setting]))
+    assert found.fix == "set enableBroadcast to true, in ZeroTier"
 
 
 def test_errors_come_first() -> None:

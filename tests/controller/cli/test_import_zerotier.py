@@ -72,8 +72,7 @@ def test_the_files_are_written_and_what_they_declare_is_sound(zerotier: Before, 
     assert sorted(each.name for each in into.iterdir()) == [
         "cutover.txt",
         "inventory.yml",
-        "routes-00.json",
-        "routes-01.json",
+        "routes.json",
     ]
     assert leyline("validate", str(into / "inventory.yml")).exit_code == 0
     assert "no member has 10.42.0.77" in done.stdout
@@ -86,12 +85,11 @@ def test_the_files_are_written_and_what_they_declare_is_sound(zerotier: Before, 
     assert "is there already" in again.stderr
 
 
-def test_a_body_does_what_the_plan_says(zerotier: Before, leyline: Leyline) -> None:
+def test_the_way_back_brings_the_routes_back(zerotier: Before, leyline: Leyline) -> None:
     into = leyline.home / "migration"
     leyline("import", "zerotier", NETWORK, *zerotier.options, "--into", str(into))
-    zerotier.controller.put_network(NETWORK, json.loads((into / "routes-01.json").read_text()))
-    assert targets(zerotier) == {"10.42.0.0/24": None, "10.9.0.0/24": "10.42.0.77"}
-    zerotier.controller.put_network(NETWORK, json.loads((into / "routes-00.json").read_text()))
+    zerotier.controller.put_network(NETWORK, {"routes": []})
+    zerotier.controller.put_network(NETWORK, json.loads((into / "routes.json").read_text()))
     assert targets(zerotier) == ROUTES
 
 
@@ -221,3 +219,13 @@ def test_a_wrong_token_is_no_controller(zerotier: Before, leyline: Leyline, tmp_
 def test_the_extra_that_it_needs_is_named() -> None:
     """The adapters repeat requests by tenacity, which the operator's client does without."""
     assert BUILTINS["import"].extra == "controller"
+
+
+def test_a_record_that_cannot_be_read_is_named_and_left_out(zerotier: Before, leyline: Leyline) -> None:
+    zerotier.controller.put_member(NETWORK, "d000000001", {"authorized": True, "name": "printer"})
+    zerotier.controller.members[NETWORK][0xD000000001]["ipAssignments"] = ["bogus"]
+    into = leyline.home / "migration"
+    done = leyline("import", "zerotier", NETWORK, *zerotier.options, "--into", str(into))
+    assert done.exit_code == 0, done.output
+    assert "member d000000001 is left out, for its record cannot be read: " in done.stderr
+    assert "d000000001" not in (into / "inventory.yml").read_text()

@@ -12,6 +12,7 @@ from controller.store.engine import Database
 from tests.controller.api.test_segment import NETWORK, Kept, kept
 from tests.controller.cli.conftest import Leyline
 from tests.controller.store.databases import sqlite
+from tests.controller.store.fabrics import small
 
 __all__ = ["sqlite"]
 
@@ -64,6 +65,23 @@ def test_all_that_waits_is_shown_and_adopted(segment: Kept, user: Leyline) -> No
     assert json.loads(user("segment", "adopt", "--every", "--json").stdout)["adopted"] == []
 
 
+def test_who_was_let_in_once_and_put_out_is_said_to_be_revoked(segment: Kept, user: Leyline) -> None:
+    controller = segment.node.controller
+    assert controller is not None
+    segment.apply()
+    segment.becomes("settled")
+    controller.put_member(NETWORK, "e000000001", {"name": "asks"})
+    controller.put_member(NETWORK, "e000000002", {"authorized": True, "name": "lima-1/fiber"})
+    controller.put_member(NETWORK, "e000000002", {"authorized": False})
+    text = " ".join(user("segment", "sync").stdout.split())
+    assert "1 stranger and 1 revoked member, left alone node id name authorised addresses" in text
+    assert "e000000001 asks no" in text
+    assert "e000000002 lima-1/fiber revoked" in text
+    strangers = json.loads(user("segment", "show", "--json").stdout)["strangers"]
+    assert strangers["revoked"] == 1
+    assert [each["revoked"] for each in strangers["items"]] == [False, True]
+
+
 def test_what_cannot_be_adopted(segment: Kept, user: Leyline) -> None:
     segment.apply()
     segment.becomes("settled")
@@ -106,3 +124,17 @@ def test_hosts_and_moons_are_shown(segment: Kept, user: Leyline) -> None:
         ["eu", "paris-1", "backup", "203.0.113.10/9993"],
         ["own", "berlin-1", "the", "first", "2001:db8::10/9993", "203.0.113.11/443"],
     ]
+
+
+def test_summaries_that_have_no_room_are_named(segment: Kept, user: Leyline) -> None:
+    document = small()
+    fields = {"network": NETWORK, "segment_rules": "checked", "managed_floor": False}
+    document["fabric"] |= fields
+    apart = [f"10.{100 + n // 100}.{n % 100 * 2}.0/24" for n in range(150)]
+    document["allocations"] += [{"site": "berlin", "prefix": each, "longest": 24} for each in apart]
+    document["prefixes"] += [{"site": "berlin", "prefix": each} for each in apart]
+    segment.leyline.apply(document)
+    segment.becomes("settled")
+    text = " ".join(user("segment", "show").stdout.split())
+    for part in ("managed summaries: 126 of 153 that are needed", "hosts do not reach prefix 10.101.", "(27 in all)"):
+        assert part in text, text

@@ -114,7 +114,10 @@ def test_findings_are_what_an_operator_should_know() -> None:
         "only 1392 bytes pass, and the segment's MTU is 2800",
         "20% of the echoes are lost",
     )
-    assert paths(INVENTORY, [report("berlin-1", (peer("10.42.0.3", "relayed"),))])[0].findings == (), "nobody asked"
+    plain = report("berlin-1", (peer("10.42.0.3", "relayed"), peer("10.42.0.4", "relayed", since=NOW - 100)))
+    assert [path.findings for path in paths(INVENTORY, [plain])] == [("relayed for 500 s",), ()], "without a rule, too"
+    early = replace(INVENTORY, fabric=replace(INVENTORY.fabric, relayed_seconds=900))
+    assert paths(early, [plain])[0].findings == ("relayed for 500 s",)
     few = PathProbeReport("10.42.0.3", "main", -1, -1, 1.0, 0, LEAST_SENT - 1)
     assert paths(rule, [report("berlin-1", (), (few,))])[0].findings == ()
     dead = report("berlin-1", (), (probe("10.42.0.3", -1, 1.0),))

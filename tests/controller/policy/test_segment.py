@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from speaker.plan import MoonPlan, MoonSeedPlan, Plan, decode, encode
 from tests.controller.inventories import inventories
 
 NETWORK = "8056c2e21c000001"
-NEW = {"network", "mtu", "mss_clamp", "permanent_neighbours", "orbit", "moon", "node_id", "peer_node_id"}
+NEW = {"unguarded", "network", "mtu", "mss_clamp", "permanent_neighbours", "orbit", "moon", "node_id", "peer_node_id"}
 some = settings(max_examples=25)
 
 
@@ -87,3 +88,19 @@ def test_the_switches_are_the_fabrics(inventory: Inventory) -> None:
         assert (plan.network, plan.mtu, plan.mss_clamp, plan.permanent_neighbours) == (NETWORK, 2800, False, False)
     for plan in compile_plans(allocate(with_network(inventory))).values():
         assert (plan.mtu, plan.mss_clamp, plan.permanent_neighbours) == (1280, True, True)
+
+
+@some
+@given(inventories())
+def test_zerotier_hears_of_declared_space_whether_or_not_it_is_guarded(inventory: Inventory) -> None:
+    """All that a hub accepts is inside: nothing that is received may be missing."""
+    inventory = with_network(without_network(inventory))
+    for guarded in (True, False):
+        for plan in compile_plans(allocate(with_network(inventory, guard_default=guarded))).values():
+            assert bool(plan.rejects) is guarded
+            said = [ip_network(text) for text in (*plan.rejects, *plan.unguarded)]
+            for session in plan.sessions:
+                for allowed in session.imports.allocations if session.imports is not None else ():
+                    network = ip_network(allowed.prefix)
+                    inside = [each for each in said if each.overlaps(network) and each.prefixlen <= network.prefixlen]
+                    assert inside or not network.prefixlen

@@ -32,6 +32,7 @@ SMALL: Document = {
         "mss_clamp": False,
         "relayed_seconds": 30,
         "relayed_preference": -90,
+        "md5": True,
     },
     "regions": [{"name": "eu"}, {"name": "us", "closed": True}],
     "circuit_classes": [

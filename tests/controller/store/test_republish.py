@@ -14,9 +14,11 @@ from controller.inventory.document import parse_document
 from controller.inventory.merge import merge
 from controller.inventory.model import Inventory, Prefix, Region
 from controller.policy.compile import compile_plans
+from controller.policy.md5 import keyed
 from controller.service import Controller, Wanted
 from controller.store.engine import Database
 from controller.store.listed import Listed
+from controller.store.md5 import secrets_of
 from controller.store.state import State
 from controller.store.store import Store
 from speaker.plan import digest
@@ -27,6 +29,13 @@ BERLIN = Prefix("berlin", ip_network("10.1.9.0/24"))
 
 def kept(inventory: Inventory, left: Callable[[Prefix], bool]) -> Inventory:
     return replace(inventory, prefixes=tuple(filter(left, inventory.prefixes)))
+
+
+def digests(store: Store) -> dict[str, str]:
+    """Of all plans, compiled anew, with the keys of its hubs."""
+    plans, keys = compile_plans(store.state().inventory), secrets_of(store.md5_keys())
+    assert keys
+    return {name: digest(keyed(plan, keys)) for name, plan in plans.items()}
 
 
 EDITS: list[Callable[[Inventory], Inventory]] = [
@@ -59,7 +68,7 @@ def test_stored_is_what_compiling_all_gives_after_every_change(
         state, fresh = store.state(), Store(database).state()
         assert state.encoded == fresh.encoded
         assert list(state.by_key["prefixes"]) == list(fresh.by_key["prefixes"])
-        assert store.digests() == {name: digest(plan) for name, plan in compile_plans(fresh.inventory).items()}
+        assert store.digests() == digests(store)
 
     change(lambda old: merge(old, part))
     for edit in EDITS:
@@ -75,8 +84,7 @@ def test_what_another_process_stored_is_compiled_whole(sqlite: Database) -> None
         new = replace(part, prefixes=(*part.prefixes, replace(BERLIN, prefix=ip_network(f"10.1.{prefix}.0/24"))))
         controller.change(lambda state, new=new: Wanted(merge(state.inventory, new)), actor="t", action="", subject="")  # type: ignore[misc]
         stored = Store(sqlite)
-        plans = compile_plans(stored.state().inventory)
-        assert stored.digests() == {name: digest(plan) for name, plan in plans.items()}
+        assert stored.digests() == digests(stored)
 
 
 sections = st.dictionaries(st.integers(0, 400), st.booleans(), max_size=300)

@@ -17,6 +17,20 @@ def test_what_is_ours_is_so_per_network_and_until_it_is_dropped(database: Databa
     assert [sorted(store.owned(each)) for each in ("n1", "n2", "n3")] == [["", "b", "c"], ["a"], []]
 
 
+def test_who_was_put_out_is_ours_no_longer_and_is_remembered_until_it_is_dropped(database: Database) -> None:
+    store = SegmentStore(database)
+    store.take("n1", ["", "a", "b", "c"], 1.0)
+    store.take("n2", ["a"], 1.0)
+    store.leave("n1", "a", 2.0)
+    store.leave("n1", "b", 3.0)
+    store.leave("n1", "nobody", 3.0)
+    assert (store.left("n1"), store.left("n2")) == ({"a": 2.0, "b": 3.0}, {})
+    assert [sorted(store.owned(each)) for each in ("n1", "n2")] == [["", "c"], ["a"]]
+    store.take("n1", ["a", "d"], 4.0)
+    store.drop("n1", "b")
+    assert (store.left("n1"), sorted(store.owned("n1"))) == ({}, ["", "a", "c", "d"])
+
+
 def test_the_last_status_and_when_it_was_settled_last(database: Database) -> None:
     store = SegmentStore(database)
     assert store.status("n") is None

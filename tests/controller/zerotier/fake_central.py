@@ -96,7 +96,7 @@ class FakeCentral:
                 if compiled is None:
                     return said({"type": "bad-request", "message": "rules do not compile"}, 400)
                 self.sources[network] = document["rulesSource"]
-                config["rules"] = compiled
+                config |= {"rules": compiled, "capabilities": [], "tags": []}  # A text of this corner defines none.
             self.controller.put_network(network, config)
         return said(self._network(network))
 

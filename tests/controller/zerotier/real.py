@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from controller.zerotier.port import NoController, Unauthorised, Unreachable
 from controller.zerotier.selfhosted import SelfHosted
@@ -36,12 +38,24 @@ class Real:
 
 def why_not() -> str:
     """Why there is no real one here; "" when there is. A controller needs no /dev/net/tun."""
-    return missing() if program() is None else ""
+    there = program()
+    return missing() if there is None else _lacking(there)
+
+
+@cache
+def _lacking(there: Path) -> str:
+    """Says so of a build without a controller, which only a run of it shows."""
+    with TemporaryDirectory() as home:
+        try:
+            with running(Path(home)):
+                return ""
+        except NoController:
+            return f"{there} has no controller (default builds from 1.16 on): name a build that has one"
 
 
 @contextmanager
 def running(home: Path) -> Iterator[Real]:
-    """Raises AssertionError with the end of its output when it does not come up, or has no controller."""
+    """Raises NoController, and AssertionError with the end of its output when it does not come up."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -70,8 +84,6 @@ def _ready(home: Path, url: str, process: subprocess.Popen[bytes]) -> Real:
             try:
                 SelfHosted(url, real.token, f"{real.address}000001").describe()
                 return real
-            except NoController as error:
-                raise AssertionError(str(error)) from None
             except (Unreachable, Unauthorised):
                 pass  # It is starting.
         time.sleep(0.1)

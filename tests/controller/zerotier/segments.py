@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -49,14 +49,29 @@ def wanted(inventory: Inventory) -> Desired:
 
 
 class MemoryLedger:
+    """`now`: when what happens next does, Unix time."""
+
+    now = 7.0
+
     def __init__(self, owned: Iterable[str] = ()) -> None:
         self.known = set(owned)
+        self.put_out: dict[str, float] = {}
 
     def owned(self) -> frozenset[str]:
         return frozenset(self.known)
 
     def take(self, node_ids: Iterable[str]) -> None:
-        self.known.update(node_ids)
+        new = set(node_ids)
+        self.known |= new
+        self.put_out = {each: at for each, at in self.put_out.items() if each not in new}
+
+    def left(self) -> Mapping[str, float]:
+        return dict(self.put_out)
+
+    def leave(self, node_id: str) -> None:
+        self.known.discard(node_id)
+        self.put_out[node_id] = self.now
 
     def drop(self, node_id: str) -> None:
         self.known.discard(node_id)
+        self.put_out.pop(node_id, None)

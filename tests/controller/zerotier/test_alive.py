@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import pytest
+
 from controller.zerotier.alive import Heard, gone
 from controller.zerotier.summaries import ALL
 from speaker.report import KernelReport, LanReport, Report, SessionReport
@@ -43,6 +45,13 @@ def test_silent_and_lost_by_every_hub() -> None:
 
 def test_who_is_heard_is_there_whatever_hubs_say() -> None:
     assert found(hub_1=heard("hub-1", session("berlin-1", "down")), berlin_1=heard("berlin-1")) == {}
+
+
+@pytest.mark.parametrize(("age", "lost"), [(14.0, {}), (16.0, EVERY)])
+def test_one_report_may_be_late(age: float, lost: dict[str, Any]) -> None:
+    """They come every ten seconds; hubs say as well that it is gone, so the second one is not waited for."""
+    down = heard("hub-1", session("berlin-1", "down"))
+    assert found(hub_1=down, berlin_1=heard("berlin-1", at=NOW - age)) == lost
 
 
 def test_a_lan_that_is_dead() -> None:

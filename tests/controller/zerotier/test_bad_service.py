@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from itertools import pairwise
 from typing import Any
@@ -23,6 +23,7 @@ import pytest
 from controller.zerotier.central import Central
 from controller.zerotier.http import MAX_ANSWER_BYTES, Pace, Patience, Secret
 from controller.zerotier.port import (
+    MAX_UNREADABLE,
     Garbled,
     MemberChange,
     NetworkChange,
@@ -205,14 +206,61 @@ def test_json_that_says_something_else_is_garbled(bench: Bench, document: Any) -
         bench.api.network()
 
 
-MEMBERS: list[Any] = [None, {"data": 5}, {"data": [{"id": "short"}]}, [{"nodeId": "short", "config": {}}], [5], {},
-                      {"data": [{"id": MEMBER, "ipAssignments": ["bogus"]}]}, [{"nodeId": MEMBER}]]  # fmt: skip
+MEMBERS: list[Any] = [None, {"data": 5}, {"data": [{"id": "short"}]}, [{"nodeId": "short", "config": {}}], [5], {}]
 
 
 @pytest.mark.parametrize("document", MEMBERS, ids=json.dumps)
 def test_a_list_of_members_that_is_none_is_garbled(bench: Bench, document: Any) -> None:
     bench.service.instead(said(document))
     with pytest.raises(Garbled):
+        bench.api.members()
+
+
+def spoilt(*node_ids: str) -> Callable[[Callable[[], Answer]], Answer]:
+    """The service's own answer, with the addresses of these members no addresses."""
+
+    def answer(properly: Callable[[], Answer]) -> Answer:
+        told = properly()
+        document = json.loads(told.body)
+        listed = document.get("data", [document]) if isinstance(document, dict) else document
+        for each in listed:
+            if {each.get("id"), each.get("nodeId")} & {*node_ids}:
+                each.get("config", each)["ipAssignments"] = ["bogus"]
+        return replace(told, body=json.dumps(document).encode())
+
+    return answer
+
+
+def test_one_record_that_cannot_be_read_is_named_and_the_others_are_read(bench: Bench) -> None:
+    for node_id in (MEMBER, "61d5d0a78e"):
+        bench.api.write_member(node_id, MemberChange(authorised=True, addresses=(ADDRESS,)))
+    bench.service.faults.append(spoilt(MEMBER))
+    found = bench.api.members()
+    assert set(found) == {"61d5d0a78e"}
+    assert set(found.unreadable) == {MEMBER}
+    assert "bogus" in found.unreadable[MEMBER]
+    assert bench.api.members().unreadable == {}
+
+
+def test_a_record_that_cannot_be_read_in_a_release_before_1_14() -> None:
+    bench = selfhosted()
+    for node_id in (MEMBER, "61d5d0a78e"):
+        bench.api.write_member(node_id, MemberChange(authorised=True))
+    bench.service.instead(Answer(404, ""))
+    bench.service.faults += [lambda properly: properly(), spoilt(MEMBER), spoilt(MEMBER)]
+    found = bench.api.members()
+    assert (set(found), set(found.unreadable)) == ({"61d5d0a78e"}, {MEMBER})
+
+
+def test_many_records_that_cannot_be_read_are_a_service_that_is_none(bench: Bench) -> None:
+    many = [f"{number:010x}" for number in range(1, MAX_UNREADABLE + 2)]
+    behind: Any = bench.service.behind
+    for node_id in many:
+        behind.controller.put_member(FIXTURE, node_id, {})
+    bench.service.faults.append(spoilt(*many[1:]))
+    assert len(bench.api.members().unreadable) == MAX_UNREADABLE
+    bench.service.faults.append(spoilt(*many))
+    with pytest.raises(Garbled, match="bogus"):
         bench.api.members()
 
 

@@ -4,7 +4,8 @@ Sources, read in November 2026; no test asks the network.
 [spec]   https://docs.zerotier.com/openapi/central/v1.json, OpenAPI 3.0.0, version v1 (repository zerotier/docs,
          static/openapi/central/v1.json, commit e8bf17c of 2025-06-10).
 [client] https://github.com/zerotier/go-ztcentral at f1e78e4: ZeroTier's own client (client.go, member.go, network.go).
-[rules]  https://github.com/zerotier/ZeroTierOne, rule-compiler/rule-compiler.js: the language of `rulesSource`.
+[rules]  https://github.com/zerotier/ZeroTierOne at 36b4659, rule-compiler/: the language of `rulesSource`, and (cli.js)
+         what comes of one text: `rules`, `capabilities` and `tags` of the config, `capabilitiesByName`, `tagsByName`.
 """
 
 from __future__ import annotations
@@ -293,6 +294,34 @@ def test_rules_in_the_editors_language() -> None:
 def test_rules_that_cannot_be_said_are_refused(rules: tuple[dict[str, Any], ...], word: str) -> None:
     with pytest.raises(Refused, match=word):
         rules_source(rules)
+
+
+DEFINED = {
+    "capabilities": [{"id": 1, "default": False, "rules": [{"type": "ACTION_ACCEPT"}]}],
+    "tags": [{"id": 7, "default": 0}],
+}
+
+
+@pytest.mark.parametrize("kind", sorted(DEFINED))
+def test_rules_are_not_written_where_their_text_defines_capabilities_or_tags(
+    segment: Central, tap: Tap, kind: str
+) -> None:
+    """[rules] The text is compiled whole: one that defines none leaves none."""
+    tap.behind.controller.put_network(NETWORK, {kind: DEFINED[kind]})
+    with pytest.raises(Refused, match=f"defines {kind} too.*segment_rules: checked"):
+        segment.write_network(NetworkChange(rules=({"type": "ACTION_ACCEPT"},)))
+    assert tap.bodies == []
+    segment.write_network(NetworkChange(mtu=1400))
+    assert len(getattr(segment.network(), kind)) == 1
+
+
+def test_the_fake_compiles_the_whole_text(tap: Tap) -> None:
+    tap.behind.controller.put_network(NETWORK, DEFINED)
+    headers = {"authorization": AUTHORIZATION}
+    tap.answer("POST", f"/api/v1/network/{NETWORK}", headers, b'{"rulesSource": "accept;"}')
+    config = tap.behind.controller.network(NETWORK)
+    assert config is not None
+    assert (config["capabilities"], config["tags"]) == ([], [])
 
 
 def test_rules_that_central_compiled_otherwise_are_told(segment: Central, tap: Tap) -> None:

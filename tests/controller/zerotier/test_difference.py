@@ -7,10 +7,20 @@ from ipaddress import IPv4Address, ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.zerotier.desired import Desired, in_order
-from controller.zerotier.difference import LEAVE, MAX_MOVES, THE_NETWORK, Difference, difference
-from controller.zerotier.port import ManagedRoute, MemberChange, MemberState, NetworkChange, NetworkState, Pool
+from controller.zerotier.difference import LEAVE, MAX_REMOVALS, THE_NETWORK, Difference, Pace, difference, removed
+from controller.zerotier.port import (
+    MAX_ROUTES,
+    ManagedRoute,
+    MemberChange,
+    MemberState,
+    NetworkChange,
+    NetworkState,
+    Pool,
+)
 from tests.controller.zerotier.segments import NETWORK, SEGMENT, SEGMENT6, small, wanted
 
 WANTED = wanted(small())
@@ -110,14 +120,92 @@ def test_a_route_moves_by_going_first() -> None:
     assert moved(routes(1), 2, 3) == routes(0, 3), "what is new comes at once"
 
 
-def test_few_routes_move_at_a_time() -> None:
-    state, passes = routes(*[1] * 10), 0
-    while (change := moved(state, *[2] * 10)) is not None:
-        gone = {each.target for each in state} - {each.target for each in change}
-        assert len(gone) <= MAX_MOVES
+@pytest.mark.parametrize("vias", [[2] * 10, [0] * 10, [0, 2] * 5, [0, 2, 1] * 4], ids=str)
+def test_few_routes_go_at_a_time_and_what_is_between_is_a_network(vias: list[int]) -> None:
+    """Each removal stalls every member for about a second: whoever is to go, or to move, waits for its turn."""
+    first = state = routes(*[1] * 10)
+    passes = 0
+    while (change := moved(state, *vias)) is not None:
+        assert len(removed(state, change)) <= MAX_REMOVALS
+        assert set(change) <= {*first, *routes(*vias)}
+        assert len({each.target for each in change}) == len(change), "one way for each"
+        assert ManagedRoute(SEGMENT) in change
         state, passes = change, passes + 1
-        assert passes < 10
-    assert state == routes(*[2] * 10)
+        assert passes < 12
+    assert state == routes(*vias)
+
+
+VIAS = st.lists(st.integers(0, 4), min_size=6, max_size=6)
+
+
+@given(VIAS, VIAS, VIAS)
+def test_any_routes_become_any_others_step_by_step(first: list[int], second: list[int], asked: list[int]) -> None:
+    """No way changes in place, the segment is always there, and it ends."""
+    state = in_order({*routes(*first), *routes(*second)})  # Some targets have two ways.
+    for _ in range(14):
+        change = moved(state, *asked)
+        if change is None:
+            break
+        before, after = ({each.target: each.via for each in some} for some in (state, change))
+        assert len(before.keys() - after.keys()) <= MAX_REMOVALS
+        assert {target for target in before.keys() & after.keys() if after[target] not in vias(state, target)} == set()
+        assert ManagedRoute(SEGMENT) in change
+        state = change
+    assert state == routes(*asked)
+
+
+def vias(state: tuple[ManagedRoute, ...], target: Any) -> set[Any]:
+    return {each.via for each in state if each.target == target}
+
+
+def test_a_route_with_two_ways_goes_whole_and_comes_back_with_one() -> None:
+    """Members have one of the two, nobody knows which, and would never apply the other."""
+    both = in_order([*routes(1), *routes(2)])
+    assert moved(both, 1) == routes()
+    assert moved(in_order([*routes(1, 3), *routes(2)]), 1, 3) == routes(0, 3)
+
+
+def test_what_is_new_waits_until_there_is_room() -> None:
+    """More than MAX_ROUTES are refused, and the old ones go one by one."""
+    old = [ManagedRoute(ip_network(f"10.200.{n}.0/24"), SEGMENT[1]) for n in range(MAX_ROUTES - 2)]
+    state = in_order([ManagedRoute(SEGMENT), *old])
+    passes = 0
+    while (change := moved(state, 1, 1, 1)) is not None:
+        assert len(change) <= MAX_ROUTES
+        state, passes = change, passes + 1
+    assert state == routes(1, 1, 1)
+    assert passes == len(old)
+
+
+def test_what_members_do_not_have_goes_at_once() -> None:
+    """Services store more than MAX_ROUTES, and deliver as many; a write of more is refused."""
+    old = [ManagedRoute(ip_network(f"10.200.{n}.0/24"), SEGMENT[1]) for n in range(MAX_ROUTES + 20)]
+    change = moved(in_order([ManagedRoute(SEGMENT), *old]), 0)
+    assert change is not None
+    assert len(change) == MAX_ROUTES - 1
+    assert ManagedRoute(SEGMENT) in change
+
+
+def test_without_leave_to_remove_only_what_is_new_comes() -> None:
+    asked = replace(WANTED, network=replace(WANTED.network, routes=routes(0, 1, 1)))
+    none = Pace(removals=0)
+    change = difference(asked, network(routes=routes(1, 1)), members(), ALL, none).network
+    assert change is not None
+    assert change.routes == routes(1, 1, 1)
+    assert difference(asked, network(routes=change.routes), members(), ALL, none).network is None
+    assert difference(asked, network(routes=change.routes), members(), ALL).network == NetworkChange(
+        routes=routes(0, 1, 1)
+    )
+
+
+def test_a_route_that_has_just_gone_rests() -> None:
+    """Services tell members one after another what is so when their turn comes, not what was."""
+    asked = replace(WANTED, network=replace(WANTED.network, routes=routes(2, 2)))
+    rests = Pace(resting=frozenset({ip_network("10.1.0.0/16")}))
+    assert difference(asked, network(routes=routes()), members(), ALL, rests).network == NetworkChange(
+        routes=routes(0, 2)
+    )
+    assert difference(asked, network(routes=routes(0, 2)), members(), ALL, rests).network is None
 
 
 def test_fields_that_are_not_ours_are_left_alone() -> None:

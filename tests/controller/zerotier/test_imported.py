@@ -184,3 +184,12 @@ def test_whatever_the_network_holds_it_is_sound_or_what_is_wrong_is_said(data: s
     found = imported(network(ON_LINK, *routes), members)
     assert to_yaml(found)
     assert found.inventory is not None or any("(" in each.what for each in found.questions)
+
+
+def test_what_hosts_would_lose_is_asked() -> None:
+    """A wider route by way of a second gateway is how a spare is made of managed routes; BGP needs no such thing."""
+    spare = (route("10.1.0.0/24", "10.42.0.1"), route("10.1.0.0/23", "10.42.0.2"))
+    found = of(*spare)
+    assert "announced by different gateways" in why(found, "summary-split")
+    assert not [each for each in of(*spare, members=(BERLIN, PARIS)).questions if "summary-split" in each.what]
+    assert not [each for each in of(TO_BERLIN, TO_PARIS).questions if "summary" in each.what]

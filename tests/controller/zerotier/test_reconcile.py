@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_network
@@ -14,11 +15,19 @@ import pytest
 from controller.inventory.model import Allocation, Inventory, Prefix
 from controller.zerotier import reconcile
 from controller.zerotier.central import Central
-from controller.zerotier.difference import THE_NETWORK
+from controller.zerotier.difference import FULL, THE_NETWORK, Pace
 from controller.zerotier.port import MemberChange, NetworkChange
 from controller.zerotier.reconcile import Summarise, one_pass
 from controller.zerotier.selfhosted import SelfHosted
-from controller.zerotier.state import EVERY_SECONDS, LONGEST_PAUSE_SECONDS, SOON_SECONDS, Failure, Pass, pause_after
+from controller.zerotier.state import (
+    EVERY_SECONDS,
+    FORGET_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    SOON_SECONDS,
+    Failure,
+    Pass,
+    pause_after,
+)
 from controller.zerotier.summaries import ALL, Summaries, summaries
 from tests.controller.zerotier import real
 from tests.controller.zerotier.fake import FakeWorld
@@ -41,10 +50,14 @@ class Segment:
         self.inventory = inventory or small()
         self.clock = 0.0
 
-    def pass_once(self, summarise: Summarise = lambda _routes: Summaries()) -> Pass:
+    def pass_once(self, summarise: Summarise = lambda _routes: Summaries(), *, pace: Pace = FULL) -> Pass:
         fabric = self.inventory.fabric
         assert fabric is not None
-        return one_pass(wanted(self.inventory), fabric, self.api, self.ledger, lambda: self.clock, 7.0, summarise)
+        declared = wanted(self.inventory)
+        return one_pass(
+            declared, fabric, self.api, self.ledger, lambda: self.clock, self.ledger.now, summarise,
+            pace=pace,
+        )  # fmt: skip
 
     def without(self, *gateways: str) -> None:
         kept = tuple(each for each in self.inventory.gateways if each.name not in gateways)
@@ -107,6 +120,76 @@ def test_who_is_no_longer_declared_is_out_and_forgotten(segment: Segment) -> Non
     assert segment.member("a000000002")["authorized"] is True, "a stranger now, let in by somebody else"
 
 
+def test_the_record_of_who_was_put_out_is_deleted_a_day_later(segment: Segment) -> None:
+    segment.pass_once()
+    segment.controller.put_member(NETWORK, "d000000001", {"authorized": True})
+    segment.controller.put_member(NETWORK, "d000000001", {"authorized": False})
+    segment.without("berlin-1")
+    done = segment.pass_once()
+    assert (done.condition, done.left) == ("settled", {"a000000002": 7.0, "a000000003": 7.0})
+    segment.ledger.now += FORGET_SECONDS - 1
+    assert segment.pass_once().written == 0
+    segment.faulty.asked.clear()
+    segment.ledger.now += 1
+    done = segment.pass_once()
+    assert [(method, path[-10:]) for method, path in segment.writes] == [
+        ("DELETE", "a000000002"),
+        ("DELETE", "a000000003"),
+    ]
+    assert (done.condition, done.written, done.left, segment.ledger.put_out) == ("settled", 2, {}, {})
+    assert done.difference is not None
+    assert [each.node_id for each in done.difference.strangers] == ["d000000001"], "put out by somebody else"
+    segment.ledger.now += 10 * FORGET_SECONDS
+    assert segment.pass_once().written == 0
+
+
+def test_who_is_let_in_again_before_the_day_is_over_keeps_its_record(segment: Segment) -> None:
+    """By its declaration, or by somebody else: then it is a stranger."""
+    segment.pass_once()
+    before = segment.inventory
+    segment.without("berlin-1")
+    segment.inventory = replace(segment.inventory, hosts=())
+    assert set(segment.pass_once().left) == {"a000000002", "a000000003", "c000000001"}
+    segment.controller.put_member(NETWORK, "c000000001", {"authorized": True})
+    segment.inventory = replace(before, hosts=())
+    done = segment.pass_once()
+    assert (done.condition, done.left, segment.member("a000000002")["authorized"]) == ("settled", {}, True)
+    segment.ledger.now += 2 * FORGET_SECONDS
+    assert segment.pass_once().written == 0
+    assert segment.member("c000000001")["authorized"] is True
+
+
+def test_nobody_is_deleted_while_nothing_is_declared_or_before_it_is_seen_to_be_out(segment: Segment) -> None:
+    segment.pass_once()
+    segment.without("berlin-1")
+    segment.faulty.behind = Lying(segment.node, "a000000002")
+    assert segment.pass_once().left == {"a000000003": 7.0}
+    segment.faulty.behind = segment.node
+    segment.ledger.now += FORGET_SECONDS
+    segment.inventory = replace(segment.inventory, gateways=(), clients=(), hosts=())
+    segment.pass_once()
+    assert segment.member("a000000002")["authorized"] is True
+    assert segment.member("a000000003")["authorized"] is False
+
+
+def test_rules_that_cannot_be_owned_at_central_hold_up_nothing_else() -> None:
+    central = FakeCentral(per_second=1000)
+    network = central.make_network("lonely_hopper")
+    drop, tags = [{"type": "ACTION_DROP"}], [{"id": 7, "default": 0}]
+    central.controller.put_network(network, {"rules": drop, "tags": tags})
+    api = Central("secret", network, transport=transport(central), interval=0.0)
+    inventory = small(network=network, segment_rules="owned")
+    assert inventory.fabric is not None
+    ledger = MemoryLedger([THE_NETWORK])
+    done = one_pass(wanted(inventory), inventory.fabric, api, ledger, lambda: 0.0, 7.0)
+    assert [each.object for each in done.failures] == [f"network {network}"]
+    assert "segment_rules: checked" in done.failures[0].message
+    stored = central.controller.network(network)
+    assert stored is not None
+    assert (stored["name"], stored["mtu"], stored["rules"], stored["tags"]) == ("demo", 1280, drop, tags)
+    assert len(done.rules) > 0
+
+
 def test_members_that_are_not_ours_are_left_alone_until_they_are_adopted(segment: Segment) -> None:
     segment.controller.put_network(NETWORK, {"name": "old", "routes": [{"target": "10.1.0.0/16", "via": "10.42.0.9"}]})
     segment.controller.put_member(NETWORK, "a000000001", {"authorized": True, "ipAssignments": ["10.42.0.99"]})
@@ -150,6 +233,55 @@ def test_one_bad_member_does_not_stop_the_rest(segment: Segment) -> None:
     assert segment.member("b000000001")["authorized"] is True
     segment.faulty.behind = segment.node
     assert segment.pass_once().condition == "settled"
+
+
+class Spoilt:
+    """A service with records of members that cannot be read, until they are written."""
+
+    def __init__(self, behind: Any, *node_ids: str) -> None:
+        self.behind, self.node_ids = behind, {*node_ids}
+
+    def answer(self, method: str, path: str, headers: Any, body: bytes) -> Any:
+        told = self.behind.answer(method, path, headers, body)
+        if method == "POST":
+            self.node_ids.discard(path[-10:])
+        if "/member" not in path or told.status != 200:
+            return told
+        document = json.loads(told.body)
+        for each in document.get("data", [document]):
+            if each["id"] in self.node_ids:
+                each["ipAssignments"] = ["bogus"]
+        return replace(told, body=json.dumps(document).encode())
+
+
+def test_a_record_that_cannot_be_read_is_named_and_left_alone(segment: Segment) -> None:
+    """Also when it is declared; the others are written, and nothing is taken or forgotten."""
+    segment.pass_once()
+    known = set(segment.ledger.known)
+    segment.controller.put_member(NETWORK, "d000000001", {"authorized": True})
+    segment.controller.put_member(NETWORK, "b000000001", {"authorized": False})
+    segment.faulty.behind = Spoilt(segment.node, "a000000001", "c000000001", "d000000001")
+    segment.ledger.drop("c000000001")
+    segment.faulty.asked.clear()
+    done = segment.pass_once()
+    assert (done.condition, done.written, done.members, done.error) == ("held", 1, 6, "")
+    assert [path[-10:] for _, path in segment.writes] == ["b000000001"]
+    assert done.difference is not None
+    labels = [(each.node_id, each.label) for each in done.difference.unreadable]
+    assert labels == [("a000000001", "uplink hub-1/u0"), ("c000000001", "host nas"), ("d000000001", "")]
+    assert all("bogus" in each.reason for each in done.difference.unreadable)
+    assert segment.ledger.known == known - {"c000000001"}
+    segment.faulty.behind = segment.node
+    assert segment.pass_once().condition == "settled"
+
+
+def test_a_member_that_must_leave_is_put_out_whatever_its_record_says(segment: Segment) -> None:
+    segment.pass_once()
+    segment.without("berlin-1")
+    segment.faulty.behind = Spoilt(segment.node, "a000000002")
+    done = segment.pass_once()
+    assert (done.condition, segment.member("a000000002")["authorized"]) == ("settled", False)
+    assert "a000000002" not in segment.ledger.known
 
 
 class Lying:
@@ -252,6 +384,21 @@ def test_the_summaries_of_a_gateway_that_is_gone_go_and_come_back_by_another(seg
     ]
 
 
+def test_managed_routes_go_one_by_one_and_only_when_they_may(segment: Segment) -> None:
+    """Adopted with routes of somebody else's: what is new comes at once, what goes takes its turn."""
+    segment.pass_once()
+    on_link = {"target": "10.42.0.0/24", "via": None}
+    old = [{"target": f"10.{n}.0.0/16", "via": "10.42.0.9"} for n in range(3)]
+    segment.controller.put_network(NETWORK, {"routes": [on_link, *old]})
+    seen = []
+    for removals in (0, 1, 0, 1, 1):
+        done = segment.pass_once(pace=Pace(removals))
+        left = [each["target"] for each in segment.controller.network(NETWORK)["routes"]]
+        seen.append((len(left), len(done.removed), done.written, done.condition))
+    assert seen == [(4, 0, 0, "busy"), (3, 1, 1, "busy"), (3, 0, 0, "busy"), (2, 1, 1, "busy"), (1, 1, 1, "settled")]
+    assert left == ["10.42.0.0/24"]
+
+
 def test_a_network_at_central_is_adopted_and_kept() -> None:
     central = FakeCentral(per_second=1000)
     network = central.make_network("lonely_hopper")
@@ -291,15 +438,23 @@ def test_a_real_controller_is_brought_to_what_is_declared_and_stays_so(tmp_path:
         assert first.rules == second.rules == ()
         api.write_network(NetworkChange(rules=({"type": "ACTION_DROP"},), mtu=1400))
         api.write_member("c000000001", MemberChange(addresses=()))
-        assert (segment.pass_once().written, segment.pass_once().written) == (2, 0)
+        assert (segment.pass_once().written, segment.pass_once().written) == (3, 0)
         segment.inventory = replace(declared, hosts=())
         assert segment.pass_once().condition == "settled"
         assert api.members()["c000000001"].authorised is False
+        segment.ledger.now += FORGET_SECONDS
+        assert (segment.pass_once().written, segment.pass_once().written) == (1, 0)
+        assert "c000000001" not in api.members()
 
 
 def test_when_the_next_pass_is_due() -> None:
-    assert pause_after(Pass(0.0), 0) == SOON_SECONDS
+    assert pause_after(Pass(0.0)) == SOON_SECONDS
     failing = Pass(0.0, failures=(Failure("a", "b"),))
-    assert [pause_after(failing, n) for n in (1, 2, 3, 50)] == [2.0, 4.0, 8.0, LONGEST_PAUSE_SECONDS]
-    assert pause_after(replace(failing, error="slow down", after=1000.0), 1) == 1000.0
-    assert pause_after(Segment().pass_once(), 0) == EVERY_SECONDS
+    assert [pause_after(replace(failing, failed_in_a_row=n)) for n in (1, 2, 3, 50)] == [
+        2.0,
+        4.0,
+        8.0,
+        LONGEST_PAUSE_SECONDS,
+    ]
+    assert pause_after(replace(failing, error="slow down", after=1000.0)) == 1000.0
+    assert pause_after(Segment().pass_once()) == EVERY_SECONDS

@@ -13,6 +13,7 @@ from tests.controller.zerotier.segments import NETWORK, SEGMENT, SEGMENT6
 
 ACCEPT, DROP = {"type": "ACTION_ACCEPT"}, {"type": "ACTION_DROP"}
 NOT_IPAUTH = {"type": "MATCH_CHARACTERISTICS", "mask": "1000000000000000", "not": True}
+BEFORE_IPAUTH = "# before the rule that asks for `chr ipauth`, or instead of it:"
 
 
 def ethertype(number: int, **flags: bool) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def test_ipauth_is_named_and_so_is_the_way_out() -> None:
     assert four.code == "rules-no-ipauth"
     assert four.rule == 2
     assert "that is all routed traffic" in four.message
-    assert four.snippet.splitlines() == ["# instead of `drop not chr ipauth`, or before it:", "accept ethertype ipv4;"]
+    assert four.snippet.splitlines() == [BEFORE_IPAUTH, "accept ethertype ipv4;"]
     assert (mpls.code, mpls.snippet) == ("rules-no-mpls", "accept ethertype 0x8847;")
 
 
@@ -62,7 +63,7 @@ def test_a_missing_accept() -> None:
     every = ["rules-no-arp", "rules-no-bgp", "rules-no-bfd", "rules-no-routed", "rules-no-mpls"]
     assert codes() == every
     assert codes(ethertype(0x800), ACCEPT) == ["rules-no-arp", "rules-no-mpls"]
-    assert codes(ethertype(0x800), ACCEPT, six=True)[2:] == ["rules-no-neighbours", "rules-no-routed"]
+    assert codes(ethertype(0x800), ACCEPT, six=True)[2:] == ["rules-no-neighbours", "rules-no-bfd", "rules-no-routed"]
     (finding, *_) = check_rules(NetworkState(NETWORK), SEGMENT, None)
     assert "no rule accepts it" in finding.message
 
@@ -72,6 +73,44 @@ def test_bgp_or_bfd_alone() -> None:
     bfd = {"type": "MATCH_IP_DEST_PORT_RANGE", "start": 3784, "end": 3784}
     assert codes(ethertype(0x800), udp, bfd, DROP, ACCEPT) == ["rules-no-bfd"]
     assert codes({"type": "MATCH_IP_PROTOCOL", "ipProtocol": 6}, DROP, ACCEPT) == ["rules-no-bgp"]
+
+
+def test_bfd_over_ipv6() -> None:
+    udp = {"type": "MATCH_IP_PROTOCOL", "ipProtocol": 17}
+    (finding,) = check_rules(NetworkState(NETWORK, rules=(ethertype(0x86DD), udp, DROP, ACCEPT)), SEGMENT, SEGMENT6)
+    assert (finding.code, finding.rule, finding.snippet) == ("rules-no-bfd", 3, "accept ethertype ipv6;")
+    assert "(BFD over IPv6: rule 3 drops it.)" in finding.message
+    assert codes(ethertype(0x86DD), udp, DROP, ACCEPT) == [], "no segment of IPv6"
+    icmp6 = {"type": "MATCH_IP_PROTOCOL", "ipProtocol": 58, "not": True}
+    assert codes(ethertype(0x86DD), icmp6, DROP, ACCEPT, six=True) == ["rules-no-bfd"]
+
+
+@pytest.mark.parametrize("end", ["SOURCE", "DEST"])
+def test_port_179_at_either_end(end: str) -> None:
+    """BGP's answers come from port 179."""
+    bgp = {"type": f"MATCH_IP_{end}_PORT_RANGE", "start": 179, "end": 179}
+    assert codes(bgp, DROP, ACCEPT) == ["rules-no-bgp"]
+    tcp = {"type": "MATCH_IP_PROTOCOL", "ipProtocol": 6}
+    assert codes(ethertype(0x800), tcp, bgp, DROP, ACCEPT) == ["rules-no-bgp"]
+    assert codes({**bgp, "start": 0, "end": 65535}, DROP, ACCEPT) == ["rules-no-bgp", "rules-no-bfd"]
+    assert codes({**bgp, "start": 80, "end": 80}, DROP, ACCEPT) == []
+
+
+def test_ports_of_bfd() -> None:
+    """From 49152 on at the sender's (RFC 5881, 4), 3784 at the other end."""
+    sender = {"type": "MATCH_IP_SOURCE_PORT_RANGE", "start": 49152, "end": 65535}
+    assert codes(sender, DROP, ACCEPT) == ["rules-no-bfd"]
+    assert codes({**sender, "end": 50000}, DROP, ACCEPT) == []
+
+
+def test_accepting_the_senders_own_addresses_alone_is_named_as_what_it_is() -> None:
+    ipauth = {**NOT_IPAUTH, "not": False}
+    four, mpls = check_rules(NetworkState(NETWORK, rules=(ipauth, ACCEPT, DROP)), SEGMENT, None)
+    assert (four.code, four.rule, mpls.code) == ("rules-no-ipauth", 3, "rules-no-mpls")
+    assert four.snippet.splitlines() == [BEFORE_IPAUTH, "accept ethertype ipv4;"]
+    assert codes(ipauth, ACCEPT) == ["rules-no-ipauth", "rules-no-mpls"], "no rule accepts it"
+    assert codes(ethertype(0x806), ACCEPT, ethertype(0x800), ipauth, ACCEPT, DROP)[0] == "rules-no-ipauth"
+    assert codes(DROP)[-2:] == ["rules-no-routed", "rules-no-mpls"]
 
 
 def test_or_makes_one_condition_of_several() -> None:

@@ -20,6 +20,7 @@ from controller.inventory.model import (
     Gateway,
     Host,
     Inventory,
+    LanPeer,
     Network,
     Prefix,
     Region,
@@ -161,15 +162,40 @@ def test_a_site_without_gateways_has_none_and_it_is_said() -> None:
     )
 
 
+def behind_one(networks: list[str], **fields: Any) -> Inventory:
+    """Sites with a /24 each, of which a /25 is announced, all by s0-0."""
+    sites = [([f"{each}/24"], [f"{each}/25"], int(n == 0)) for n, each in enumerate(networks)]
+    inventory = fabric(*sites, **fields)
+    return replace(inventory, prefixes=tuple(replace(each, gateways=("s0-0",)) for each in inventory.prefixes))
+
+
+@pytest.mark.parametrize("floor", [False, True])
+def test_neighbours_of_the_same_gateways_become_one_where_there_is_no_room(floor: bool) -> None:
+    """Wider than an allocation, so the guard hides it from gateways; hosts reach all of it."""
+    few = [f"10.1.{n}.0" for n in range(100)]
+    assert len(summaries(behind_one(few, managed_floor=floor), {}, ()).routes) == 100
+    found = summaries(behind_one([*few, *(f"10.2.{n}.0" for n in range(100))], managed_floor=floor), {}, ())
+    if floor:  # Halves of allocations are no neighbours, so the allocations stand in.
+        assert [each.code for each in found.remarks] == ["floor-hidden"]
+    else:
+        assert found.remarks == ()
+    assert {str(each.target) for each in found.routes} == {
+        "10.1.0.0/18", "10.1.64.0/19", "10.1.96.0/22", "10.2.0.0/18", "10.2.64.0/19", "10.2.96.0/22"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("six", [None, SEGMENT6])
 def test_at_most_128_with_the_segment_and_what_is_left_out_is_said(six: Any) -> None:
-    sites = [([f"10.{n // 200}.{n % 200}.0/24"], [f"10.{n // 200}.{n % 200}.0/25"], n == 0) for n in range(200)]
-    inventory = fabric(*[(a, p, int(c)) for a, p, c in sites], segment6=six)
-    everywhere = tuple(replace(each, gateways=("s0-0",)) for each in inventory.prefixes)
-    found = summaries(replace(inventory, prefixes=everywhere), {}, ())
+    found = summaries(behind_one([f"10.{n // 100}.{n % 100 * 2}.0" for n in range(200)], segment6=six), {}, ())
     assert len(found.routes) + 1 + (six is not None) == MAX_ROUTES
     (remark,) = found.remarks
-    assert (remark.code, remark.message.startswith("200 are needed and 12")) == ("summaries-too-many", True)
+    room = MAX_ROUTES - 1 - (six is not None)
+    first, *_ = found.left_out
+    assert len(found.left_out) == 200 - room
+    assert {str(each) for each in found.left_out}.isdisjoint(str(each.target) for each in found.routes)
+    assert remark.code == "summaries-too-many"
+    assert remark.message.startswith(f"200 are needed and {room} fit: hosts do not reach {first}, ")
+    assert f"({200 - room} in all)" in remark.message
 
 
 def test_a_floor_that_does_not_fit_is_widened_where_it_saves_most() -> None:
@@ -179,6 +205,32 @@ def test_a_floor_that_does_not_fit_is_widened_where_it_saves_most() -> None:
     found = summaries(inventory, {}, ())
     assert len(found.routes) == 41
     assert [each.code for each in found.remarks] == ["floor-hidden"]
+
+
+def test_what_a_router_in_a_lan_announces_is_in_the_allocation_that_leads_to_its_gateway() -> None:
+    """Nobody declares its prefixes; it may announce what is in the allocations of its gateway's site, and no more."""
+    sites = ((["10.1.0.0/16", "10.5.0.0/16"], ["10.1.1.0/24"], 2), (["10.2.0.0/16"], ["10.2.1.0/24 by s1-0"], 2))
+    lan = ip_address("10.1.1.9")
+    inventory = fabric(*sites)
+    assert made(inventory) == {"10.1.0.0/16": "s0-0", "10.2.0.0/16": "s1-0"}
+    peers = (LanPeer("core", "s0-1", lan, 65001, "lan0", lan), LanPeer("edge", "s1-1", lan, 65001, "lan0", lan))
+    peered = replace(inventory, lan_peers=peers)
+    assert made(peered) == {"10.1.0.0/16": "s0-1", "10.5.0.0/16": "s0-1", "10.2.0.0/16": "s1-0"}
+    assert made(peered, {"s0-1": frozenset({ALL})}) == {
+        "10.1.0.0/16": "s0-0", "10.5.0.0/16": "s0-1", "10.2.0.0/16": "s1-0"
+    }  # fmt: skip
+    six = ip_address("fd00::9")
+    by_six = replace(inventory, lan_peers=(LanPeer("core", "s0-1", six, 65001, "lan0", six),))
+    assert made(by_six) == made(inventory), "a session by IPv6 tells no IPv4 routes"
+    (remark,) = [each for each in summaries(peered, {}, ()).remarks if each.code == "summary-peer"]
+    assert remark.message.startswith("10.2.0.0/16 ")
+
+
+def test_a_floor_is_only_of_what_is_declared_whatever_routers_in_lans_announce() -> None:
+    lan = ip_address("10.1.1.9")
+    inventory = fabric((["10.1.0.0/16", "10.5.0.0/16"], ["10.1.1.0/24"], 2), managed_floor=True)
+    peered = replace(inventory, lan_peers=(LanPeer("core", "s0-1", lan, 65001, "lan0", lan),))
+    assert made(peered) == {"10.1.1.0/24": "s0-0"}
 
 
 def test_limits_are_said() -> None:

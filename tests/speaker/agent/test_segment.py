@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from speaker.agent import segment
-from speaker.agent.segment import Box, SegmentSide
+from speaker.agent import local_conf
+from speaker.agent.local_conf import Box
+from speaker.agent.segment import SegmentSide
 from speaker.plan import AnnouncementPlan, MoonPlan, MoonSeedPlan, Plan, UplinkPlan
 from speaker.zerotier.keep_out import Interfaces
 from tests.speaker.agent.test_neighbours import NETWORK, plan
@@ -156,21 +157,51 @@ def test_a_kernel_that_cannot_be_read_changes_nothing(world: World) -> None:
     assert not any("DELETE" in each for each in world.fakes[0].log)
 
 
-def test_a_service_that_does_not_take_it_is_to_be_restarted_and_never_is(
+def test_a_service_that_overlooks_the_file_is_shown_it_again_and_then_to_be_restarted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It reads the file when that is at most 10 s old at one of its looks, and these are a bit more than 10 s apart."""
     assert world.problems(two()) == ["", ""]
-    now = (world.fakes[0].home / "local.conf").stat().st_mtime
-    monkeypatch.setattr(segment, "time", lambda: now)
+    file = world.fakes[0].home / "local.conf"
+    text, now = file.read_text(), file.stat().st_mtime
+    monkeypatch.setattr(local_conf, "time", lambda: now)
     now += 20
     assert world.problems(two()) == ["", ""], "it reads the file within ten seconds or so"
     now += 20
+    assert world.problems(two()) == ["", ""]
+    assert (file.stat().st_mtime, file.read_text()) == (now, text), "as new, and the same"
+    now += 20
+    assert world.problems(two()) == ["", ""]
+    now += 20
     assert "local.conf is not in force: restart zerotier-one when it suits" in world.problems(two())[0]
+    assert file.stat().st_mtime == now - 40, "once is enough"
     world.fakes[0].status["config"] = world.config()
     assert world.problems(two())[0] == ""
 
 
-ODD = (
+def test_what_zerotier_still_uses_when_the_file_is_in_force_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that it has stays as long as packets come by it; `bind` is stronger than what it is to keep out of."""
+    assert world.problems(two()) == ["", ""]
+    fake, now = world.fakes[0], (world.fakes[0].home / "local.conf").stat().st_mtime
+    monkeypatch.setattr(local_conf, "time", lambda: now)
+    listening = [*fake.status["config"]["settings"]["listeningOn"], "10.1.1.1/9993", "203.0.113.5/9993"]
+    fake.status["config"] = {**world.config(), "settings": {**world.config()["settings"], "listeningOn": listening}}
+    peer = fake.peers[0]
+    latest = max(path["lastReceive"] for path in peer["paths"])
+    peer["paths"].append({"address": "10.42.0.77/9993", "lastReceive": latest - 1})
+    fake.status["clock"] = latest
+    now += 59
+    assert world.problems(two())[0] == "", "sockets are closed within 30 s, and a path is dead 19 s later"
+    now += 2
+    first, second = world.problems(two())
+    assert "it listens on 10.1.1.1/9993, which is reached through the fabric: take it out of `bind`" in first
+    assert f"its path to {peer['address']} at 10.42.0.77/9993 leads over the fabric: restart zerotier-one" in first
+    assert second == ""
+
+
+ODD: tuple[Any, ...] = (
     None, 5, "x", [], {}, [{}], [5], [None], {"address": NODES[0]}, {"nwid": NETWORK}, [{"nwid": NETWORK}],
     {"address": NODES[0], "config": 5, "online": "yes", "clock": "now"},
     {"address": NODES[0], "config": {"settings": 5, "physical": []}, "publicIdentity": None},
@@ -223,6 +254,28 @@ def test_moons_are_orbited_by_every_service_and_let_go_after_a_restart_too(world
     world.side = world.agent()
     assert world.problems(two()) == ["", ""]
     assert [fake.moons for fake in world.fakes] == [{}, {}]
+
+
+def test_a_moon_whose_answer_was_lost_is_ours_all_the_same(world: World) -> None:
+    """The service orbits it and we never hear so: nobody else would ever let it go."""
+    moon = MoonPlan("home", "000000deadbeef42", "deadbeef42")
+    fake = world.fakes[0]
+    answer = fake.answer
+
+    def lost(method: str, path: str, token: str, body: bytes) -> tuple[int, Any]:
+        said = answer(method, path, token, body)
+        if method == "POST" and path.startswith("/moon/"):
+            fake.moons[moon.world] = {"id": moon.world, "roots": []}
+            return 500, {}
+        return said
+
+    fake.answer = lost  # type: ignore[method-assign]
+    assert "answered with 500" in world.problems(two(orbit=(moon,)))[0]
+    fake.answer = answer  # type: ignore[method-assign]
+    world.side = world.agent()
+    assert world.problems(two(orbit=(moon,)))[0] == ""
+    assert world.problems(two()) == ["", ""]
+    assert fake.moons == {}
 
 
 def test_what_failed_at_a_moon_is_said_and_the_rest_goes_on(world: World) -> None:

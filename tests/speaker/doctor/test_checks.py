@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from speaker.doctor.checks import CHECKS
-from speaker.doctor.facts import ControllerSeen, Facts, Interface, RoutedEcho, RouteDifferences
+from speaker.doctor.facts import ControllerSeen, Facts, Interface, RoutedEcho, RouteDifferences, Shadow
 from speaker.doctor.finding import LEVELS, examine
 from speaker.plan import Plan
 from speaker.report import Report
@@ -38,6 +38,7 @@ SSH = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "d
 HUB = msgspec.structs.replace(PLAN, role="hub")
 PASSIVE = msgspec.structs.replace(SESSION, passive=True, peer_role="client", peer="paris-1")
 ROOT = Peer("bd26c2797f", "PLANET", -1, -1, "", "1.14.1")
+KEEPER = Peer(NETWORK[:10], "LEAF", 2, 45, "192.0.2.11/9993", "1.14.1")
 FAR = Peer("5f8d869aea", "LEAF", 2, 1, "10.9.0.7/9993", "1.14.1")
 
 
@@ -87,6 +88,8 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("agent", "error", "uplink main", "missing", said(uplinks=(msgspec.structs.replace(
         REPORT.uplinks[0], up=False, detail="interface zt0 is missing, down or without carrier"),))),
     ("sessions", "error", "hub-1 (10.42.0.1)", "hold timer", said(sessions=(DOWN,))),
+    ("sessions", "error", "hub-1 (10.42.0.1)", "dropped 7 TCP segments for their MD5 key",
+        replace(said(sessions=(DOWN,)), md5_drops=7)),
     ("sessions", "warning", "hub-1", "near its limit", said(sessions=(
         msgspec.structs.replace(UP, warning="near its limit"),))),
     ("sessions", "warning", "sessions", "none", planned(sessions=())),
@@ -102,15 +105,22 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("service", "error", "uplink main", "53fe91125f is not to be found", with_service(
         network_status="REQUESTING_CONFIGURATION", peers=(ROOT,))),
     ("service", "error", "uplink main", "PORT_ERROR", with_service(network_status="PORT_ERROR")),
-    ("service", "warning", "uplink main", "no change of the network", with_service(peers=(FAR,))),
+    ("service", "warning", "uplink main", "not been heard of: no change", with_service(peers=(FAR,))),
+    ("service", "warning", "uplink main", "not been heard for 45 s", with_service(peers=(FAR, KEEPER))),
     ("udp-blocked", "error", "uplink main", "TCP relay", with_service(tcp_fallback=True)),
     ("udp-blocked", "error", "uplink main", "none of 1 roots", with_service(online=False, peers=(ROOT,))),
     ("udp-blocked", "error", "uplink main", "no root is known", with_service(online=False, peers=())),
     ("udp-blocked", "warning", "uplink main", "those that stand", with_service(online=False, peers=(ROOT, FAR))),
+    ("udp-blocked", "error", "uplink main", "nobody has been heard for 40 s", with_service(
+        peers=(replace(ROOT, silent_seconds=50), replace(FAR, silent_seconds=40)))),
+    ("udp-blocked", "warning", "uplink main", "those that stand", with_service(
+        peers=(replace(ROOT, silent_seconds=50), FAR))),
     ("address", "error", "uplink main", "10.42.0.11 is not on interface zt0", replace(
         WELL, interfaces={"zt0": Interface(True, 2800, ())})),
     ("address", "error", "uplink main", "duplicate", replace(
         WELL, answering={"10.42.0.11": ("16:34:b8:d6:b4:3e",)})),
+    ("address", "error", "uplink main", "16:51:48:d9:88:7b, which is node 5f8d869aea: a duplicate", replace(
+        WELL, answering={"10.42.0.11": ("16:51:48:d9:88:7b",)})),
     ("mtu", "error", "uplink main", "the network's MTU is 1400", with_service(network_mtu=1400)),
     ("mtu", "warning", "uplink main", "an MTU of 1500", replace(
         WELL, interfaces={"zt0": Interface(True, 1500, ("10.42.0.11",))})),
@@ -122,6 +132,11 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
         with_service(peers=(*SERVICE.peers, FAR)), underlay_devices={"10.9.0.7": "zt0"})),
     ("overlay-loop", "error", "uplink main", "through the segment", with_service(
         peers=(*SERVICE.peers, replace(FAR, physical="10.42.0.2/9993")))),
+    ("overlay-loop", "error", "uplink main", "at 10.9.0.9/9993 leads through zt0", replace(
+        with_service(peers=(replace(FAR, alive=("10.9.0.7/9993", "10.9.0.9/9993")),)),
+        underlay_devices={"10.9.0.7": "eth0", "10.9.0.9": "zt0"})),
+    ("overlay-loop", "error", "uplink main", "no route leads to 10.9.0.7, where ZeroTier reached 5f8d869aea", replace(
+        with_service(peers=(*SERVICE.peers, replace(FAR, silent_seconds=40))), underlay_devices={"10.9.0.7": ""})),
     ("overlay-loop", "warning", "uplink main", "LAN interfaces lan0", with_service(interface_blacklist=("docker",))),
     ("network-rules", "error", "segment towards hub-1", "not 10.1.1.1", replace(
         WELL, echoes=(RoutedEcho("hub-1", "10.42.0.1", True, "10.1.1.1", False),))),
@@ -134,6 +149,8 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
         WELL, routes=RouteDifferences(extra=("10.2.1.0/24",), counts=(0, 1, 0)))),
     ("kernel-routes", "error", "kernel routes", "otherwise than", replace(
         WELL, routes=RouteDifferences(changed=("10.2.1.0/24",), counts=(0, 0, 1)))),
+    ("kernel-routes", "error", "kernel routes", "24: a route of protocol 3 with metric 10", replace(
+        WELL, routes=RouteDifferences(shadowed=(Shadow("10.2.1.0/24", 3, 10),)))),
     ("kernel-routes", "error", "kernel routes", "3 routes were refused", kernel(failed=3)),
     ("sysctls", "error", "net.ipv4.ip_forward", "is 0, should be 1", knob("net.ipv4.ip_forward", "0")),
     ("sysctls", "warning", "net.ipv4.nexthop_compat_mode", "is 1", knob("net.ipv4.nexthop_compat_mode", "1")),
@@ -202,10 +219,16 @@ SILENT: list[tuple[str, Facts]] = [
         chain("input", "drop"), rule({"xt": {"type": "match", "name": "conntrack"}}, ACCEPT))),
     ("a segment that is not ours", planned(network="", mtu=0)),
     ("probes that know no MTU yet", said(paths=(msgspec.structs.replace(PATH, mtu=0),))),
-    ("the controller's own gateway", with_service(node_id=NETWORK[:10], peers=(ROOT,))),
+    ("the controller's own gateway", with_service(
+        node_id=NETWORK[:10], peers=(replace(ROOT, silent_seconds=2),))),
+    ("a LAN that is the way out, too", replace(with_service(interface_blacklist=()), ways_out=frozenset({"lan0"}))),
+    ("a path that has no route, of a peer that has another one", replace(
+        with_service(peers=(*SERVICE.peers, FAR)), underlay_devices={"10.9.0.7": ""})),
+    ("a controller that is heard now and then", with_service(peers=(FAR, replace(KEEPER, silent_seconds=25)))),
     ("a LAN that ZeroTier keeps out of by its prefix", with_service(
         interface_blacklist=(), physical_blacklist=("10.1.0.0/16",))),
     ("an echo that was not tried", replace(WELL, echoes=(RoutedEcho("hub-1", "10.42.0.1", True, "", None),))),
+    ("segments dropped for their key while all sessions are up", replace(WELL, md5_drops=7)),
     ("a hub that answers nothing", replace(WELL, echoes=(RoutedEcho("hub-1", "10.42.0.1", False, "", False),))),
     ("a dead path over the overlay", replace(
         with_service(peers=(*SERVICE.peers, replace(FAR, silent_seconds=60))), underlay_devices={"10.9.0.7": "zt0"})),
@@ -217,6 +240,20 @@ SILENT: list[tuple[str, Facts]] = [
 def test_it_does_not_cry_wolf(facts: Facts) -> None:
     ours = [each for each in examine(CHECKS, facts) if each.check != "service" or "its node is" not in each.what]
     assert ours == []
+
+
+@pytest.mark.parametrize(("password", "drops", "said_so"), [("", 0, False), ("key", 0, True), ("", 7, True)])
+def test_a_session_that_may_have_two_keys_is_said_to(password: str, drops: int, said_so: bool) -> None:
+    """Who dials with another key than the hub's hears nothing: only the hub's kernel knows why."""
+    plan = msgspec.structs.replace(PLAN, sessions=(msgspec.structs.replace(SESSION, password=password),))
+    (found,) = examine(CHECKS, replace(said(sessions=(DOWN,)), plan=plan, md5_drops=drops))
+    assert ("leyline fabric md5-keys" in found.fix) is said_so
+
+
+def test_a_route_that_leads_zerotier_over_itself_is_to_go_whoever_made_it() -> None:
+    facts = replace(with_service(peers=(*SERVICE.peers, FAR)), underlay_devices={"10.9.0.7": "zt0"})
+    (found,) = examine(CHECKS, facts)
+    assert "add 10.9.0.7 to the fabric's underlay, so that none does; else remove it." in found.fix
 
 
 def test_errors_come_first() -> None:

@@ -49,6 +49,26 @@ def test_programs_get_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert [set(finding) for finding in said["findings"]] == [{"level", "check", "where", "what", "fix"}]
 
 
+def test_a_plan_file_is_handed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[gather.Patient] = []
+
+    def gathered(patient: gather.Patient) -> Facts:
+        seen.append(patient)
+        return WELL
+
+    monkeypatch.setattr(gather, "gather", gathered)
+    plan = tmp_path / "plan.json"
+    done = CliRunner().invoke(cli, ["speaker", "doctor", "--state-dir", str(tmp_path), "--plan", str(plan)])
+    assert (done.exit_code, [each.plan_file for each in seen]) == (0, [plan])
+
+
+def test_a_pipe_gets_lines_that_can_be_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sick = replace(WELL, services=(replace(SERVICE, tcp_fallback=True),))
+    done = doctor(monkeypatch, sick, "--state-dir", str(tmp_path))
+    fix = "let UDP 9993 out, and its answers in, at the provider's firewall and at your own"
+    assert [fix in line for line in done.stdout.splitlines()] == [False, True]
+
+
 def test_access_that_cannot_be_used_leaves_the_rest_to_be_examined(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

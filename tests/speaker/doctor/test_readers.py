@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from hypothesis import strategies as st
 
 from speaker.doctor import agent_view, asked, gather, here, wire
 from speaker.doctor.checks import CHECKS
-from speaker.doctor.facts import Interface, Service
+from speaker.doctor.facts import Interface, Service, Shadow
 from speaker.doctor.finding import examine
 from speaker.doctor.gather import Patient
 from speaker.doctor.here import Unreadable
 from speaker.doctor.services import read_service
 from speaker.kernel import arp
-from speaker.kernel.port import PROTO_LEYLINE, NextHopRecord
+from speaker.kernel.fake import FakeKernel, FakeRoute
+from speaker.kernel.port import METRIC_REJECT, METRIC_ROUTE, PROTO_LEYLINE, NextHopRecord
 from speaker.plan import encode
+from speaker.rib.prefix import Family, key_of
 from speaker.state import StateDir
 from speaker.zerotier.local import LocalService
 from tests.speaker.doctor.given import NETWORK, PLAN, SERVICE
@@ -77,6 +80,17 @@ def test_knobs_are_read_and_missing_ones_left_out(tmp_path: Path) -> None:
     assert here.sysctls(PLAN, tmp_path) == {"net.ipv4.conf.zt0.rp_filter": "1"}
 
 
+def test_what_the_kernel_dropped_for_its_md5_key_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/netstat").write_text(
+        "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure\nTcpExt: 9 1 2 4\n"
+        "IpExt: InOctets\nIpExt: 8\n"
+    )
+    assert here.md5_drops(tmp_path) == 7
+    (tmp_path / "net/netstat").write_text("TcpExt: SyncookiesSent\nTcpExt: 9\n")
+    assert here.md5_drops(tmp_path) == here.md5_drops(tmp_path / "nowhere") == 0
+
+
 def script(path: Path, text: str) -> str:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
@@ -101,6 +115,10 @@ def test_the_address_to_ask_from_is_in_a_lan() -> None:
     }
     assert here.lan_address(PLAN, known, ["lan1", "lan0"]) == "10.1.1.1"
     assert here.lan_address(PLAN, known, ["zt0", "gone"]) == ""
+
+
+def test_where_no_route_leads_is_known() -> None:
+    assert here.devices_towards(["127.0.0.1", "nowhere"]) == {"127.0.0.1": "lo", "nowhere": ""}
 
 
 def test_an_arp_probe_claims_nothing_and_its_answer_names_who_has_it() -> None:
@@ -135,6 +153,32 @@ def test_routes_lead_where_their_next_hop_objects_lead() -> None:
         2: {("8", "10.42.0.3")},
         3: {("zt0", "10.42.0.2"), ("8", "10.42.0.3")},
     }
+
+
+def test_routes_for_the_lans_alone_are_routes_of_ours_too() -> None:
+    """One that covers the underlay stands in a table of its own."""
+    kernel = FakeKernel()
+    for table, network, metric in (
+        (kernel.routes_by_name, "10.2.0.0/16", METRIC_ROUTE),
+        (kernel.routes_by_name, "10.3.0.0/16", METRIC_REJECT),
+        (kernel.lan_routes_by_name, "192.0.2.0/24", METRIC_ROUTE),
+    ):
+        table[Family.IPV4, key_of(ip_network(network)), metric] = FakeRoute(PROTO_LEYLINE, 7)
+    assert [prefix for prefix, _ in agent_view.ours(kernel)] == ["10.2.0.0/16", "192.0.2.0/24"]
+
+
+@pytest.mark.parametrize(
+    ("route", "shadow"),
+    [
+        ({"dst_len": 24, "proto": 3, "priority": 10, "dst": "10.2.1.0"}, Shadow("10.2.1.0/24", 3, 10)),
+        ({"dst_len": 24, "proto": 4, "dst": "10.2.1.0"}, Shadow("10.2.1.0/24", 4, 0)),
+        ({"dst_len": 24, "proto": PROTO_LEYLINE, "priority": 1000, "dst": "10.2.1.0"}, None),
+        ({"dst_len": 32, "proto": 3, "priority": 10, "dst": "10.2.1.0"}, None),
+        ({}, None),
+    ],
+)
+def test_a_route_of_somebody_else_that_goes_before_ours_is_seen(route: dict[str, Any], shadow: Shadow | None) -> None:
+    assert agent_view.shadow_of("10.2.1.0/24", route) == shadow
 
 
 def test_what_is_on_its_way_into_the_kernel_is_not_compared() -> None:
@@ -197,6 +241,26 @@ def test_a_plan_without_its_interfaces_is_examined_all_the_same(state: StateDir)
     assert [service.error.startswith("ZeroTier service") for service in facts.services] == [True]
     found = {finding.check for finding in examine(CHECKS, facts)}
     assert {"agent", "service"} <= found
+
+
+def test_a_plan_file_is_read_in_place_of_the_stored_one(state: StateDir, tmp_path: Path) -> None:
+    (tmp_path / "given.json").write_bytes(encode(PLAN))
+    facts = gather.gather(Patient(state, homes=[("", state.root / "zerotier")], plan_file=tmp_path / "given.json"))
+    assert (facts.plan, "plan" in facts.unread) == (PLAN, False)
+
+
+def test_the_ways_out_of_this_box_are_known(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[str] = []
+
+    def ways_to(addresses: list[str]) -> frozenset[str]:
+        asked_for.extend(addresses)
+        return frozenset({"lan0"})
+
+    monkeypatch.setattr(gather, "ways_to", ways_to)
+    state.plan.write_bytes(encode(PLAN))
+    facts = gather.gather(Patient(state, homes=[("", state.root / "zerotier")]))
+    assert facts.ways_out == {"lan0"}
+    assert asked_for == ["192.0.2.1", "2001:db8::1"]
 
 
 def test_an_uplink_whose_service_nobody_names_is_told(state: StateDir) -> None:

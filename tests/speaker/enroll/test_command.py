@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from speaker.commands import _settings, speaker
 from speaker.enroll import access as stored
 from speaker.enroll.access import Access, AccessUnusable
-from speaker.enroll.command import named_homes
+from speaker.enroll.command import Progress, named_homes
 from speaker.state import StateDir
 from speaker.zerotier.local import LocalService
 from tests.speaker.enroll.conftest import NETWORK, FakeZeroTier, Operator
@@ -118,11 +118,12 @@ def enroll(state: StateDir, *arguments: str, stdin: str = "") -> Result:
 
 @pytest.mark.parametrize("by", ["argument", "stdin", "environment"])
 def test_a_key_comes_in_three_ways(operator: Operator, state: StateDir, service: FakeZeroTier, by: str) -> None:
-    text = operator.key_text(approve=True)
+    text, words = operator.key_text(approve=True), ["--no-wait"]
     if by == "environment":
-        done = CliRunner().invoke(speaker, ["enroll", "--state-dir", str(state.root)], env={"LEYLINE_ENROLL_KEY": text})
+        arguments = ["enroll", *words, "--state-dir", str(state.root)]
+        done = CliRunner().invoke(speaker, arguments, env={"LEYLINE_ENROLL_KEY": text})
     else:
-        done = enroll(state, "-" if by == "stdin" else text, stdin=text + "\n")
+        done = enroll(state, "-" if by == "stdin" else text, *words, stdin=text + "\n")
     assert done.exit_code == 0, done.output
     assert done.stdout == f"this is gateway berlin-1 of {operator.running.url}: leyline speaker run starts it\n"
     assert done.stderr == f"node e000000001 has joined {NETWORK} on ztfabric0\n"
@@ -147,3 +148,15 @@ def test_no_zerotier_on_this_box(operator: Operator, state: StateDir, tmp_path: 
     assert done.exit_code == 1
     assert "start zerotier-one" in done.stderr
     assert LocalService(tmp_path).home == tmp_path
+
+
+def test_on_a_terminal_a_text_that_does_not_fit_is_said_once_and_the_seconds_beneath(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    progress, long = Progress(), "roof waits for its address: " + "does not admit it, " * 4
+    for text in ("roof waits", "roof waits", long, long):
+        progress.say(text)
+    progress.end()
+    assert capsys.readouterr().err == (f"\rroof waits (0 s)\rroof waits (0 s)\n{long}\n\r... (0 s)\r... (0 s)\n")

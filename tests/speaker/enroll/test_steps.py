@@ -153,6 +153,23 @@ def test_a_gateway_does_not_become_another_one_by_accident(operator: Operator, s
     assert enroll(wish(operator.key(approve=True), name="again"), state, silent).gateway == "again"
 
 
+def test_a_declared_gateway_comes_again_by_its_own_key_when_its_token_is_over(
+    operator: Operator, state: StateDir
+) -> None:
+    declared = FakeZeroTier("a000000001")
+    first = enroll(wish(operator.key(site=None, gateway="hub-1"), services=[("main", declared)]), state, silent)
+    assert (first.gateway, first.approved, state.plan.exists()) == ("hub-1", True, True)
+    again = operator.key(site=None, gateway="hub-1")
+    with pytest.raises(EnrolFailed, match="already"):
+        enroll(wish(again, services=[("main", declared)]), state, silent)
+    for each in operator.get("/tokens")["items"]:
+        if each["gateway"] == "hub-1":
+            operator.http.delete(f"/tokens/{each['id']}")
+    second = enroll(wish(again, services=[("main", declared)]), state, silent)
+    assert (second.gateway, second.approved, second.token != first.token) == ("hub-1", True, True)
+    assert len(operator.get("/revisions")["items"]) == 1
+
+
 def test_findings_reach_the_gateway(operator: Operator, state: StateDir) -> None:
     two = [("main", FakeZeroTier()), ("lte", FakeZeroTier())]
     with pytest.raises(EnrolFailed, match="node_id e000000001"):

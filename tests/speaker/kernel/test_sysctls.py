@@ -103,3 +103,13 @@ def test_knob_that_refuses_is_told_and_the_others_set(proc: Path) -> None:
 def test_a_box_without_ipv6(tmp_path: Path) -> None:
     assert ra_interfaces(tmp_path) == []
     assert all(name.startswith("net.") for name in apply_sysctls(["zt0"], proc=tmp_path).missing)
+
+
+def test_the_keys_of_a_listening_socket_find_room(proc: Path) -> None:
+    """Where the kernel's limit is 20480 bytes, the 151st key is refused, and its client with it."""
+    limit = proc / "sys/net/core/optmem_max"
+    limit.parent.mkdir(parents=True, exist_ok=True)
+    limit.write_text("20480\n")
+    assert "net.core.optmem_max" not in apply_sysctls(["zt0"], proc=proc).changed
+    assert apply_sysctls(["zt0"], proc=proc, md5_keys=500).changed["net.core.optmem_max"] == "20480 -> 148480"
+    assert "net.core.optmem_max" not in apply_sysctls(["zt0"], proc=proc, md5_keys=400).changed

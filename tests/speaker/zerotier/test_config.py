@@ -27,6 +27,7 @@ from speaker.zerotier.config import (
 from tests.speaker.zerotier.fake_service import recorded
 
 SPACE = (ip_network("10.1.0.0/16"), ip_network("10.42.0.0/16"), ip_network("fd42::/64"))
+BLACKLISTED = {"blacklist": True}
 WANTED = Wanted(interfaces=("lan0", "sdwan0"), spared=("eth0", "eth10"), space=SPACE)
 THEIRS: dict[str, Any] = {
     "settings": {"primaryPort": 9993, "interfacePrefixBlacklist": ["docker", "lan0"]},
@@ -234,6 +235,18 @@ def test_the_service_says_what_it_has_in_force() -> None:
     assert not in_force(running, merged(json.dumps(recorded("member_GET_config.json")), WANTED).text)
     assert in_force({}, "")
     assert not in_force(None, "")
+
+
+@pytest.mark.parametrize("other", [[], ["wan9"], ["lan0", "wan9"]])
+def test_what_the_service_keeps_out_of_beyond_the_file_is_not_in_force_either(other: list[str]) -> None:
+    """It has overlooked that something is gone, which ZeroTier may need now."""
+    text = json.dumps({"settings": {"interfacePrefixBlacklist": ["lan0"]}, "physical": {"10.1.0.0/16": BLACKLISTED}})
+    same = json.loads(text)
+    assert in_force(same | {"virtual": {}}, text)
+    assert in_force(same | {"physical": {**same["physical"], "192.0.2.0/24": {"mtu": 1400}}}, text)
+    assert not in_force(same | {"settings": {"interfacePrefixBlacklist": other}}, text)
+    assert not in_force(same | {"physical": {**same["physical"], "192.0.2.0/24": BLACKLISTED}}, text)
+    assert not in_force(same | {"physical": {"10.1.0.0/16": {"mtu": 1400}}}, text)
 
 
 def test_a_service_that_listens_inside_the_overlay_is_found() -> None:

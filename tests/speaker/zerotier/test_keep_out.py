@@ -63,6 +63,12 @@ def test_the_declared_underlay_is_never_listed() -> None:
     assert listed(wanted, "10.3.3.4")
 
 
+def test_declared_space_that_no_reject_guards_is_kept_out_of_as_well() -> None:
+    wanted = kept_out(plan(rejects=(), unguarded=("10.0.0.0/13", "2001:db8::/32")), TWO_ARMED, {"wan"})
+    assert all(listed(wanted, each) for each in ("10.42.7.7", "10.1.1.7", "10.2.3.4", "2001:db8::7"))
+    assert not listed(wanted, "203.0.113.9")
+
+
 def test_without_declared_space_the_segment_and_our_own_are_kept_out_of() -> None:
     wanted = kept_out(plan(rejects=()), TWO_ARMED, {"wan"})
     assert [listed(wanted, each) for each in ("10.42.7.7", "10.1.1.7", "10.2.3.4")] == [True, True, False]

@@ -29,9 +29,23 @@ def by_node(name: str, clock: int) -> dict[str, Peer]:
 def test_the_freshest_path_of_a_peer_counts() -> None:
     peers = by_node("member_GET_peer_list.json", CLOCK)
     assert list(peers) == ["53fe91125f", "5f8d869aea", "61d5d0a78e", "bd26c2797f", "d7220f3940"]
-    assert peers["5f8d869aea"] == Peer("5f8d869aea", "LEAF", 2.0, 2.501, "192.0.2.21/9994", "1.14.1")
+    physical = "192.0.2.21/9994"
+    assert peers["5f8d869aea"] == Peer("5f8d869aea", "LEAF", 2.0, 2.501, physical, "1.14.1", alive=(physical,))
     root = peers["bd26c2797f"]  # One of its two paths was last heard 212 s ago.
     assert (root.root, root.silent_seconds, root.state(None)) == (True, 2.501, "direct")
+    assert root.alive == (root.physical,)
+
+
+def test_all_paths_that_live_are_known() -> None:
+    one = recorded("member_GET_peer_one.json")
+    path = one["paths"][0]
+    one["paths"] = [path, {**path, "address": "10.9.0.7/9993", "lastReceive": path["lastReceive"] - 5000}]
+    (peer,) = read_peers([one], path["lastReceive"] + 14_001)
+    assert (peer.physical, peer.alive) == (path["address"], (path["address"],))
+    (peer,) = read_peers([one], path["lastReceive"] + 14_000)
+    assert peer.alive == tuple(sorted((path["address"], "10.9.0.7/9993")))
+    (peer,) = read_peers([{**one, "tunneled": True}], path["lastReceive"])
+    assert peer.alive == ()
 
 
 def test_a_path_that_zerotier_calls_active_and_preferred_is_dead_after_19_s() -> None:

@@ -140,6 +140,41 @@ def test_what_the_operator_allows_beyond_is_not_touched(
     assert (fake.networks[NETWORK]["allowDNS"], fake.networks[NETWORK]["allowGlobal"]) == (True, True)
 
 
+def test_a_list_of_what_is_allowed_is_never_overwritten(
+    fake: FakeService, service: LocalService, managed: Managed, clock: Clock
+) -> None:
+    """Whatever is posted, the service writes its file anew without the list (OneService.cpp, setNetworkSettings)."""
+    fake.authorise(NETWORK, "10.42.0.11/16")
+    service.join(NETWORK)
+    place = fake.home / "networks.d"
+    place.mkdir()
+    (place / f"{NETWORK}.local.conf").write_text("allowManaged=10.42.0.0/16,fd42::/64\nallowGlobal=0\n")
+    fake.log.clear()
+    assert look(service, managed).problem == ""
+    for _ in range(40):
+        report = attend(service, managed, member(), lambda _: frozenset())
+        clock.now += 3
+    assert f"{place / NETWORK}.local.conf allows 10.42.0.0/16, fd42::/64: " in report.problem
+    assert "add what holds 10.42.0.11, and restart zerotier-one" in report.problem
+    public = member(segments=("8.42.0.0/16",))
+    assert "set allowGlobal=1 there, and restart zerotier-one" in look(service, managed, public).problem
+    assert [each for each in fake.log if each.startswith("POST")] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["allowManaged=1\n", "allowManaged=0\nallowDNS=1\n", "allowManaged=true\n", "", "\xff"]
+)
+def test_what_is_no_list_restricts_nothing(
+    fake: FakeService, service: LocalService, managed: Managed, text: str
+) -> None:
+    fake.authorise(NETWORK, "10.42.0.11/16")
+    service.join(NETWORK, allowManaged=False)
+    (fake.home / "networks.d").mkdir()
+    (fake.home / "networks.d" / f"{NETWORK}.local.conf").write_bytes(text.encode("latin-1"))
+    assert look(service, managed).problem == ""
+    assert fake.networks[NETWORK]["allowManaged"] is True
+
+
 @pytest.mark.parametrize(
     ("segments", "public"),
     [(("10.42.0.0/16",), False), (("100.64.0.0/10", "fd42::/64"), False), (("8.8.8.0/24",), True)],
@@ -192,19 +227,45 @@ def test_recorded_memberships_are_judged(fake: FakeService, service: LocalServic
 
 
 def test_the_address_is_waited_for(fake: FakeService, service: LocalService, clock: Clock) -> None:
+    said: list[str] = []
+
     def sleep(seconds: float) -> None:
         clock.sleep(seconds)
-        if len(clock.slept) == 4:
-            fake.authorise(NETWORK, "10.42.0.11/16")
+        given = {4: "10.42.9.9/16", 6: "10.42.0.11/16"}
+        if len(clock.slept) in given:
+            fake.authorise(NETWORK, given[len(clock.slept)])
 
-    joined = wait_for_address(service, member(), clock=clock, sleep=sleep)
-    assert joined.addresses == ("10.42.0.11/16",)
-    assert len(clock.slept) == 4
+    found = wait_for_address(service, member(), waits=said.append, clock=clock, sleep=sleep)
+    assert found == {"10.42.0.11"}
+    assert len(clock.slept) == 6
+    assert [text[:13] for text in said] == ["no answer yet"] * 4 + ["10.42.0.11 is"] * 2
+
+
+def test_both_addresses_are_waited_for(fake: FakeService, service: LocalService, clock: Clock) -> None:
+    fake.authorise(NETWORK, "10.42.0.11/16")
+    with pytest.raises(NotAdmitted, match="fd42::11 is not this member's address"):
+        wait_for_address(service, member(address6="fd42::11"), seconds=1, clock=clock, sleep=clock.sleep)
+    fake.authorise(NETWORK, "10.42.0.11/16", "fd42::11/64")
+    assert wait_for_address(service, member(address6="fd42::11"), seconds=0) == {"10.42.0.11", "fd42::11"}
 
 
 def test_who_is_not_admitted_is_told_why(service: LocalService, clock: Clock) -> None:
-    with pytest.raises(NotAdmitted, match="after 5 s: no answer yet from 53fe91125f, the controller of"):
+    with pytest.raises(NotAdmitted, match="no answer yet from 53fe91125f, the controller of"):
         wait_for_address(service, member(), seconds=5, clock=clock, sleep=clock.sleep)
+    assert sum(clock.slept) == 5
+
+
+def test_a_list_of_what_may_be_managed_is_left_alone_while_it_waits(
+    fake: FakeService, service: LocalService, clock: Clock
+) -> None:
+    fake.authorise(NETWORK, "10.42.0.11/16")
+    service.join(NETWORK)
+    settings = fake.home / "networks.d" / f"{NETWORK}.local.conf"
+    settings.parent.mkdir()
+    settings.write_text("allowManaged=10.42.0.0/16,10.43.0.0/16\n")
+    fake.log.clear()
+    wait_for_address(service, member(), clock=clock, sleep=clock.sleep)
+    assert not [line for line in fake.log if line.startswith("POST")]
 
 
 UPLINKS = (uplink(), uplink(name="backup", node_id="a000000002"))

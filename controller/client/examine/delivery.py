@@ -1,0 +1,33 @@
+"""Does ZeroTier tell its members what its API says is stored?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.client.examine.facts import Facts, Found, Json, reports, stored
+
+
+def check(facts: Facts) -> Iterator[Found]:
+    """Once the last pass had nothing to write: a change is delivered within milliseconds."""
+    if not stored(facts.segment):
+        return
+    keeper = f"{facts.segment['network'][:10]}, which keeps the network,"
+    for gateway, report in reports(facts):
+        for service in report.get("zerotier", ()):
+            for there, here in _contradictions(service, facts.segment.get("mtu")):
+                what = f"ZeroTier's API {there}, and the service there says {here}: stored, and not delivered"
+                fix = (
+                    f"see that node {keeper} is the one whose API this is (leyline segment show), and that it is"
+                    " reached by UDP; then restart zerotier-one there"
+                )
+                yield Found("error", f"{gateway}/{service['uplink']}", what, fix)
+
+
+def _contradictions(service: Json, mtu: int | None) -> Iterator[tuple[str, str]]:
+    """(what the API says, what the gateway's service says)."""
+    if service["status"] == "ACCESS_DENIED":
+        yield "has let it in", service["status"]
+    elif service["status"] == "NOT_FOUND":
+        yield "has the network", service["status"]
+    elif mtu and service["mtu"] and service["mtu"] != mtu:
+        yield f"has an MTU of {mtu} for it", str(service["mtu"])
