@@ -1,4 +1,4 @@
-"""A moon that the inventory declares: made on the hub, orbited by the others, kept over restarts, moved."""
+"""A moon that the inventory declares: made on the hub, orbited by the others, kept over restarts, moved, removed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lab.scenarios.zerotier_gateway.world import HERE, KEYS, MOVED, SEED, World
 MADE_SECONDS = 30.0
 ORBITED_SECONDS = 90.0
 RESTART_SECONDS = 60.0
+LET_GO_SECONDS = 60.0
 
 
 def world_id(world: World) -> str:
@@ -98,3 +99,19 @@ def moved(world: World, key: str) -> None:
         f"{key}, which has started since, has heard of it", lambda: key not in without(world, MOVED), MADE_SECONDS,
         lambda: world.moons(key),
     )  # fmt: skip
+
+
+def removed(world: World) -> None:
+    run = world.run
+    run.step("the moon is taken out of the inventory")
+    at = time.monotonic()
+    world.declare(())
+
+    def orbiting() -> list[str]:
+        return [key for key in KEYS if world_id(world) in world.moons(key)]
+
+    taken = run.wait_until("no service has the moon any more", lambda: not orbiting(), LET_GO_SECONDS, orbiting, at)
+    run.figure("moon_removed_seconds", taken)
+    files = [key for key in KEYS if world.services[key].path(f"moons.d/{world_id(world)}.moon").exists()]
+    run.expect("nor its file", not files, files)
+    run.expect("its key stays, so that it can be one again", world.services[SEED].path("leyline-moon.json").exists())

@@ -55,5 +55,6 @@ def speakers(world: World, cuts: Cuts) -> None:
         overlaid.mended(world)
         moons.moved(world, STUBBORN)
         uplinks.one_dies(world)
+        moons.removed(world)
     finally:
         train.finish()

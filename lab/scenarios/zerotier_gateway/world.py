@@ -72,7 +72,7 @@ ALLOWED = "10.42.0.0/16,fd42:42::/64"
 
 
 def document(world: World, endpoints: Sequence[str]) -> dict[str, Any]:
-    """`endpoints`: where the moon answers."""
+    """`endpoints`: where the moon answers; () declares none."""
     gateways: dict[str, dict[str, Any]] = {}
     for member in MEMBERS:
         role = "hub" if member.site == "core" else "spoke"
@@ -106,7 +106,7 @@ def document(world: World, endpoints: Sequence[str]) -> dict[str, Any]:
         "allocations": [{"site": site, "prefix": f"10.{SITES[site]}.0.0/16"} for site in LANS],
         "prefixes": [{"site": site, "prefix": prefix} for site, prefix in LANS.items()],
         "gateways": list(gateways.values()),
-        "moons": [{**MOON, "endpoints": list(endpoints)}],
+        "moons": [{**MOON, "endpoints": list(endpoints)}] if endpoints else [],
     }
 
 
@@ -178,7 +178,7 @@ class World:
 
     def declare(self, endpoints: Sequence[str] = HERE) -> None:
         self.node("controller").write(INVENTORY, json.dumps(document(self, endpoints)))
-        self.stack.apply(Path(INVENTORY))
+        self.stack.leyline("apply", "--prune", "--yes", INVENTORY)
 
     def start_speakers(self) -> None:
         for gateway in GATEWAYS:
