@@ -199,4 +199,4 @@ def test_what_this_box_says_is_read(world: World, tmp_path: Path) -> None:
     assert interfaces["zt0"].up
     assert interfaces["zt0"].mtu == 1500
     assert {NEAR, "fd50::1"} <= set(interfaces["zt0"].addresses)
-    assert towards == {FAR: "zt0", "10.1.0.7": "lan0", "fd50::9": "zt0"}, "and one has no route"
+    assert towards == {FAR: "zt0", "10.1.0.7": "lan0", "192.0.2.7": "", "fd50::9": "zt0"}, "and one has no route"

@@ -61,7 +61,8 @@ def test_a_command_that_hangs_is_ended() -> None:
     result = machine.run(["sh", "-c", "echo here; sleep 600"], timeout=6)
     assert result.status is None
     assert "here" in result.output
-    assert not of(os.getpid())
+    # Its namespace dies with its first process, but not in the same moment.
+    wait_until(lambda: not of(os.getpid()), timeout=10, evidence=lambda: "\n".join(kernels()))
     assert not directories(os.getpid())
 
 
