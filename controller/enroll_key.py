@@ -12,8 +12,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from ipaddress import ip_address
 from urllib.parse import urlsplit
+
+from controller.loopback import is_loopback
 
 FORM = "leyline-key.1"
 MAX_URL = 500
@@ -37,7 +38,7 @@ def checked(url: str, fingerprint: str) -> tuple[str, str]:
     url = url.strip().rstrip("/")
     scheme, host = _parts(url)
     if scheme == "http":
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise BadAddress(
                 f"{url} is not encrypted: the key's secret could be read on the way. Give the https:// URL by which "
                 "gateways reach the controller"
@@ -66,12 +67,3 @@ def _parts(url: str) -> tuple[str, str]:
     if parts.query or parts.fragment or parts.username or parts.password:
         raise BadAddress("the controller's URL must have no user, query or fragment")
     return parts.scheme, parts.hostname or ""
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
+
+from controller.loopback import is_loopback
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8642
@@ -39,7 +40,7 @@ class Settings:
             if path is not None and not os.access(path, os.R_OK):
                 raise BadSettings(f"{path} cannot be read")
         self._check_zerotier()
-        if self.tls_certificate is None and not self.insecure_behind_proxy and not _is_loopback(self.host):
+        if self.tls_certificate is None and not self.insecure_behind_proxy and not is_loopback(self.host):
             raise BadSettings(
                 f"{self.host} is not this machine alone, and tokens would travel in the clear: give --tls-certificate "
                 "and --tls-key, or --insecure-behind-proxy when a proxy in front of it does TLS"
@@ -64,12 +65,3 @@ def default_database() -> str:
         return "sqlite:////var/lib/leyline/controller.sqlite"
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return f"sqlite:///{state}/leyline/controller.sqlite"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

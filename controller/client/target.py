@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from controller import loopback
 from controller.client.config import Config, StoredContext
 
 API = "/api/v1"
@@ -60,13 +60,7 @@ def resolve(flags: Flags, environ: Mapping[str, str], load_config: Callable[[], 
 
 def is_loopback(url: str) -> bool:
     """True when requests to the URL stay on this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return loopback.is_loopback(urlsplit(url).hostname or "")
 
 
 def clean_url(text: str) -> str:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from typing import Any
 
 import httpx2
 import msgspec
 import tenacity
 
+from controller.loopback import is_loopback
 from controller.zerotier.port import Garbled, RateLimited, Refused, Unauthorised, Unreachable, ZeroTierError
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024  # 20,000 members are about 24 MB.
@@ -98,7 +98,9 @@ class HttpService:
             auth=secret,
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "leyline"},
             timeout=httpx2.Timeout(self.patience.answer, connect=self.patience.connect),
-            trust_env=not _is_loopback(self.url),  # A proxy from the environment must not see loopback's token.
+            trust_env=not is_loopback(
+                httpx2.URL(self.url).host
+            ),  # A proxy from the environment must not see loopback's token.
             transport=transport,
         )
 
@@ -256,11 +258,3 @@ def _plain(url: str) -> str:
     if parsed.scheme not in ("http", "https") or not parsed.host or (parsed.port or 0) > MAX_PORT:
         raise Unreachable("the ZeroTier service's URL is no http:// or https:// URL")
     return str(parsed.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("/") + "/"
-
-
-def _is_loopback(url: str) -> bool:
-    host = httpx2.URL(url).host
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
