@@ -309,10 +309,9 @@ class Liveness:
         """Whether BFD has said for GONE_SECONDS that no uplink of this client can be reached."""
         hops, lost, usable = self._hops_of(session), self._lost, self._usable()
         then = monotonic() - GONE_SECONDS
-        ways = ((device, hop) for hop in hops for device in self._known.devices if device in usable)
-        return bool(hops and lost) and all(
-            (device, hop) in lost and self._since(device, hop) <= then for device, hop in ways
-        )
+        ways = ((device, hop) for hop in hops for device in self._known.devices)
+        gone = frozenset(way for way in ways if way in lost and self._since(*way) <= then)
+        return bool(hops and lost) and not any(reach.lives(self._known, hop, gone, usable) for hop in hops)
 
     def _since(self, device: str, hop: bytes) -> float:
         return self._damper.verdict((device, self._known.far_uplink(hop).remote)).since
@@ -325,7 +324,7 @@ class Liveness:
 
     def dead_for_long(self, local: str, remote: str) -> bool:
         """Whether the uplink with this address is down, or has not reached that far end for REDIAL_SECONDS."""
-        device = next((each.interface for each in self._known.plan.uplinks if each.address == local), "")
+        device = self._device(local)
         if device not in self._usable():
             return True
         verdict = self._damper.verdict((device, remote))
@@ -333,8 +332,11 @@ class Liveness:
 
     def never_heard(self, local: str, remote: str) -> bool:
         """Whether the uplink with this address has asked that far end for long enough, and has not heard a word."""
-        device = next((each.interface for each in self._known.plan.uplinks if each.address == local), "")
-        return (device, remote) in self._silence.pairs(monotonic())
+        return (self._device(local), remote) in self._silence.pairs(monotonic())
+
+    def _device(self, local: str) -> str:
+        """The interface of the uplink with this address; "" when there is none."""
+        return next((each.interface for each in self._known.plan.uplinks if each.address == local), "")
 
     def deaf(self) -> frozenset[str]:
         """As a spoke: interfaces that have not heard any hub yet, while another one hears one.
