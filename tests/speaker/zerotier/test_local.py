@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from speaker.zerotier.local import DEFAULT_PORT, Garbled, LocalError, LocalService, NotAllowed, NotRunning
 from speaker.zerotier.peers import read_peers
-from tests.speaker.zerotier.fake_service import FakeService, recorded, running
+from tests.speaker.zerotier.fake_service import FakeService, recorded
 
 NETWORK = "53fe91125fc50e14"
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeService]:
-    with running(FakeService(tmp_path / "home")) as fake:
-        yield fake
-
-
-@pytest.fixture
-def service(fake: FakeService) -> Iterator[LocalService]:
-    service = LocalService(fake.home, timeout=2.0)
-    yield service
-    service.close()
 
 
 def test_status_is_read(service: LocalService) -> None:

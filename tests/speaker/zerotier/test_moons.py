@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from speaker.plan import MoonPlan
 from speaker.zerotier.local import LocalService
 from speaker.zerotier.moons import DEFINITION, MoonError, make, orbit, unmake
-from tests.speaker.zerotier.fake_service import FakeService, running
+from tests.speaker.zerotier.fake_service import FakeService
 
 NODE = "456efad81a"
 WORLD = f"000000{NODE}"
@@ -34,19 +33,6 @@ else:
     open(world + ".moon", "w").write(json.dumps({{"id": world, "timestamp": 1, "roots": moon["roots"]}}))
     print("wrote", world + ".moon")
 """
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeService]:
-    with running(FakeService(tmp_path / "home")) as fake:
-        yield fake
-
-
-@pytest.fixture
-def service(fake: FakeService) -> Iterator[LocalService]:
-    service = LocalService(fake.home, timeout=2.0)
-    yield service
-    service.close()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +19,7 @@ from speaker.zerotier.service import (
     settings_for,
     wait_for_address,
 )
-from tests.speaker.zerotier.fake_service import FakeService, recorded, running
+from tests.speaker.zerotier.fake_service import FakeService, recorded
 
 NETWORK, NODE, IN_KERNEL = "53fe91125fc50e14", "456efad81a", frozenset({"10.42.0.11", "fd42::11"})
 
@@ -49,19 +47,6 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeService]:
-    with running(FakeService(tmp_path / "home")) as fake:
-        yield fake
-
-
-@pytest.fixture
-def service(fake: FakeService) -> Iterator[LocalService]:
-    service = LocalService(fake.home, timeout=2.0)
-    yield service
-    service.close()
 
 
 @pytest.fixture
