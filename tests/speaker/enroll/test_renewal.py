@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from speaker.agent import renewal
 from speaker.agent.poll import ControllerAccess, ControllerClient
@@ -151,10 +152,12 @@ def test_a_lost_answer_and_a_grace_that_is_over(box: Box) -> None:
     assert box.tokens() == [id_of(box.held().token)]
 
 
-def test_a_token_that_is_refused_is_said_once_and_waited_out(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_that_is_refused_is_said_once_and_waited_out(box: Box) -> None:
     box.operator.http.delete(f"/tokens/{id_of(box.access.token)}")
-    assert box.looks(0, 0) == [RETRY_SECONDS, RETRY_SECONDS]
-    assert capsys.readouterr().out.count("refuses this gateway's token") == 1
+    with capture_logs() as logs:
+        assert box.looks(0, 0) == [RETRY_SECONDS, RETRY_SECONDS]
+    (said,) = [line for line in logs if line["event"] == "token"]
+    assert "refuses this gateway's token" in said["why"]
 
 
 def test_a_full_disk_keeps_the_token_as_it_is(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
