@@ -253,6 +253,7 @@ class Gateway:
             await self._fib_wake.wait()
             self._fib_wake.clear()
             outcome = await self.fib.flush_async()
+            self._neighbours_due.set()  # Which next hops have routes is known now.
             self._note(outcome.faults, outcome.failures)
             was, self.converged = self.converged, outcome.converged
             if was != self.converged:
@@ -328,13 +329,16 @@ class Gateway:
     def _link_changed(self, name: str, index: int | None) -> None:
         """Called in the kernel's order: a flap is down and up, and each loses its routes."""
         self.fib.set_link(name, index)
+        self.neighbours.suspect()
         self._fib_wake.set()
         self._links_moved.set()  # Liveness follows there: what it tells of links is not on the failover path.
 
     def _links_lost(self) -> None:
         """Events about interfaces were lost: the kernel may have dropped anything."""
         self.fib.suspect()
+        self.neighbours.suspect()
         self._fib_wake.set()
+        self._neighbours_due.set()
 
     async def _follow_links(self) -> None:
         """Slower consequences of a link's change: sysctls of a new interface, connected prefixes, a report."""

@@ -73,10 +73,14 @@ class Neighbours:
         """Seconds until the kernel is to be looked at again, whether anything moved or not."""
         return max(0.0, self._audit_at - monotonic())
 
+    def suspect(self) -> None:
+        """The kernel may have dropped entries, as it does when an interface goes down: the next call looks."""
+        self._audit_at = 0.0
+
     async def follow(
         self, plan: Plan, hops: Hops, used: frozenset[bytes], links: Mapping[str, int], *, may_remove: bool
     ) -> None:
-        """Bring the kernel to what is known, when that or an interface's index moved, and once a minute.
+        """Bring the kernel to what is known, when that or an interface moved, and once a minute.
 
         `used`: next hops of routes, the only strangers that there are entries for. `links`: usable interfaces and
         their indexes.

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from speaker import plan as p
+from speaker.agent.neighbours import AUDIT_SECONDS
 from speaker.mac import mac_of, mac_text
 from tests.netns.fabric import BIRD, EXTRA, HUB, OWN, SPOKE, THEIRS, Fabric, fabric, hub_plan, spoke_plan
 from tests.netns.namespaces import Namespace, wait_until
@@ -78,13 +79,14 @@ AT_SPOKE = {address(HUB): mac(HUB), address(BIRD): mac(BIRD)}
 AT_HUB = {address(SPOKE): mac(SPOKE), address(BIRD): mac(BIRD)}
 
 
-def until_there(world: Fabric, wanted: dict[str, str] = AT_SPOKE) -> None:
+def until_there(world: Fabric, wanted: dict[str, str] = AT_SPOKE, within: float = AUDIT_SECONDS / 4) -> None:
+    """Long before the next audit, unless told otherwise."""
     spoke = world.spoke.namespace
 
     def evidence() -> str:
         return f"{entries(spoke)}\n{world.evidence()}"
 
-    wait_until(lambda: ours(spoke) == wanted, PATIENCE, evidence)
+    wait_until(lambda: ours(spoke) == wanted, within, evidence)
 
 
 def test_entries_from_plan_and_from_the_hubs_word(world: Fabric) -> None:
@@ -122,7 +124,7 @@ def test_they_go_with_the_next_hop_and_with_the_switch_and_nobody_elses_do(world
     spoke.run("ip", "neigh", "replace", FOREIGN[0], "lladdr", FOREIGN[1], "dev", "eth0", "nud", "permanent")
     for protocol in ("own", "extra"):
         world.bird.bird.ask(f"disable {protocol}")
-    until_there(world, {address(HUB): mac(HUB)})
+    until_there(world, {address(HUB): mac(HUB)}, within=PATIENCE)  # Its groups wait for a sweep, and it with them.
     for protocol in ("own", "extra"):
         world.bird.bird.ask(f"enable {protocol}")
     until_there(world)

@@ -214,6 +214,14 @@ def test_an_interface_that_returns_has_its_entries_again(bench: Bench) -> None:
     assert (5, V4) in bench.follow(plan(session("hub")), links={"zt1": 1, "zt2": 5})
 
 
+def test_a_flap_that_is_over_before_anybody_looks_is_no_matter_of_a_minute(bench: Bench) -> None:
+    bench.follow(plan(session("hub")))
+    bench.kernel.table.clear()
+    bench.neighbours.suspect()
+    assert len(bench.follow(plan(session("hub")))) == 4
+    assert bench.neighbours.due == 60
+
+
 def test_nothing_is_taken_from_an_uplink_that_is_only_down(bench: Bench) -> None:
     bench.follow(plan(session("hub")))
     assert bench.follow(plan(), links={"zt1": 1}) == {(2, V4), (2, V6)}
