@@ -16,6 +16,7 @@ settings.register_profile("dev", deadline=None)
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=20)  # `make check`
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
+A_CONTROLLER = {"api", "operator", "running", "served"}  # Fixtures that are one, or need one.
 ALLOWED_SKIPS = Path(__file__).with_name("allowed-skips.txt")
 
 
@@ -45,6 +46,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     allowed = allowed_skips()
     if exitstatus == 0 and any(r.nodeid not in allowed for r in reporter.stats.get("skipped", [])):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that talk to a running controller are for the whole run; the fast gate stays fast."""
+    for item in items:
+        if A_CONTROLLER & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

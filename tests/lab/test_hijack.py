@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lab.scenarios.hijack import attacks
 from lab.scenarios.hijack.attacker import ENVIRONMENT, NEIGHBOR, PREFIXES_A_LINE, configuration
 from lab.scenarios.hijack.attacks import ADDRESS, FABRIC, HONEST, LEGALS
@@ -74,6 +76,7 @@ def test_many_prefixes_take_several_lines() -> None:
     assert (first.count("/24"), second.count("/24")) == (PREFIXES_A_LINE, 1)
 
 
+@pytest.mark.slow
 def test_every_round_of_junk_is_new_and_nobodys() -> None:
     count = 200_000
     seen: set[str] = set()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -103,12 +104,14 @@ def assert_same(found: Expected, wanted: Expected) -> None:
     assert differences(found.tables, wanted.tables) == {}
 
 
+@pytest.mark.slow
 @given(worlds(), st.integers(0, 1000))
 def test_the_compiled_fabric_equals_the_oracle(states: list[World], seed: int) -> None:
     world = all_alive(states)
     assert_same(run([world], seed), expected(world))
 
 
+@pytest.mark.slow
 @given(worlds(), st.integers(0, 1000))
 def test_neither_what_was_before_nor_the_order_of_updates_matters(states: list[World], seed: int) -> None:
     assert_same(run(states, seed), expected(states[-1]))
@@ -121,6 +124,7 @@ def test_the_order_of_rows_does_not_matter(states: list[World], seed: int) -> No
     assert plans_of(shuffled(document, random.Random(seed))) == plans
 
 
+@pytest.mark.slow
 @given(worlds(), st.integers(0, 1000), st.integers(0, 5))
 def test_a_viewers_result_does_not_depend_on_another_viewer(states: list[World], seed: int, which: int) -> None:
     """One site gets rules of its own and a client that looks on: all others have what they had."""

@@ -271,6 +271,7 @@ def test_no_route_is_installed_inside_a_connected_prefix_and_is_told_all_the_sam
     assert (kernels["a1"].keys(), "10.2.0.0/24" in kernels["c1"]) == ({"10.3.0.0/24"}, True)
 
 
+@pytest.mark.slow
 def test_eight_sites_with_two_hundred_prefixes_take_seconds_at_most() -> None:
     sites = [{"name": f"s{n}x", "region": ["eu", "us"][n % 2], "number": n} for n in range(1, 9)]
     routers = [

@@ -21,6 +21,8 @@ from tests.controller.store.fabrics import small
 from tests.controller.zerotier.fake import FakeNode, FakeWorld
 from tests.controller.zerotier.fake_http import served as zerotier_served
 
+pytestmark = pytest.mark.slow  # A controller, a ZeroTier service, and what passes between them.
+
 CONTROLLER = "53fe91125f"
 NETWORK = "53fe91125f00abcd"
 

@@ -12,6 +12,8 @@ from controller.store.engine import Database
 from controller.zerotier.state import FORGET_SECONDS, LEAVE_SECONDS
 from tests.controller.api.test_segment import NETWORK, Kept, kept
 
+pytestmark = pytest.mark.slow  # A controller, a ZeroTier service, and what passes between them.
+
 
 @pytest.fixture
 def segment(sqlite: Database, tmp_path: Path) -> Iterator[Kept]:

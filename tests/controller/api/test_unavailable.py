@@ -51,6 +51,7 @@ def test_sqlite_locked_by_another_process(api: Served) -> None:
     assert api.admin.post("/regions", REGION).json()["revision"] == 2
 
 
+@pytest.mark.slow
 def test_sqlite_full_stores_nothing_of_a_change(sqlite: Database) -> None:
     with serve(Settings(str(sqlite.url), busy_timeout_seconds=0.5)) as api:
         engine = api.context.store.database.engine

@@ -176,10 +176,3 @@ def self_signed() -> Callable[[Path], tuple[Path, Path]]:
         return paths
 
     return make
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that talk to a running controller are for the whole run; the fast gate stays fast."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent and "running" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.slow)

@@ -107,6 +107,7 @@ def test_without_a_directory_it_only_shows(zerotier: Before, leyline: Leyline) -
     assert [each["name"] for each in said["inventory"]["gateways"]] == ["berlin-gw", "paris"]
 
 
+@pytest.mark.slow
 def test_the_check_says_what_is_left_until_nothing_is(
     zerotier: Before, leyline: Leyline, sqlite: Database, tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_the_check_says_what_is_left_until_nothing_is(
         assert (done.exit_code, done.stdout, done.stderr) == (0, "", "nothing is left\n")
 
 
+@pytest.mark.slow
 def test_nothing_is_written_until_it_is_adopted_and_then_nothing_is_left(
     zerotier: Before, leyline: Leyline, sqlite: Database, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def seconds_of(code: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.slow
 def test_help_is_quick() -> None:
     """250 ms is what feels immediate; on a machine where click alone takes 100 ms, two and a half times that."""
     anchor, ours = [], []

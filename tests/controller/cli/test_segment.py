@@ -17,6 +17,9 @@ from tests.controller.store.fabrics import small
 __all__ = ["sqlite"]
 
 
+pytestmark = pytest.mark.slow  # A controller, a ZeroTier service, and what passes between them.
+
+
 @pytest.fixture
 def segment(sqlite: Database, tmp_path: Path) -> Iterator[Kept]:
     with kept(sqlite, tmp_path) as running:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.controller.api.test_segment import NETWORK, Kept
 from tests.controller.cli.conftest import Leyline
 from tests.controller.cli.test_segment import segment, sqlite, user
 
 __all__ = ["segment", "sqlite", "user"]
+
+
+pytestmark = pytest.mark.slow  # A controller, a ZeroTier service, and what passes between them.
 
 
 def test_an_outage_is_told_beside_what_was_known(segment: Kept, user: Leyline) -> None:

@@ -43,6 +43,7 @@ def changed_by_chance(inventory: Inventory, chance: random.Random) -> tuple[Inve
     return replace(inventory, prefixes=tuple(new)), [*gone, *come]
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(ruled_inventories(), st.integers(0, 10_000))
 def test_judging_what_changed_says_what_judging_all_says(inventory: Inventory, seed: int) -> None:

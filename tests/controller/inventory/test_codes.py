@@ -61,6 +61,7 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     assert [each.message for each in findings] == ["is larger than 16 MiB: split it"]
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_prefixes_are_not_too_many() -> None:
     prefixes = [{"site": "s", "prefix": f"{20 + (n >> 16)}.{n >> 8 & 255}.{n & 255}.0/24"} for n in range(100_000)]
     inventory, findings = parse_document({"prefixes": prefixes})

@@ -152,6 +152,7 @@ def test_deep_nesting_ends_at_once() -> None:
         assert time.process_time() - started < 2
 
 
+@pytest.mark.slow
 def test_5000_prefixes_are_read_in_three_seconds(tmp_path: Path) -> None:
     """Of processor time, the best of three: the rest of the machine does not count."""
     rows = (f"  - {{site: s{n // 250}, prefix: 10.{n // 250}.{n % 250}.0/24, tenant: global}}" for n in range(5000))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -82,6 +83,7 @@ def carried_out(router: Router, rejects: tuple[str, ...]) -> Fib:
     return fib
 
 
+@pytest.mark.slow
 @given(st.frozensets(st.sampled_from(sorted(set(FEATURES) - DISTURBING))), sizes, st.integers(0, 100_000))
 def test_nothing_differs(features: frozenset[str], size: Size, seed: int) -> None:
     world = worlds_of(random.Random(seed), size, features)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ def without_some(inventory: Inventory, chance: random.Random) -> Inventory:
     return replace(inventory, prefixes=tuple(changed(each) for each in inventory.prefixes if chance.random() < 0.7))
 
 
+@pytest.mark.slow
 @some
 @given(ruled_inventories(), st.integers(0, 10_000), st.booleans())
 def test_who_is_not_touched_has_the_same_plan(inventory: Inventory, seed: int, back: bool) -> None:
@@ -40,6 +42,7 @@ def test_who_is_not_touched_has_the_same_plan(inventory: Inventory, seed: int, b
     assert compile_plans(new, names) == {name: after[name] for name in after if name in names}
 
 
+@pytest.mark.slow
 @some
 @given(ruled_inventories(), st.data())
 def test_some_plans_are_as_among_all(inventory: Inventory, data: st.DataObject) -> None:

@@ -34,9 +34,9 @@ def test_a_password_with_percent_signs_survives() -> None:
     assert parse_url("postgresql://u:p%25w%40d@h/n").password == "p%w@d"
 
 
-def test_the_file_is_its_owners_alone(sqlite: Database) -> None:
-    assert sqlite.url.database is not None
-    assert stat.S_IMODE(Path(sqlite.url.database).stat().st_mode) == 0o600
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    Database(f"sqlite:///{tmp_path}/new.sqlite").close()
+    assert stat.S_IMODE((tmp_path / "new.sqlite").stat().st_mode) == 0o600
 
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:

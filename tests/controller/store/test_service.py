@@ -290,6 +290,7 @@ def test_two_changes_that_do_not_go_together_are_not_both_accepted(replicas: lis
     assert Store(one.store.database).state().revision == 2
 
 
+@pytest.mark.slow
 def test_one_prefix_more_among_5000_costs_little(sqlite: Database) -> None:
     """400 ms is promised on two idle cores; processor time, for these may be busy."""
     bench = Bench(sqlite)

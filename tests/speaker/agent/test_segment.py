@@ -21,6 +21,8 @@ from tests.speaker.agent.test_neighbours import NETWORK, plan
 from tests.speaker.zerotier.fake_service import FakeService, running
 from tests.speaker.zerotier.test_moons import IDTOOL
 
+pytestmark = pytest.mark.slow  # Two services over HTTP for each test.
+
 NODES = ("a000000001", "a000000002")
 WORLD = f"000000{NODES[0]}"
 

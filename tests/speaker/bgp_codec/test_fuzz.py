@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +69,7 @@ def test_mutated_vectors(octets: bytes, seed: int, changes: int) -> None:
     survives(mutated(octets, random.Random(seed), changes))
 
 
+@pytest.mark.slow
 def test_many_mutations() -> None:
     """Plain and quick: fifty thousand of them, the same ones every time."""
     chance = random.Random(7606)

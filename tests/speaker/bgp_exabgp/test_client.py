@@ -261,6 +261,7 @@ async def test_questions_are_answered_or_fail(tmp_path: Path) -> None:
             await asked
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_client_that_nobody_asks_stops_reading(tmp_path: Path) -> None:
     """What it has parsed is bounded; the rest stays in the bridge, which knows what to do about it."""

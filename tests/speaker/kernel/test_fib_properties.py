@@ -276,6 +276,7 @@ def _gateway(kernel: FakeKernel, record: NextHopRecord) -> bytes:
     return kernel.nexthops_by_id[record.group[0][0]].gateway
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(story=st.lists(events, max_size=40), resilient=st.booleans())
 def test_converges_whatever_happened(story: list[tuple[Any, ...]], resilient: bool) -> None:
@@ -328,6 +329,7 @@ meanwhile = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     before=st.lists(wishes, max_size=8),

@@ -6,6 +6,8 @@ import asyncio
 import time
 from ipaddress import ip_network
 
+import pytest
+
 from speaker.liveness.lan import MAX_REPORTS, MAX_ROUTED, Lan, LanWatch, Network, Port
 from speaker.plan import AnnouncementPlan, Plan, UplinkPlan
 from speaker.report import LanReport
@@ -221,6 +223,7 @@ def test_reports_and_routes_to_look_for_are_bounded_and_the_dead_come_first() ->
     assert len(found.unplaced()) <= MAX_ROUTED
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_prefixes_are_judged_in_milliseconds() -> None:
     many = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(0x8000)]
     many += [f"11.{n >> 8}.{n & 255}.0/24" for n in range(0x8000)]

@@ -130,6 +130,7 @@ print(*sorted(name for name in names if not name.startswith("speaker.liveness.bf
     assert shown.split() == ["speaker", "speaker.liveness"]
 
 
+@pytest.mark.slow
 def test_limits_hold_what_the_plan_allows() -> None:
     """4096 sessions on demand, and the largest want fits into a line."""
     many = tuple(("zt0123456789abc", f"fd42:4242:4242:4242:4242:4242:{n:x}:ffff") for n in range(control.MAX_SESSIONS))
