@@ -15,6 +15,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from controller.api.errors import BadRequest, PreconditionFailed
+from controller.api.strict import StrictRoute
 from controller.policy.whatif import some
 from controller.service import Outcome
 
@@ -117,7 +118,9 @@ class Page(BaseModel):
 def router(path: str = "", tag: str = "") -> APIRouter:
     """For endpoints under PREFIX + `path`."""
     # Any content type is taken for JSON: there are no cookies that a foreign page could ride on.
-    return APIRouter(prefix=PREFIX + path, tags=[tag], responses=PROBLEMS, strict_content_type=False)
+    return APIRouter(
+        prefix=PREFIX + path, tags=[tag], responses=PROBLEMS, strict_content_type=False, route_class=StrictRoute
+    )
 
 
 def change_answer(outcome: Outcome, item: dict[str, Any] | None = None) -> ChangeAnswer:

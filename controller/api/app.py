@@ -50,9 +50,10 @@ TOUCH_SECONDS = 60.0
 
 DESCRIPTION = """What operators declare, and what gateways carry out.
 
-Every request but `/healthz` needs `Authorization: Bearer TOKEN`. Roles: viewer reads, operator changes, admin makes
-tokens, gateway gets its own plan. Errors are `application/problem+json` (RFC 9457) with all findings at once.
-A change is one revision, or nothing; `?dry_run=true` says what it would do."""
+Every request but `/api/v1/healthz`, and `/api/v1/enroll` with its key, needs `Authorization: Bearer TOKEN`.
+Roles: viewer reads, operator changes, admin makes tokens, gateway gets its own plan. Errors are
+`application/problem+json` (RFC 9457) with all findings at once. A change is one revision, or nothing;
+`?dry_run=true` says what it would do. A query parameter that an endpoint does not know is refused."""
 
 own = APIRouter(tags=["controller"])
 

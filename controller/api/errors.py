@@ -43,6 +43,10 @@ class BadRequest(ApiError):
     """The request cannot be read."""
 
 
+class UnknownParameter(ApiError):
+    """The query names a parameter that the endpoint does not have."""
+
+
 class MalformedBody(ApiError):
     """The body is no JSON."""
 
@@ -99,6 +103,7 @@ class Problem:
 
 PROBLEMS: dict[type[Exception], Problem] = {
     BadRequest: Problem(400, "bad-request", "The request cannot be read"),
+    UnknownParameter: Problem(422, "unknown-parameter", "There is no such parameter"),
     MalformedBody: Problem(400, "malformed-body", "The body is not the JSON that is expected here"),
     ReportUnreadable: Problem(422, "report-unreadable", "The body is no report of a version known here"),
     BodyTooLarge: Problem(413, "body-too-large", "The body is too large"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,12 +40,23 @@ class Settings:
         for path in (self.tls_certificate, self.tls_key):
             if path is not None and not os.access(path, os.R_OK):
                 raise BadSettings(f"{path} cannot be read")
+        self._check_tls()
         self._check_zerotier()
         if self.tls_certificate is None and not self.insecure_behind_proxy and not is_loopback(self.host):
             raise BadSettings(
                 f"{self.host} is not this machine alone, and tokens would travel in the clear: give --tls-certificate "
                 "and --tls-key, or --insecure-behind-proxy when a proxy in front of it does TLS"
             )
+
+    def _check_tls(self) -> None:
+        if self.tls_certificate is None or self.tls_key is None:
+            return
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self.tls_certificate, self.tls_key)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError.
+            raise BadSettings(
+                f"{self.tls_certificate} and {self.tls_key} are no certificate (PEM) and its key: {error}"
+            ) from None
 
     def _check_zerotier(self) -> None:
         if self.zerotier_url and self.zerotier_central:
@@ -54,6 +66,10 @@ class Settings:
             raise BadSettings(
                 "ZeroTier needs both: --zerotier-url http://127.0.0.1:9993 or --zerotier-central, and"
                 " --zerotier-token-file"
+            )
+        if self.zerotier_url and not self.zerotier_url.startswith(("http://", "https://")):
+            raise BadSettings(
+                f"--zerotier-url {self.zerotier_url} is no URL; of a local one it is http://127.0.0.1:9993"
             )
         if self.zerotier_token_file is not None and not os.access(self.zerotier_token_file, os.R_OK):
             raise BadSettings(f"{self.zerotier_token_file} cannot be read")

@@ -107,6 +107,7 @@ def test_a_declared_length_that_is_too_large(api: Served) -> None:
         ("/nothing", 404, "not-found"),
         ("/sites?limit=0", 422, "invalid-parameters"),
         ("/sites?limit=many", 422, "invalid-parameters"),
+        ("/sites?page=3", 422, "unknown-parameter"),
         ("/sites?cursor=%C3%A4", 400, "bad-request"),
         ("/sites?cursor=WzEsMl0", 400, "bad-request"),
         ("/revisions?cursor=WzEsMl0", 400, "bad-request"),
