@@ -8,7 +8,10 @@ compares it with the commands themselves); others are found by the entry-point g
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -25,6 +28,8 @@ EXIT_USAGE = 2
 EXIT_NO_CONTROLLER = 3
 EXIT_NO_ANSWER = 4
 EXIT_NOT_INSTALLED = 5
+EXIT_INTERRUPTED = 130  # As shells say it: 128 and the signal.
+EXIT_PIPE_CLOSED = 141
 
 EXIT_CODES = """\
 \b
@@ -35,6 +40,8 @@ Exit codes:
   3  no controller: unreachable, failed, or it does not accept the token
   4  the controller is there, but the gateway did not answer in time
   5  a part that this command needs is not installed
+  130  interrupted (Ctrl-C) after something was changed: the message says what stays so
+  141  whoever read the output closed it: what was done stays done
 
 \b
 Examples:
@@ -133,6 +140,15 @@ class LazyGroup(click.Group):
             if missing is None:
                 raise
             raise missing from error
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO) or error.filename is not None:
+                raise
+            _forget_output()
+            if error.errno == errno.EPIPE:  # Whoever read has seen enough, as `head` does.
+                ctx.exit(EXIT_PIPE_CLOSED)
+            raise click.ClickException(
+                f"cannot write the output: {error.strerror}; what the command did before stays done"
+            ) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -202,6 +218,20 @@ def _part_missing(command: str, error: ModuleNotFoundError) -> PartMissing | Non
     return PartMissing(command, missing, BUILTINS[command].extra)
 
 
+def _forget_output() -> None:
+    """What stdout still holds goes nowhere: written at exit it would fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _complete_streams() -> None:
+    """A shell may close them (`>&-`); Python has None for such a stream then."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (as long as the process)
+
+
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from importlib import metadata
@@ -234,6 +264,7 @@ def cli() -> None:
 
 def main() -> None:
     """The console script. Leaves by sys.exit with one of the documented exit codes."""
+    _complete_streams()
     cli.main(prog_name="leyline")
 
 

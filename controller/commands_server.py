@@ -11,7 +11,11 @@ from typing import Any
 
 import click
 
-DATABASE_HELP = "sqlite:////path/to/file or postgresql://user@host/name  [env: LEYLINE_DATABASE]"
+DATABASE_HELP = (
+    "sqlite:////path/to/file or postgresql://user@host/name. Without it a SQLite file: "
+    "/var/lib/leyline/controller.sqlite for root, ~/.local/state/leyline/controller.sqlite for others."
+    "  [env: LEYLINE_DATABASE]"
+)
 
 
 def database_option(command: Any) -> Any:
@@ -159,11 +163,13 @@ def create_token(database: str | None, role: Any, note: str, days: int | None) -
     """
     with plain_errors():
         from controller.service import Controller
-        from controller.store.engine import Database
+        from controller.store.engine import Database, require_file
         from controller.store.migrate import require_migrated
         from controller.store.store import Store
 
-        opened = Database(url_of(database))
+        url = url_of(database)
+        require_file(url)
+        opened = Database(url)
         try:
             require_migrated(opened)
             expires_at = None if days is None else time.time() + days * 86400

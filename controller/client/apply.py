@@ -202,10 +202,16 @@ def export(controller: Controller, form: str, output: Path | None) -> None:
     click.echo(f"{output}: {summary(document)}", err=True)
 
 
+RENAMED = (
+    *("assertion", "circuit-class", "client", "fabric", "gateway", "host", "lan-peer", "moon", "region", "rule"),
+    *("site", "uplink"),
+)
+
+
 @click.command()
 @click.argument(
     "kind",
-    type=click.Choice(["circuit-class", "client", "fabric", "gateway", "region", "site", "uplink"]),
+    type=click.Choice(RENAMED),
     metavar="KIND",
 )
 @click.argument("old")
@@ -215,9 +221,9 @@ def export(controller: Controller, form: str, output: Path | None) -> None:
 def rename(controller: Controller, kind: str, old: str, new: str, as_json: bool) -> None:
     """Rename an object; its numbers and addresses stay.
 
-    KIND is site, gateway, uplink, client, region, circuit-class or fabric; an uplink is named as
-    GATEWAY/UPLINK. Everything that refers to the object follows. A gateway's token stays valid; its speaker
-    needs the new name in its own configuration.
+    KIND is site, gateway, uplink, client, region, circuit-class, rule, assertion, lan-peer, host, moon or fabric; an
+    uplink is named as GATEWAY/UPLINK. Everything that refers to the object follows. A gateway's token stays valid;
+    its speaker needs the new name in its own configuration.
 
     \b
     Examples:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.client.errors import CommandFailed
+from controller.client.errors import CommandFailed, Interrupted
 from controller.client.options import json_option, talks
 from controller.client.tables import counts, print_json, working
 
@@ -111,17 +111,19 @@ def drain(controller: Controller, gateway: str, timeout: int, no_wait: bool, as_
         if as_json:
             print_json(answer)
         return
+    way_out = f"leyline undrain {gateway} ends it; until then it stays declared so"
     started = time.monotonic()
-    watch = _wait(controller, answer, timeout)
+    try:
+        watch = _wait(controller, answer, timeout)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted: leyline drain {gateway} waits on, {way_out}") from None
     waited = time.monotonic() - started
     if as_json:
         state = {"in_force": watch.in_force, "forwarded_pps": watch.rate, "done": watch.done}
         print_json({**answer, **state, "waited_seconds": round(waited, 1)})
     if not watch.done:
-        way_out = f"leyline drain {gateway} waits on" + (
-            "" if watch.undrained else f", leyline undrain {gateway} ends it; until then it stays declared so"
-        )
-        raise CommandFailed(f"after {waited:.0f} s {gateway} is not drained: {watch.said()}. {way_out}")
+        ways = f"leyline drain {gateway} waits on" + ("" if watch.undrained else f", {way_out}")
+        raise CommandFailed(f"after {waited:.0f} s {gateway} is not drained: {watch.said()}. {ways}")
     if not as_json:
         safe = "but the warning above holds" if answer["warnings"] else "safe to switch off"
         click.echo(f"drained: {watch.said()}, {safe}")

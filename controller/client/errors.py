@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import click
 
-from controller.cli import EXIT_NO_ANSWER, EXIT_NO_CONTROLLER, EXIT_REFUSED
+from controller.cli import EXIT_INTERRUPTED, EXIT_NO_ANSWER, EXIT_NO_CONTROLLER, EXIT_REFUSED
 
 
 class CommandFailed(click.ClickException):
@@ -26,6 +26,12 @@ class NoAnswer(CommandFailed):
     """The controller is there; the gateway that was asked is silent."""
 
     exit_code = EXIT_NO_ANSWER
+
+
+class Interrupted(CommandFailed):
+    """Ctrl-C after something was changed: the message says what stays so."""
+
+    exit_code = EXIT_INTERRUPTED
 
 
 class Refused(CommandFailed):

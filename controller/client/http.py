@@ -102,20 +102,21 @@ class Controller:
             except (*NEVER_SENT, *MAYBE_SENT) as error:
                 repeatable = isinstance(error, NEVER_SENT) or method == "GET"
                 if pause is None or not repeatable or _tls_failed(error):
-                    raise self._unreachable(error) from None
+                    raise self._unreachable(method, error) from None
                 time.sleep(pause)
             except httpx2.TransportError as error:
-                raise self._unreachable(error) from None
+                raise self._unreachable(method, error) from None
         raise AssertionError("the last attempt returns or raises")
 
-    def _unreachable(self, error: httpx2.TransportError) -> NoController:
+    def _unreachable(self, method: str, error: httpx2.TransportError) -> NoController:
         reason = str(error) or type(error).__name__
+        made = "" if method == "GET" else "; a change may have been made: see leyline show revisions"
         if _tls_failed(error):
             way_out = "if its certificate is from your own CA, name that CA by --cacert FILE"
         elif isinstance(error, httpx2.ReadTimeout):
-            way_out = f"no answer for {ANSWER_SECONDS:.0f} s; a change may have been made: see leyline show revisions"
+            way_out = f"no answer for {ANSWER_SECONDS:.0f} s{made}"
         elif isinstance(error, MAYBE_SENT):
-            way_out = "the connection broke; a change may have been made: see leyline show revisions"
+            way_out = f"the connection broke{'' if self.target.url.startswith('https') else ': is it https?'}{made}"
         else:
             way_out = "is it running, and is the URL right?"
         return NoController(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.client.errors import CommandFailed
+from controller.client.errors import CommandFailed, Interrupted
 from controller.client.options import json_option, talks
 from controller.client.tables import advancing, ago, counts, plain, print_json, print_table
 
@@ -101,6 +101,11 @@ def rotate_md5(controller: Controller, names: tuple[str, ...], timeout: int, for
                 raise
             trouble = error.message
             break
+        except KeyboardInterrupt:
+            untouched = _way_on(hubs[hubs.index(hub) + 1 :])
+            raise Interrupted(
+                f"interrupted: {hub} may have its new key; leyline fabric md5-keys shows who is back{untouched}"
+            ) from None
         if not as_json:
             click.echo(_said(done[-1]))
         if done[-1]["missing"]:

@@ -82,6 +82,18 @@ def parse_url(text: str) -> URL:
     raise BadDatabaseUrl(f"{backend} is not supported; use sqlite:////path/to/file or postgresql://user@host/name")
 
 
+def require_file(url: str) -> None:
+    """For what works on a database that stands already: opening an SQLite file that is not there would make it.
+
+    Raises BadDatabaseUrl.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+        raise BadDatabaseUrl(
+            f"{parsed.database}: no such file; name the controller's by --database or LEYLINE_DATABASE"
+        )
+
+
 class Database:
     """Transactions on one database. Thread-safe; shared by all handlers of a process."""
 

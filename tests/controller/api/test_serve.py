@@ -113,6 +113,9 @@ def leyline(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 def test_a_token_can_be_made_beside_the_api(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/c.sqlite"
     refused = leyline("controller", "token", "create", "--database", url)
+    assert (refused.returncode, "c.sqlite: no such file; name the controller's" in refused.stderr) == (1, True)
+    (tmp_path / "c.sqlite").touch()
+    refused = leyline("controller", "token", "create", "--database", url)
     assert (refused.returncode, "leyline controller migrate" in refused.stderr) == (1, True)
     migrated = leyline("controller", "migrate", LEYLINE_DATABASE=url)
     assert migrated.returncode == 0, migrated.stderr
@@ -129,6 +132,8 @@ def test_a_token_can_be_made_beside_the_api(tmp_path: Path) -> None:
         (["--host", "::"], "--tls-certificate"),
         (["--tls-certificate", "/proc/none"], "both files"),
         (["--tls-certificate", "/proc/none", "--tls-key", "/proc/none"], "/proc/none cannot be read"),
+        (["--tls-certificate", __file__, "--tls-key", __file__], "are no certificate (PEM) and its key"),
+        (["--zerotier-url", "localhost", "--zerotier-token-file", __file__], "localhost is no URL"),
         (["--database", "mysql://x/y"], "mysql is not supported"),
         (["--database", "sqlite:////proc/none/x"], "cannot open"),
     ],

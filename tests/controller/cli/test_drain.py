@@ -179,6 +179,16 @@ def test_a_terminal_shows_what_still_flows(declared: Leyline, berlin: Forwarding
     assert re.search(r"berlin-1: it still forwards \d+ packets/s; \d s left", seen), seen
 
 
+def test_who_interrupts_the_waiting_is_told_what_stays(declared: Leyline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("controller.client.drain._look", interrupted)
+    done = declared("drain", "berlin-1")
+    assert done.exit_code == 130
+    assert "leyline undrain berlin-1 ends it; until then it stays declared so" in done.stderr
+
+
 def test_the_only_gateway_of_a_site_is_drained_with_a_warning(declared: Leyline, berlin: Forwarding) -> None:
     done = declared("drain", "berlin-1", "--json")
     assert (done.exit_code, json.loads(done.stdout)["done"]) == (0, True)

@@ -50,9 +50,9 @@ def test_exit_codes_are_the_same_in_help_docs_and_code() -> None:
         if re.fullmatch(r"EXIT_[A-Z]+(_[A-Z]+)?", name) and isinstance(value, int)
     }
     in_help = {
-        int(code) for code in re.findall(r"^ +(\d)  \S", CliRunner().invoke(cli, ["--help"]).stdout, re.MULTILINE)
+        int(code) for code in re.findall(r"^ +(\d+)  \S", CliRunner().invoke(cli, ["--help"]).stdout, re.MULTILINE)
     }
-    in_docs = {int(code) for code in re.findall(r"^\| (\d) \|", CLI_MD, re.MULTILINE)}
+    in_docs = {int(code) for code in re.findall(r"^\| (\d+) \|", CLI_MD, re.MULTILINE)}
     assert in_help == in_docs == in_code | {0}
 
 
