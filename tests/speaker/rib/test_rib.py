@@ -234,6 +234,20 @@ def test_what_purges_at_once(way: str) -> None:
     assert rib.counts(CLIENT, V4) == Counts()
 
 
+def test_who_has_gone_with_all_paths_leaves_no_counts_behind() -> None:
+    """A client may come with another router id each time; the hub's memory must not remember all of them."""
+    rib = rib_with()
+    for number in range(5):
+        client = replace(CLIENT, router_id=bytes((10, 42, 1, number)))
+        rib.set_session(client, policy_of(CLIENT))
+        rib.receive(client, announced([KEYS[0]]))
+        finish(rib)
+    assert list(rib._tables[V4].counts) == [client]
+    rib.forget(client)
+    finish(rib)
+    assert not rib._tables[V4].counts
+
+
 def test_updates_of_a_stranger_are_a_bug_of_the_caller() -> None:
     rib = rib_with(CLIENT)
     rib.forget(CLIENT)
