@@ -10,7 +10,7 @@ from speaker.agent.asks import BadAsk, limit_of, overruled, path_fields
 from speaker.agent.explain import ForwardingView, explain
 from speaker.agent.filtered import filtered
 from speaker.report import Answer, Ask
-from speaker.rib.path import Path, PathSet
+from speaker.rib.path import Path, PathSet, SourceKind
 from speaker.rib.prefix import Family, Key, family_of, key_of, network_of
 from speaker.rib.rib import Rib
 
@@ -87,4 +87,4 @@ def _paths(family: Family, key: Key, pathset: PathSet, rib: Rib, fib: InstalledV
 
 
 def _from_others(path: Path) -> bool:
-    return path.source.name != "local"
+    return path.source.kind is not SourceKind.LOCAL
