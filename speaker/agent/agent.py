@@ -165,7 +165,7 @@ class Agent:
         if self._gateway is None:
             return Answer(ask.id, ok=False, body={"error": f"no plan yet: {self._plans.error or 'none has arrived'}"})
         own = await asyncio.to_thread(own_addresses) if ask.kind == "explain" else frozenset()
-        return answer(ask, self._gateway.router.rib, self._gateway.fib, own)
+        return await answer(ask, self._gateway.router.rib, self._gateway.fib, own)
 
     def _examined(self) -> Any:
         """What `leyline speaker doctor` says here. In a thread; it asks this agent in turn, over the socket.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
-from speaker.agent.asks import BadAsk, limit_of, overruled, path_fields
+from speaker.agent.asks import PART_PATHS, BadAsk, limit_of, overruled, path_fields
 from speaker.rib.path import Path, Source
 from speaker.rib.prefix import Family, Key, network_of
 from speaker.rib.reasons import REASONS
-from speaker.rib.rib import Rib
+from speaker.rib.rib import SLICE_ROWS, Rib
 
 
-def filtered(arguments: Mapping[str, str], rib: Rib) -> dict[str, Any]:
+async def filtered(arguments: Mapping[str, str], rib: Rib) -> dict[str, Any]:
     """Refused paths of all peers, or of the one named `peer`, or for one `reason`; at most `limit`. Raises BadAsk.
 
     `counts` are exact; `unkept` are refused announcements of which nothing but their number is kept.
@@ -27,15 +28,7 @@ def filtered(arguments: Mapping[str, str], rib: Rib) -> dict[str, Any]:
     }
     counts = [(source, code, count) for source, reasons in wanted.items() for code, count in reasons.items()]
     total = sum(count for _, _, count in counts)
-    rows = [
-        {
-            "prefix": str(network_of(family, key)),
-            "family": family.value,
-            **path_fields(path, rib.router.asn),
-            "overruled": overruled(path, rib.router.asn),
-        }
-        for family, key, path in _paths(rib, wanted, min(limit, total))
-    ]
+    rows = await _rows(rib, wanted, min(limit, total))
     return {
         "filtered": rows,
         "total": total,
@@ -48,15 +41,25 @@ def filtered(arguments: Mapping[str, str], rib: Rib) -> dict[str, Any]:
     }
 
 
-def _paths(rib: Rib, wanted: Mapping[Source, Mapping[str, int]], number: int) -> Iterator[tuple[Family, Key, Path]]:
-    """`number` refused paths. No more of the table is looked at than it takes to find them."""
+async def _rows(rib: Rib, wanted: Mapping[Source, Mapping[str, int]], number: int) -> list[dict[str, Any]]:
+    """`number` refused paths. No more of the table is looked at than it takes to find them, and that in parts."""
+    rows: list[dict[str, Any]] = []
     if not number:
-        return
+        return rows
     for family in Family:
-        for key, pathset in rib.walk(family):
+        for looked_at, (key, pathset) in enumerate(rib.walk(family), start=1):
+            if not looked_at % SLICE_ROWS:
+                await asyncio.sleep(0)
             for path in pathset:
                 if path.rejected and path.rejected in wanted.get(path.source, ()):
-                    yield family, key, path
-                    number -= 1
-                    if not number:
-                        return
+                    rows.append(_row(family, key, path, rib.router.asn))
+                    if len(rows) == number:
+                        return rows
+                    if not len(rows) % PART_PATHS:
+                        await asyncio.sleep(0)
+    return rows
+
+
+def _row(family: Family, key: Key, path: Path, asn: int) -> dict[str, Any]:
+    named = {"prefix": str(network_of(family, key)), "family": family.value}
+    return {**named, **path_fields(path, asn), "overruled": overruled(path, asn)}

@@ -1,14 +1,48 @@
-"""The ask `routes`: what is in the tables, as the operator and the doctor read it."""
+"""Asks about the whole table: what is told, how much of it, and that the agent does its work meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
+from ipaddress import ip_address
+from typing import Any
+
 from speaker.agent.answers import answer
-from speaker.report import Ask
-from speaker.rib.path import SourceKind
+from speaker.report import Answer, Ask
+from speaker.rib.attributes import Attributes
+from speaker.rib.path import SourceKind, Update
 from speaker.rib.policy import SpokeImport
-from tests.speaker.agent.test_explain import Gateway
+from speaker.rib.prefix import Family
+from tests.speaker.agent.test_explain import HUBS, Gateway
 from tests.speaker.agent.test_router import HUB, plan
-from tests.speaker.rib.given import peer
+from tests.speaker.rib.given import hop, key, peer
+
+MANY = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(3000)]
+
+
+def asked(gateway: Gateway, kind: str = "routes", **arguments: str) -> Answer:
+    return asyncio.run(answer(Ask("1", kind, arguments, 0.0), gateway.rib, gateway.fib))
+
+
+def filled(prefixes: list[str], **attributes: Any) -> Gateway:
+    gateway = Gateway()
+    said = Attributes(**{"next_hop": hop(3), **attributes})
+    gateway.rib.receive(HUBS[0], Update(announced=[(Family.IPV4, 3, list(map(key, prefixes)), said)]))
+    return gateway
+
+
+def turns_of_others(gateway: Gateway, kind: str, **arguments: str) -> int:
+    """How often the loop does something else while it answers."""
+
+    async def count() -> int:
+        ask = asyncio.create_task(answer(Ask("1", kind, arguments, 0.0), gateway.rib, gateway.fib))
+        turns = 0
+        while not ask.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert ask.result().ok
+        return turns
+
+    return asyncio.run(count())
 
 
 def test_a_gateway_may_be_called_local_and_its_routes_are_installed_all_the_same() -> None:
@@ -16,5 +50,29 @@ def test_a_gateway_may_be_called_local_and_its_routes_are_installed_all_the_same
     gateway.rib.set_session(hub, SpokeImport(gateway.rib.router))
     gateway.rib.originate(plan(HUB, (), ["10.7.0.0/24"]))
     gateway.hear("10.1.1.0/24", 3, source=hub)
-    said = answer(Ask("1", "routes", {}, 0.0), gateway.rib, gateway.fib).body["routes"]
+    said = asked(gateway).body["routes"]
     assert {route["prefix"]: route["installed"] for route in said} == {"10.1.1.0/24": True, "10.7.0.0/24": False}
+
+
+def test_all_are_counted_though_only_so_many_are_told() -> None:
+    gateway = filled(MANY)
+    gateway.hear(MANY[0], 4)
+    body = asked(gateway, limit="7").body
+    assert (len(body["routes"]), body["total"], body["truncated"]) == (7, 3001, True)
+    body = asked(gateway, limit="3001").body
+    assert (len(body["routes"]), body["total"], body["truncated"]) == (3001, 3001, False)
+    assert asked(gateway, family="ipv6").body == {"routes": [], "total": 0, "truncated": False}
+    body = asked(gateway, prefix=MANY[0], limit="1").body
+    assert (len(body["routes"]), body["total"], body["truncated"]) == (1, 2, True)
+
+
+def test_the_agent_does_its_work_while_it_lists_routes() -> None:
+    assert turns_of_others(filled(MANY), "routes", limit="3000") >= 30
+
+
+def test_the_agent_does_its_work_while_it_looks_for_what_is_refused() -> None:
+    many = [f"11.{n >> 8}.{n & 255}.{part}/26" for n in range(10_000) for part in (0, 64, 128)]
+    gateway = filled(many)
+    gateway.hear("12.0.0.0/24", 5, next_hop=ip_address("192.0.2.5").packed)
+    assert asked(gateway, "filtered").body["total"] == 1
+    assert turns_of_others(gateway, "filtered") >= 3
