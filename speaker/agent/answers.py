@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from ipaddress import ip_network
 from typing import Any, Protocol
 
-from speaker.agent.asks import PART_PATHS, BadAsk, limit_of, overruled, path_fields
+from speaker.agent.asks import PART_PATHS, BadAsk, Rows, limit_of, overruled, path_fields
 from speaker.agent.explain import ForwardingView, explain
 from speaker.agent.filtered import filtered
 from speaker.report import Answer, Ask
@@ -42,17 +42,15 @@ async def answer(ask: Ask, rib: Rib, fib: ForwardingView, own: Collection[bytes]
 
 
 async def routes(arguments: dict[str, str], rib: Rib, fib: InstalledView) -> dict[str, Any]:
-    """Every path of the prefixes asked for, at most `limit` paths. Raises BadAsk."""
-    limit = limit_of(arguments)
+    """Every path of the prefixes asked for, at most `limit` paths, and as many as fit. Raises BadAsk."""
+    found = Rows(limit_of(arguments))
     total, rows = _rows(arguments, rib)
-    found: list[dict[str, Any]] = []
     for route in (route for row in rows for route in _paths(*row, rib, fib)):
-        found.append(route)
-        if len(found) == limit:
+        if not found.add(route):
             break
-        if not len(found) % PART_PATHS:
+        if not len(found.told) % PART_PATHS:
             await asyncio.sleep(0)
-    return {"routes": found, "total": total, "truncated": total > len(found)}
+    return {"routes": found.told, "total": total, "truncated": total > len(found.told)}
 
 
 def _rows(arguments: dict[str, str], rib: Rib) -> tuple[int, Iterable[tuple[Family, Key, PathSet]]]:

@@ -6,8 +6,10 @@ import asyncio
 from ipaddress import ip_address
 from typing import Any
 
+import pytest
+
 from speaker.agent.answers import answer
-from speaker.report import Answer, Ask
+from speaker.report import Answer, Ask, decode_answer, encode
 from speaker.rib.attributes import Attributes
 from speaker.rib.path import SourceKind, Update
 from speaker.rib.policy import SpokeImport
@@ -76,3 +78,13 @@ def test_the_agent_does_its_work_while_it_looks_for_what_is_refused() -> None:
     gateway.hear("12.0.0.0/24", 5, next_hop=ip_address("192.0.2.5").packed)
     assert asked(gateway, "filtered").body["total"] == 1
     assert turns_of_others(gateway, "filtered") >= 3
+
+
+@pytest.mark.parametrize(("kind", "next_hop"), [("routes", hop(3)), ("filtered", ip_address("192.0.2.5").packed)])
+def test_an_answer_is_never_longer_than_a_controller_takes(kind: str, next_hop: bytes) -> None:
+    """Each row has some 2.5 kB: less of them than were asked for fit."""
+    gateway = filled(MANY, next_hop=next_hop, communities=tuple(range(65000 << 16, (65000 << 16) + 200)))
+    said = encode(asked(gateway, kind, limit="3000"))
+    body = decode_answer(said).body
+    assert 1000 < len(body[kind]) < 3000
+    assert (body["total"], body["truncated"]) == (3000, True)
