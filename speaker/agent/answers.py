@@ -15,6 +15,9 @@ from speaker.rib.path import Path, PathSet, SourceKind
 from speaker.rib.prefix import Family, Key, family_of, key_of, network_of
 from speaker.rib.rib import Rib
 
+WHOLE_TABLE = frozenset({"routes", "filtered"})
+"""Asks that may look at every row."""
+
 
 class InstalledView(Protocol):
     """The part of the FIB that says whether a route stands in the kernel."""

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from speaker.agent import turn
+from speaker.agent.agent import Agent
 from speaker.agent.answers import answer
+from speaker.agent.settings import AgentSettings
+from speaker.agent.turn import Turn
 from speaker.report import Answer, Ask, decode_answer, encode
 from speaker.rib.attributes import Attributes
 from speaker.rib.path import SourceKind, Update
 from speaker.rib.policy import SpokeImport
 from speaker.rib.prefix import Family
+from speaker.state import StateDir
 from tests.speaker.agent.test_explain import HUBS, Gateway
 from tests.speaker.agent.test_router import HUB, plan
 from tests.speaker.rib.given import hop, key, peer
@@ -88,3 +95,65 @@ def test_an_answer_is_never_longer_than_a_controller_takes(kind: str, next_hop: 
     body = decode_answer(said).body
     assert 1000 < len(body[kind]) < 3000
     assert (body["total"], body["truncated"]) == (3000, True)
+
+
+def test_asks_wait_for_their_turn_and_what_waited_too_long_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "LEAST_SECONDS", 0.2)
+    done: list[str] = []
+
+    async def story() -> list[Answer]:
+        costly, first_ends = Turn(), asyncio.Event()
+
+        async def work(name: str) -> Answer:
+            done.append(name)
+            if name == "first":
+                await first_ends.wait()
+            return Answer(name, ok=True, body=None)
+
+        asks = {"first": 0.0, "nobody waits any more": 0.0, "somebody waits": 2.0**40}
+        tasks = [
+            asyncio.create_task(costly.take(Ask(name, "doctor", {}, expires), lambda name=name: work(name)))
+            for name, expires in asks.items()
+        ]
+        await asyncio.sleep(0.3)
+        assert done == ["first"]
+        first_ends.set()
+        return list(await asyncio.gather(*tasks))
+
+    answers = asyncio.run(story())
+    assert [each.ok for each in answers] == [True, False, True]
+    assert done == ["first", "somebody waits"]
+    assert answers[1].body == {"error": "others asked before, and it took too long; ask again"}
+
+
+@pytest.mark.parametrize("expires", [0.0, 995.0, 1003.0])
+def test_a_clock_that_is_wrong_refuses_no_ask_at_once(expires: float) -> None:
+    assert turn.patience(expires, now=1000.0) == 5.0
+
+
+def test_a_clock_that_is_late_lets_no_ask_wait_for_ever() -> None:
+    assert turn.patience(1007.0, now=1000.0) == 7.0
+    assert turn.patience(9000.0, now=1000.0) == 10.0
+
+
+def test_one_doctor_at_a_time_looks_at_the_gateway(tmp_path: Path) -> None:
+    """Eight at once would take all threads of the agent, which its other work needs."""
+    together: list[int] = []
+    inside = 0
+
+    class Examined(Agent):
+        def _examined(self) -> Any:
+            nonlocal inside
+            inside += 1
+            together.append(inside)
+            time.sleep(0.01)
+            inside -= 1
+            return {}
+
+    async def story() -> None:
+        agent = Examined(AgentSettings("berlin-1", StateDir(tmp_path)))
+        asks = (agent._answer(Ask(str(number), "doctor", {}, 0.0)) for number in range(8))
+        assert all(each.ok for each in await asyncio.gather(*asks))
+
+    asyncio.run(story())
+    assert together == [1] * 8
