@@ -152,6 +152,8 @@ class Intent:
                 fresh = Judged(0, drained=True, communities=frozenset({GRACEFUL_SHUTDOWN}))
             imported = self.rules.imported(source.origin, fresh, marks)
             viewed = self._told(source, imported, view) or self.rules.viewed(source.origin, imported, view, marks)
+            if len(self._viewed) >= MEMO_LIMIT:
+                self._viewed.clear()
             self._viewed[source.key, view, marks] = viewed
         return viewed
 

@@ -22,6 +22,7 @@ from controller.inventory.model import (
     Site,
     Viewer,
 )
+from controller.policy import intended
 from controller.policy.intended import Intent
 from tests.controller.inventories import inventories, shuffled
 from tests.controller.policy.intents import anycast, fabric, gateway
@@ -289,3 +290,15 @@ def test_half_an_inventory_can_be_asked(missing: str) -> None:
     for prefix in intent.groups:
         for member in intent.members.values():
             intent.route(member, prefix)
+
+
+def test_what_is_remembered_of_paths_and_decisions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory = two(Rule("far", Action(preference=50), viewer=Viewer(sites=("paris",))))
+    before = Intent(inventory)
+    monkeypatch.setattr(intended, "MEMO_LIMIT", 2)
+    intent = Intent(inventory)
+    for viewer in intent.members:
+        for prefix in intent.groups:
+            told = [each.route(each.members[viewer], prefix).decision.tiers for each in (before, intent)]
+            assert told[0] == told[1]
+            assert max(len(intent._viewed), len(intent._decisions)) <= 2
