@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2 import IPRoute, NetlinkError
 
 from speaker.doctor.facts import Interface
 from speaker.kernel.nft import MISSING
@@ -116,9 +116,7 @@ def devices_towards(addresses: Iterable[str]) -> dict[str, str]:
         for address in sorted(set(addresses))[:MAX_LOOKUPS]:
             try:
                 (route, *_) = netlink.route("get", dst=address)
-            except Exception as error:  # pyroute2's errors have no common base; a host without a route is one.
-                if isinstance(error, MemoryError):
-                    raise
+            except (NetlinkError, OSError):  # A host without a route, or what is no address.
                 found[address] = ""
                 continue
             found[address] = names.get(route.get("oif"), "")
