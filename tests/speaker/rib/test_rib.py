@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan
+from speaker.plan import MAX_TIERS, AllocationPlan, ImportPlan, NextHopPlan
 from speaker.rib.attributes import Attributes
-from speaker.rib.decision import MAX_TIERS
 from speaker.rib.export import ExportGroup
 from speaker.rib.path import Path, PathSet, Source, SourceKind, Tiers, Update
 from speaker.rib.pathset import PathSets
