@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import shutil
 import ssl
 import subprocess
@@ -150,7 +149,3 @@ def lan_address(plan: Plan, known: Mapping[str, Interface], lans: Sequence[str])
             if ":" not in address:
                 return address
     return ""
-
-
-def is_root() -> bool:
-    return os.geteuid() == 0
