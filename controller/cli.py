@@ -24,8 +24,7 @@ ENTRY_POINTS = "leyline.commands"
 OUR_PACKAGES = frozenset({"controller", "speaker", "lab"})
 
 EXIT_REFUSED = 1
-EXIT_USAGE = 2
-EXIT_NO_CONTROLLER = 3
+EXIT_NO_CONTROLLER = 3  # 2 is click's, for what was typed wrongly.
 EXIT_NO_ANSWER = 4
 EXIT_NOT_INSTALLED = 5
 EXIT_INTERRUPTED = 130  # As shells say it: 128 and the signal.

@@ -1,6 +1,6 @@
-"""The thread that keeps the segment: a pass after each change, and one a minute. Nothing that fails in it ends it.
+"""The thread that keeps the segment: a pass after each change, and one a minute.
 
-A gateway that goes is a change, too, where managed summaries lead to it.
+Nothing that fails in it ends it (ADR 17). A gateway that goes is a change, too, where managed summaries lead to it.
 """
 
 from __future__ import annotations

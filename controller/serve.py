@@ -25,7 +25,10 @@ MAX_CONNECTIONS_WAITING = 2048
 
 
 def serve(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT. Raises BadSettings, BadDatabaseUrl, StoreUnavailable, StoreNotMigrated."""
+    """Runs until SIGTERM or SIGINT; exits with 1 when a task of the background has failed.
+
+    Raises BadSettings, BadDatabaseUrl, StoreUnavailable, StoreNotMigrated.
+    """
     settings.check()
     configure_logging()
     prepare(settings)
@@ -49,6 +52,8 @@ def serve(settings: Settings) -> None:
     )
     log.info("controller starts", host=settings.host, port=settings.port, tls=settings.tls_certificate is not None)
     Server(config, app).run()
+    if context.failed:
+        sys.exit(1)  # The trace is in the log.
 
 
 def prepare(settings: Settings) -> None:
@@ -66,7 +71,7 @@ def prepare(settings: Settings) -> None:
 
 
 class Server(uvicorn.Server):
-    """Ends the long polls when it is told to stop, before uvicorn begins to wait for them."""
+    """Ends the long polls before uvicorn begins to wait for them: when it is told to stop, or the background fails."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -76,6 +81,13 @@ class Server(uvicorn.Server):
         # Runs between two bytecodes of the loop's own thread, so the board may be touched.
         self._context.board.close()
         super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end. Asked ten times a second."""
+        if self._context.failed:
+            self._context.board.close()
+            return True
+        return await super().on_tick(counter)
 
 
 def _show_first_token(context: Context) -> None:

@@ -77,9 +77,6 @@ class Tally:
         """As `window_ms`, of the gaps that end after `at` (time.monotonic)."""
         return max((window.ms for window in self.windows if window.end >= at), default=0.0)
 
-    def lost_since(self, at: float) -> int:
-        return sum(1 for number in self.missing if self.times[number] >= at)
-
     def unreachable_after(self, at: float) -> float | None:
         """Seconds from `at` until the first ICMP unreachable came back; None when none did."""
         return next((moment - at for moment in self.unreachable if moment >= at), None)

@@ -21,6 +21,13 @@ PLAN_VERSION: Final = 4
 READABLE_VERSIONS = (1, 2, 3, 4)
 """What this speaker reads. It tells the controller with every poll."""
 
+FIRST_RELAY_LABEL = 16000
+"""The relay label of an uplink is this plus its number, everywhere in the fabric."""
+MAX_TIERS = 4
+"""Best set, and three to fall back to without a decision. A route with more has the rest when the best ones leave."""
+MOST_PREPENDED = 32
+"""Times, by all rules together."""
+
 FamilyName = Literal["ipv4", "ipv6"]
 Asn = Annotated[int, Meta(ge=1, le=2**32 - 2)]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -47,7 +54,7 @@ class BfdPlan(PlanStruct, frozen=True):
 class UplinkPlan(PlanStruct, frozen=True):
     """One attachment to the segment. `address` and `address6` are the BGP next hops of this uplink."""
 
-    number: Number  # Unique in the fabric: ADD-PATH path id, and 16000 + number is its relay label.
+    number: Number  # Unique in the fabric: ADD-PATH path id, and its relay label.
     name: str
     interface: str
     address: str

@@ -147,7 +147,7 @@ class Report(ReportStruct, frozen=True):
 
 
 class Ask(ReportStruct, frozen=True):
-    """A question beside the plan. Answered within `expires` (Unix time), never stored."""
+    """A question beside the plan, never stored. After `expires` (Unix time, the asker's) nobody waits for an answer."""
 
     id: str
     kind: str

@@ -1,10 +1,12 @@
-"""docs/dependencies.md has a line for every package that pyproject.toml names, and for no other."""
+"""docs/dependencies.md explains each package of pyproject.toml and no other; .importlinter forbids all it should."""
 
 from __future__ import annotations
 
 import re
 import tomllib
+from configparser import ConfigParser
 from pathlib import Path
+from pkgutil import iter_modules
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = re.compile(r"[A-Za-z0-9._-]+(\[[a-z,]+\])?", re.ASCII)
@@ -38,6 +40,15 @@ def test_every_direct_dependency_is_explained_and_nothing_else() -> None:
 
 def test_no_explanation_is_empty() -> None:
     assert [name for rows in documented().values() for name, (what, why) in rows.items() if not (what and why)] == []
+
+
+def test_of_speaker_the_controller_may_import_the_contract_and_nothing_else() -> None:
+    """A forbidden module has to be named, so a new one would be allowed by mistake."""
+    contracts = ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    forbidden = contracts["importlinter:contract:controller-knows-only-the-contract"]["forbidden_modules"].split()
+    modules = {f"speaker.{each.name}" for each in iter_modules([str(ROOT / "speaker")])}
+    assert modules - set(forbidden) == {"speaker.plan", "speaker.report"}
 
 
 def _name(requirement: str) -> str:

@@ -39,6 +39,8 @@ class Context:
     poll_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(POLL_THREADS))
     used: dict[str, float] = field(default_factory=dict)
     """Token -> when it was last used; written to the database once a minute. Known tokens only."""
+    failed: bool = False
+    """A task of the background has ended by a bug of ours: the process is to end, for without it nobody is woken."""
 
 
 @dataclass(frozen=True)

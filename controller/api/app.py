@@ -113,18 +113,23 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loops.append(asyncio.get_running_loop())
-        async with asyncio.TaskGroup() as group:
-            background = [group.create_task(_touch_tokens(context)), group.create_task(keep_house(context))]
-            if store.database.is_postgres:
-                background.append(group.create_task(_listen(context, keeper)))
-            keeper.start()
-            yield
-            board.close()
-            for task in background:
-                task.cancel()
-        loops.clear()
-        await anyio.to_thread.run_sync(keeper.stop)
-        await anyio.to_thread.run_sync(store.database.close)
+        keeper.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                background = [group.create_task(_touch_tokens(context)), group.create_task(keep_house(context))]
+                if store.database.is_postgres:
+                    background.append(group.create_task(_listen(context, keeper)))
+                yield
+                board.close()
+                for task in background:
+                    task.cancel()
+        except BaseExceptionGroup:
+            context.failed = True
+            raise
+        finally:
+            loops.clear()
+            await anyio.to_thread.run_sync(keeper.stop)
+            await anyio.to_thread.run_sync(store.database.close)
 
     app = FastAPI(
         title="Leyline",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
@@ -197,17 +197,20 @@ async def ask(request: Request, context: Ctx, name: Name, data: NewAsk) -> Respo
 def list_status(context: Ctx, _: Viewer, limit: Limit = 100, cursor: Cursor = None) -> Page:
     """`report` is speaker.report.Report as it was sent; `in_force`: the speaker carries out the current plan."""
     state = context.store.state()
-    digests, reports = context.store.digests(), context.store.reports()
+    known: Mapping[str, Any] = state.by_key["gateways"]
+    digests = context.store.digests()
     tokens: dict[str, list[Token]] = {}
     for token in context.store.tokens():
         if token.gateway is not None:
             tokens.setdefault(token.gateway, []).append(token)
 
-    def show(gateway: Any) -> dict[str, Any]:
-        name = gateway.name
-        return _status(context, gateway, digests.get(name), reports.get(name), tokens.get(name, []))
-
-    return page(list(state.by_key["gateways"].values()), lambda each: (each.key,), show, limit, cursor)
+    found = page(list(known.values()), lambda each: (each.key,), lambda each: {"gateway": each.key}, limit, cursor)
+    names = [each["gateway"] for each in found.items]
+    reports = context.store.reports(names)  # Of the page only: each may have a megabyte.
+    found.items = [
+        _status(context, known[name], digests.get(name), reports.get(name), tokens.get(name, [])) for name in names
+    ]
+    return found
 
 
 @router.get("/status/gateways/{name}", summary="Read: a gateway with its last report and token")

@@ -46,7 +46,7 @@ def _paths(context: Context, gateway: str | None) -> tuple[list[Path], Mapping[s
     known = state.by_key["gateways"]
     if gateway is not None and gateway not in known:
         raise NotFound(f"there is no gateway {gateway}{closest(gateway, list(known))}")
-    stored = {name: each for name, each in context.store.reports().items() if gateway in (None, name)}
+    stored = context.store.reports(None if gateway is None else [gateway])
     reports = [report for each in stored.values() if (report := _read(each)) is not None]
     return paths(state.inventory, reports), {name: time_text(each.received_at) for name, each in stored.items()}
 

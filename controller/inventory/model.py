@@ -13,6 +13,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import ClassVar, Literal
 from zlib import crc32
 
+from speaker.plan import FIRST_RELAY_LABEL
+
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 Role = Literal["spoke", "hub"]
@@ -23,8 +25,8 @@ GLOBAL = "global"
 """The only tenant of this release: the main table."""
 
 MAX_UPLINKS = 8
-MAX_NUMBER = 2**20 - 2 - 16000
-"""Of uplinks and clients: 16000 + number is a relay label; Linux refuses the very last of the 20 bits' values."""
+MAX_NUMBER = 2**20 - 2 - FIRST_RELAY_LABEL
+"""Of uplinks and clients: their relay labels have 20 bits, and Linux refuses the very last value."""
 
 HIGHEST_PRIORITY = 250
 """Of VRRP: the first gateway of a first hop has it, each next one less by one. Those above are for other routers."""

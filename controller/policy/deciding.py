@@ -12,11 +12,7 @@ from typing import NamedTuple
 from controller.inventory.matching import Origin
 from controller.inventory.model import Address
 from controller.policy.judging import BLACKHOLE, MAX_PREFERENCE, Judged
-
-MAX_TIERS = 4
-"""As the speakers have it: the best set, and three to fall back to without a decision."""
-MOST_PREPENDED = 32
-"""As the speakers have it, of all rules together."""
+from speaker.plan import MAX_TIERS, MOST_PREPENDED
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
 
 from controller.inventory.matching import Origin
 from controller.inventory.model import (
     GLOBAL,
-    Address,
     Client,
     Fabric,
     Gateway,
@@ -76,14 +74,6 @@ class Route:
     @property
     def usable(self) -> bool:
         return self.own or bool(self.decision.tiers)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """For an address: the route that it takes (None: there is none), and longer matches that nobody may use."""
-
-    route: Route | None
-    passed_over: tuple[Route, ...] = ()
 
 
 class Intent:
@@ -152,6 +142,8 @@ class Intent:
                 fresh = Judged(0, drained=True, communities=frozenset({GRACEFUL_SHUTDOWN}))
             imported = self.rules.imported(source.origin, fresh, marks)
             viewed = self._told(source, imported, view) or self.rules.viewed(source.origin, imported, view, marks)
+            if len(self._viewed) >= MEMO_LIMIT:
+                self._viewed.clear()
             self._viewed[source.key, view, marks] = viewed
         return viewed
 
@@ -171,15 +163,6 @@ class Intent:
         # A gateway whose uplinks are all gone still stands in its own LAN.
         own = any(source.origin.member == viewer.name for source in group.sources)
         return Route(viewer.name, prefix, own, self.decision(viewer.view, group, failed))
-
-    def lookup(self, viewer: Member, address: Address, failed: frozenset[str] = NOTHING_FAILED) -> Answer:
-        """The longest prefix that has the address and that the viewer may use."""
-        passed: list[Route] = []
-        for route in self.covering(viewer, ip_network(address), failed):
-            if route.usable:
-                return Answer(route, tuple(passed))
-            passed.append(route)
-        return Answer(None, tuple(passed))
 
     def covering(self, viewer: Member, prefix: Network, failed: frozenset[str] = NOTHING_FAILED) -> Iterator[Route]:
         """Routes to what contains `prefix`, the longest first, whether usable or not.

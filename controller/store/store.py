@@ -7,7 +7,7 @@ Methods raise StoreUnavailable when the database is locked or gone, and have the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -171,9 +171,13 @@ class Store:
             return False
         return True
 
-    def reports(self) -> dict[str, StoredReport]:
+    def reports(self, gateways: Collection[str] | None = None) -> dict[str, StoredReport]:
+        """The last one of each of these; None: of all."""
+        query = select(tables.reports)
+        if gateways is not None:
+            query = query.where(tables.reports.c.gateway.in_(gateways))
         with self.database.read() as connection:
-            rows = connection.execute(select(tables.reports))
+            rows = connection.execute(query)
             return {row.gateway: StoredReport(row.received_at, row.body) for row in rows}
 
     def report(self, gateway: str) -> StoredReport | None:

@@ -19,7 +19,6 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 from controller.store import tables
 
 Role = Literal["viewer", "operator", "admin", "gateway"]
-ROLES: tuple[Role, ...] = ("viewer", "operator", "admin", "gateway")
 
 _FORM = re.compile(r"leyline_([0-9a-z]{12})_([0-9A-Za-z]{43})", re.ASCII)
 _ID_LETTERS = string.ascii_lowercase + string.digits
@@ -97,11 +96,9 @@ def find(connection: Connection, public: str) -> Token | None:
     return None if row is None else token_of(row)
 
 
-def every(connection: Connection, *, gateway: str | None = None) -> list[Token]:
-    """Oldest first; those of one gateway, if it is named."""
+def every(connection: Connection) -> list[Token]:
+    """Oldest first."""
     query = select(tables.tokens).order_by(tables.tokens.c.created_at, tables.tokens.c.id)
-    if gateway is not None:
-        query = query.where(tables.tokens.c.gateway == gateway)
     return [token_of(row) for row in connection.execute(query)]
 
 

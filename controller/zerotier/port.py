@@ -81,8 +81,6 @@ class NetworkChange:
     auto_rfc4193: bool | None = None
     pools: tuple[Pool, ...] | None = None
     rules: tuple[Rule, ...] | None = None
-    multicast_limit: int | None = None
-    broadcast: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -121,9 +119,6 @@ class MemberChange:
     addresses: tuple[Address, ...] | None = None
     name: str | None = None
     no_auto_assign: bool | None = None
-    bridge: bool | None = None
-    tags: tuple[tuple[int, int], ...] | None = None
-    capabilities: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,6 @@ def write_network(change: NetworkChange, now: NetworkState | None = None) -> dic
         "private": change.private,
         "mtu": change.mtu,
         "rules": None if change.rules is None else [dict(rule) for rule in change.rules],
-        "multicastLimit": change.multicast_limit,
-        "enableBroadcast": change.broadcast,
         "routes": None if change.routes is None else [_route_json(route) for route in change.routes],
         "ipAssignmentPools": None if change.pools is None else [_pool_json(pool) for pool in change.pools],
         "v4AssignMode": None if change.auto_assign4 is None else {"zt": change.auto_assign4},
@@ -151,9 +149,6 @@ def write_member(change: MemberChange) -> dict[str, Any]:
         "ipAssignments": None if change.addresses is None else [str(address) for address in change.addresses],
         "name": change.name,
         "noAutoAssignIps": change.no_auto_assign,
-        "activeBridge": change.bridge,
-        "tags": None if change.tags is None else [list(tag) for tag in change.tags],
-        "capabilities": None if change.capabilities is None else list(change.capabilities),
     }
     return {field: value for field, value in plain.items() if value is not None}
 

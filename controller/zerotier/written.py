@@ -31,8 +31,6 @@ def deliverable_network(network: str, change: NetworkChange) -> None:
         raise Refused(
             f"network {network}: MTU {change.mtu} is outside {MTU_MIN}..{MTU_USABLE}, which is what members can use"
         )
-    if change.multicast_limit is not None and change.multicast_limit < 1:
-        raise Refused(f"network {network}: a multicast limit of {change.multicast_limit} stops ARP: at least 1")
     _no_more(network, "managed routes", change.routes, MAX_ROUTES)
     _no_more(network, "rules", change.rules, MAX_RULES)
 
@@ -65,7 +63,7 @@ def _check(thing: str, wanted: NetworkChange | MemberChange, stored: NetworkStat
 
 
 def _comparable(field: str, value: Any) -> Any:
-    """Order says something in rules only; services sort tags and capabilities as they like."""
+    """Order says something in rules only."""
     if field == "rules":
         return [plain_rule(rule) for rule in value]
     return frozenset(value) if isinstance(value, tuple) else value

@@ -10,12 +10,13 @@ import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from speaker.agent.answers import answer
+from speaker.agent.answers import WHOLE_TABLE, answer
 from speaker.agent.control import serve
 from speaker.agent.gateway import Gateway
 from speaker.agent.health import Health
@@ -24,6 +25,7 @@ from speaker.agent.poll import ControllerClient
 from speaker.agent.renewal import renew_for_ever
 from speaker.agent.reporting import build_report
 from speaker.agent.settings import AgentSettings
+from speaker.agent.turn import Turn
 from speaker.kernel.connected import own_addresses
 from speaker.report import Answer, Ask, Report
 
@@ -46,6 +48,7 @@ class Agent:
         self._store_error = ""
         self._started_at = time.time()
         self._health = Health()
+        self._doctor, self._tables = Turn(), Turn()
 
     async def run(self) -> None:
         """Runs until it is cancelled. Raises what ends it: an unreadable kernel, IdentityChanged, our own bugs."""
@@ -161,11 +164,15 @@ class Agent:
         if ask.kind == "report":
             return Answer(ask.id, ok=True, body=self._report())
         if ask.kind == "doctor":
-            return Answer(ask.id, ok=True, body=await asyncio.to_thread(self._examined))
+            return await self._doctor.take(ask, partial(self._examine, ask))
         if self._gateway is None:
             return Answer(ask.id, ok=False, body={"error": f"no plan yet: {self._plans.error or 'none has arrived'}"})
         own = await asyncio.to_thread(own_addresses) if ask.kind == "explain" else frozenset()
-        return answer(ask, self._gateway.router.rib, self._gateway.fib, own)
+        answered = partial(answer, ask, self._gateway.router.rib, self._gateway.fib, own)
+        return await (self._tables.take(ask, answered) if ask.kind in WHOLE_TABLE else answered())
+
+    async def _examine(self, ask: Ask) -> Answer:
+        return Answer(ask.id, ok=True, body=await asyncio.to_thread(self._examined))
 
     def _examined(self) -> Any:
         """What `leyline speaker doctor` says here. In a thread; it asks this agent in turn, over the socket.

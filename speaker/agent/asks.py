@@ -6,13 +6,38 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
+import msgspec
+
+from speaker.report import MAX_ANSWER_BYTES
 from speaker.rib.attributes import Attributes
 from speaker.rib.communities import REASON, community_text, large_text
 from speaker.rib.path import Path, SourceKind
 from speaker.rib.reasons import REASON_NUMBERS, REASONS
 
 DEFAULT_PATHS, MOST_PATHS = 1000, 20_000
-"""That an answer has."""
+"""That an answer has; less of long ones, see `Rows`."""
+PART_PATHS = 100
+"""Put into words before the loop looks at its sockets again: about 5 ms."""
+
+
+BESIDE_OCTETS = 1024
+"""Of an answer that is none of its rows, nor of what their number depends on."""
+
+
+class Rows:
+    """The rows of an answer: at most `limit`, and no more than a controller takes in one answer with `beside`."""
+
+    def __init__(self, limit: int, beside: Any = None) -> None:
+        self.told: list[dict[str, Any]] = []
+        self._limit = limit
+        self._room = MAX_ANSWER_BYTES - BESIDE_OCTETS - len(msgspec.json.encode(beside))
+
+    def add(self, row: dict[str, Any]) -> bool:
+        """Whether there may be room for another one."""
+        self._room -= len(msgspec.json.encode(row)) + 1  # And a comma.
+        if self._room >= 0 and len(self.told) < self._limit:
+            self.told.append(row)
+        return self._room > 0 and len(self.told) < self._limit
 
 
 class BadAsk(ValueError):

@@ -152,7 +152,7 @@ class Paths:
         while True:
             if self._plan is not None and self._plan.network:
                 seen = await asyncio.to_thread(self._read, self._plan)
-                self._take(self._plan, seen)
+                await self._take(self._plan, seen)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _read(self, plan: Plan) -> dict[str, Seen]:
@@ -168,7 +168,7 @@ class Paths:
                 found[uplink] = Seen(peers, kind_of(status.listening, status.surface))
         return found
 
-    def _take(self, plan: Plan, seen: Mapping[str, Seen]) -> None:
+    async def _take(self, plan: Plan, seen: Mapping[str, Seen]) -> None:
         devices = {uplink.name: uplink.interface for uplink in plan.uplinks}
         now = monotonic()
 
@@ -178,20 +178,21 @@ class Paths:
 
         known = {uplink: each.peers for uplink, each in seen.items() if uplink in devices}
         self.peers = self._watch.look(known, addresses_of(plan, self._hops), carries, time())
-        self._note_nat({uplink: each.nat for uplink, each in seen.items()})
         names = self._uplink_names()
         ways = {number: (names[device], remote) for number, (device, remote) in self._liveness.ways().items()}
         if self._relayed.look(states_of(self.peers, ways), plan.relayed_seconds, now):
             log.info("relayed paths cost preference", uplinks=sorted(self.relayed), added=plan.relayed_preference)
             self._moved()
+        await self._note_nat({uplink: each.nat for uplink, each in seen.items()})
 
-    def _note_nat(self, kinds: Mapping[str, str]) -> None:
+    async def _note_nat(self, kinds: Mapping[str, str]) -> None:
         """Kept over restarts: that a NAT is another one than yesterday is what the doctor wants to know."""
         after = {**self.nat, **{uplink: noted(self.nat.get(uplink), kind, time()) for uplink, kind in kinds.items()}}
         if after != self.nat:
             self.nat = after
+            data = msgspec.json.encode({key: list(nat) for key, nat in after.items()})
             try:
-                write_atomically(self._state.nat, msgspec.json.encode({key: list(nat) for key, nat in after.items()}))
+                await asyncio.to_thread(write_atomically, self._state.nat, data)
             except OSError as error:
                 self._say("NAT not remembered", error.strerror or str(error))
 

@@ -50,7 +50,7 @@ class ControllerClient:
         self._root = f"{access.url.rstrip('/')}/api/v1"
         self._http = httpx2.AsyncClient(
             timeout=httpx2.Timeout(10.0, read=WAIT_SECONDS + 15.0),
-            verify=_trust(access),
+            verify=trust(access),
         )
         self.use_token(access.token)
         self._on_plan = on_plan
@@ -152,7 +152,8 @@ class ControllerClient:
         return error
 
 
-def _trust(access: ControllerAccess) -> ssl.SSLContext | bool:
+def trust(access: ControllerAccess) -> ssl.SSLContext | bool:
+    """Whose certificate is taken: one, those of the operator's CAs, or those of the system's."""
     if access.fingerprint:
         return pinned_context(access.fingerprint)
     return ssl.create_default_context(cafile=access.ca_file) if access.ca_file else True

@@ -65,7 +65,7 @@ class Renewal:
         """Renews the token if it is time. -> seconds until the next look."""
         status, body = await self._controller.whoami()
         if status == 401:
-            return self._take_next()
+            return await self._take_next()
         if status != 200:
             return RETRY_SECONDS
         try:
@@ -82,19 +82,19 @@ class Renewal:
             held = self._stored()
             if not held.next_token:
                 held = msgspec.structs.replace(held, next_token=make_token())
-                stored.save(self._state, held)
+                await asyncio.to_thread(stored.save, self._state, held)
         except (OSError, AccessUnusable) as error:
             return self._later(f"this gateway's token expires soon, and the next one cannot be stored: {error}")
         body = msgspec.json.encode({"token": told(held.next_token)})
         status, _ = await self._controller.renew_token(body)
         if status == 409:  # Somebody has a token of this id: the next look makes another.
-            return self._keep(msgspec.structs.replace(held, next_token=""), RETRY_SECONDS)
+            return await self._keep(msgspec.structs.replace(held, next_token=""), RETRY_SECONDS)
         if status != 201:
             return RETRY_SECONDS
         log.info("this gateway's token was renewed", id=told(held.next_token)["id"])
-        return self._promote(held)
+        return await self._promote(held)
 
-    def _take_next(self) -> float:
+    async def _take_next(self) -> float:
         """The token in use is refused: was it renewed, and the answer lost?"""
         try:
             held = self._stored()
@@ -105,15 +105,15 @@ class Renewal:
                 "the controller refuses this gateway's token: enrol again by leyline enroll-key create --gateway, or"
                 " put what leyline gateway token makes into the token file"
             )
-        return self._promote(held)
+        return await self._promote(held)
 
-    def _promote(self, held: Access) -> float:
+    async def _promote(self, held: Access) -> float:
         self._controller.use_token(held.next_token)
-        return self._keep(msgspec.structs.replace(held, token=held.next_token, next_token=""), SHORTEST_SECONDS)
+        return await self._keep(msgspec.structs.replace(held, token=held.next_token, next_token=""), SHORTEST_SECONDS)
 
-    def _keep(self, held: Access, pause: float) -> float:
+    async def _keep(self, held: Access, pause: float) -> float:
         try:
-            stored.save(self._state, held)
+            await asyncio.to_thread(stored.save, self._state, held)
         except OSError as error:  # Both tokens stand in the file as it was: a restart finds the good one.
             return self._later(f"the renewed token is in use, and not stored as such: {error}")
         return pause

@@ -22,6 +22,7 @@ from speaker.report import ServiceReport
 from speaker.state import write_atomically
 from speaker.zerotier import moons
 from speaker.zerotier.local import LocalError, LocalService
+from speaker.zerotier.placed import node_behind
 from speaker.zerotier.service import Managed, Membership, assigned, attend, not_answering
 
 log = structlog.get_logger()
@@ -86,7 +87,7 @@ class SegmentSide:
 
     def look(self, plan: Plan) -> tuple[ServiceReport, ...]:
         """One pass over all uplinks. Blocks; one at a time."""
-        self._found = assigned(plan.uplinks, [(name, _node(service)) for name, service in self._all])
+        self._found = assigned(plan.uplinks, [(name, node_behind(service)) for name, service in self._all])
         self.moon_world = ""
         reports = tuple(self._attended(plan, uplink) for uplink in plan.uplinks)
         for report in reports:
@@ -157,10 +158,3 @@ class SegmentSide:
             return msgspec.json.decode(self._orbits.read_bytes(), type=dict[str, list[str]])
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return {}
-
-
-def _node(service: LocalService) -> str:
-    try:
-        return service.status().node_id
-    except LocalError:
-        return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -11,9 +10,8 @@ from typing import Any
 import httpx2
 import msgspec
 
-from speaker.agent.poll import ControllerAccess
+from speaker.agent.poll import ControllerAccess, trust
 from speaker.doctor.facts import ControllerSeen
-from speaker.enroll.pin import pinned_context
 
 SECONDS = 4.0
 MAX_BODY = 64 << 10
@@ -24,7 +22,7 @@ def ask_controller(access: ControllerAccess) -> ControllerSeen:
     url = access.url.rstrip("/")
     before = time.time()
     try:
-        with httpx2.Client(verify=_trust(access), timeout=SECONDS) as client:
+        with httpx2.Client(verify=trust(access), timeout=SECONDS) as client:
             answer = client.get(f"{url}/api/v1/whoami", headers={"Authorization": f"Bearer {access.token}"})
     except (httpx2.HTTPError, OSError, ValueError) as error:
         return ControllerSeen(url, error=str(error) or type(error).__name__)
@@ -54,9 +52,3 @@ def _expires(body: bytes) -> float | None:
         return datetime.fromisoformat(said["expires_at"]).timestamp() if said["expires_at"] else None
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, KeyError, ValueError):
         return None
-
-
-def _trust(access: ControllerAccess) -> ssl.SSLContext | bool:
-    if access.fingerprint:
-        return pinned_context(access.fingerprint)
-    return ssl.create_default_context(cafile=access.ca_file) if access.ca_file else True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import shutil
 import ssl
 import subprocess
@@ -13,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2 import IPRoute, NetlinkError
 
 from speaker.doctor.facts import Interface
 from speaker.kernel.nft import MISSING
@@ -116,9 +115,7 @@ def devices_towards(addresses: Iterable[str]) -> dict[str, str]:
         for address in sorted(set(addresses))[:MAX_LOOKUPS]:
             try:
                 (route, *_) = netlink.route("get", dst=address)
-            except Exception as error:  # pyroute2's errors have no common base; a host without a route is one.
-                if isinstance(error, MemoryError):
-                    raise
+            except (NetlinkError, OSError):  # A host without a route, or what is no address.
                 found[address] = ""
                 continue
             found[address] = names.get(route.get("oif"), "")
@@ -152,7 +149,3 @@ def lan_address(plan: Plan, known: Mapping[str, Interface], lans: Sequence[str])
             if ":" not in address:
                 return address
     return ""
-
-
-def is_root() -> bool:
-    return os.geteuid() == 0

@@ -20,8 +20,8 @@ from speaker.kernel.mpls_messages import LabelRoute
 from speaker.kernel.port import Fault, KernelError
 from speaker.kernel.socket import LinuxKernel
 from speaker.kernel.sysctls import Knob, SysctlOutcome, apply_knobs
+from speaker.plan import FIRST_RELAY_LABEL
 
-FIRST_RELAY_LABEL = 16000
 HIGHEST_LABEL = 2**20 - 2  # The kernel's table has room for 1048575 labels, the first being 0.
 TABLE_STEP = 1 << 16  # The table grows by so many labels at a time: 512 KiB each.
 MESSAGES_PER_BATCH = 1000

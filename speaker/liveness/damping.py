@@ -6,7 +6,7 @@ else is alive: only a session that was up and broke says that a path is dead (RF
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -142,9 +142,6 @@ class Damper:
     def verdict(self, pair: Pair) -> Verdict:
         record = self._records.get(pair)
         return UNKNOWN if record is None else record.verdict
-
-    def verdicts(self) -> Iterator[tuple[Pair, Verdict]]:
-        return ((pair, record.verdict) for pair, record in self._records.items())
 
     def dead(self) -> set[Pair]:
         return {pair for pair, record in self._records.items() if record.verdict.dead}

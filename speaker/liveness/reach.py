@@ -14,11 +14,8 @@ from typing import NamedTuple
 
 from speaker.liveness.bfd.control import MAX_ACCEPT
 from speaker.liveness.damping import Pair
-from speaker.plan import Plan, SessionPlan
+from speaker.plan import FIRST_RELAY_LABEL, Plan, SessionPlan
 from speaker.rib.hops import Hop
-
-FIRST_LABEL = 16000
-"""The relay label of an uplink is this plus its number."""
 
 LINGER_SECONDS = 3.0
 """A hub stops saying that it relays to an uplink when BFD has not been up for so long: a flap announces nothing."""
@@ -184,7 +181,7 @@ def _through(
     address = ip_address(text).packed
     labelled = next((each for each in told if labels and hub in each.label_relays), None)
     if labelled is not None:
-        yield Via(device, address, FIRST_LABEL + labelled.uplink)
+        yield Via(device, address, FIRST_RELAY_LABEL + labelled.uplink)
     elif any(hub in each.relays for each in told) and address != hop:
         yield Via(device, address)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from speaker.plan import MOST_PREPENDED
 from speaker.rib.attributes import Attributes
 from speaker.rib.communities import RULED_MED, RULED_PREPEND
-from speaker.rib.steps import MOST_PREPENDED, Verdict
+from speaker.rib.steps import Verdict
 
 
 class Carried(NamedTuple):

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from speaker.plan import MAX_TIERS
 from speaker.rib.attributes import AS_CONFED_SEQUENCE, AS_CONFED_SET, AS_SEQUENCE, Attributes, as_path_length
 from speaker.rib.communities import BLACKHOLE, MAX_PATHS, bandwidth_of
 from speaker.rib.path import OWN, Member, Path, PathSet, SourceKind, Tier, Tiers
 from speaker.rib.pathset import MEMO_LIMIT
-
-MAX_TIERS = 4
-"""Best set, and three to fall back to without a decision. A route with more has the rest when the best ones leave."""
 
 DEFAULT_LOCAL_PREF = 100
 MAX_WEIGHT = 255

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from speaker.plan import MOST_PREPENDED
 from speaker.rib.attributes import NO_ADVERTISE, Attributes
 from speaker.rib.carried import Carried, carried
 from speaker.rib.decision import Decider, decide, equally_good, local_pref
@@ -20,7 +21,7 @@ from speaker.rib.path import Path, PathSet, SourceKind
 from speaker.rib.pathset import MEMO_LIMIT
 from speaker.rib.prefix import Family, Key
 from speaker.rib.served import given, may_leave, served
-from speaker.rib.steps import MOST_PREPENDED, CompiledPolicy, evaluate
+from speaker.rib.steps import CompiledPolicy, evaluate
 from speaker.rib.table import Change
 
 _TOLD = {

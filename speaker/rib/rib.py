@@ -295,6 +295,10 @@ class Rib:
         """Number of prefixes."""
         return len(self._tables[family].rows)
 
+    def paths(self, family: Family) -> int:
+        """Number of paths, the refused ones too."""
+        return sum(counts.received for counts in self._tables[family].counts.values())
+
     def counts(self, source: Source, family: Family) -> Counts:
         """A copy. It follows a mark or purge that is under way."""
         found = self._tables[family].counts.get(source) or Counts()

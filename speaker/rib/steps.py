@@ -10,14 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
-from speaker.plan import Plan, PolicyPlan, StepPlan
+from speaker.plan import MOST_PREPENDED, Plan, PolicyPlan, StepPlan
 from speaker.rib.attributes import GRACEFUL_SHUTDOWN, Attributes
 from speaker.rib.communities import MAX_PATHS, LargeCommunity, community, large_community
 from speaker.rib.decision import local_pref
 from speaker.rib.pathset import MEMO_LIMIT
 
 LEAST_LOCAL_PREF, MOST_LOCAL_PREF = 1, 2**32 - 1
-MOST_PREPENDED = 32
 
 Each = TypeVar("Each", int, LargeCommunity)
 

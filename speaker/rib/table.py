@@ -54,7 +54,7 @@ class Table:
         self.family = family
         self.sets = sets
         self.rows: dict[Key, PathSet] = {}
-        self.counts: dict[Source, Counts] = {}
+        self.counts: dict[Source, Counts] = {}  # Of those that have paths here.
         self.sweeps = Sweeps(self)
         self.changed = 0  # How many keys `take` has to look at.
         self._log: deque[tuple[PathSet, PathSet, list[Key]]] = deque()
@@ -132,6 +132,9 @@ class Table:
                 counts.stale += change
         for source in {path.source for path, _ in changes if path.source.kind in LIMITED}:
             self.counts[source].prefixes += (accepts(new, source) - accepts(old, source)) * number
+        for source in {path.source for path, change in changes if change < 0}:
+            if not self.counts[source].received:  # The same peer may come back as another source, time and again.
+                del self.counts[source]
 
     def take(self, limit: int) -> list[Change]:
         """What changed since it was last taken, the oldest changes first, grouped by (old, new).

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from speaker.plan import MAX_TIERS
 from speaker.rib.attributes import Attributes, as_path_length
 from speaker.rib.communities import BLACKHOLE, MAX_PATHS
-from speaker.rib.decision import MAX_TIERS, equally_good, local_pref, neighbour_as, tie_break, widest
+from speaker.rib.decision import equally_good, local_pref, neighbour_as, tie_break, widest
 from speaker.rib.path import OWN as OURS
 from speaker.rib.path import Path, SourceKind
 from speaker.rib.reasons import REASONS

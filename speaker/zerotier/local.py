@@ -67,7 +67,6 @@ class Joined:
     addresses: tuple[str, ...]  # "10.42.0.11/16"
     allow_managed: bool
     allow_global: bool
-    allow_default: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,6 @@ class Moon:
     world: str  # 16 hex digits.
     waiting: bool  # Its definition has not come yet.
     endpoints: tuple[str, ...] = ()  # Of all its roots.
-    timestamp: int = 0
 
 
 class LocalService:
@@ -127,13 +125,6 @@ class LocalService:
             tcp_fallback=said.get("tcpFallbackActive") is True,
         )
 
-    def networks(self) -> tuple[Joined, ...]:
-        """All that are joined."""
-        said = self._ask("GET", "/network")
-        if not isinstance(said, list):
-            raise Garbled(f"{self}: /network is no list: is this a ZeroTier service?")
-        return tuple(self._joined(each) for each in said)
-
     def network(self, network: str) -> Joined | None:
         """None when it is not joined."""
         said = self._ask("GET", f"/network/{_network(network)}", missing=True)
@@ -145,10 +136,6 @@ class LocalService:
         The service takes whatever it is given with 200: read back what matters.
         """
         return self._joined(self._ask("POST", f"/network/{_network(network)}", settings))
-
-    def leave(self, network: str) -> None:
-        """One that is not joined is no error."""
-        self._ask("DELETE", f"/network/{_network(network)}", missing=True)
 
     def peers(self) -> object:
         """`GET /peer` as it came: `peers.read_peers` makes sense of it."""
@@ -240,7 +227,6 @@ class LocalService:
             addresses=_texts(said.get("assignedAddresses")),
             allow_managed=said.get("allowManaged") is True,
             allow_global=said.get("allowGlobal") is True,
-            allow_default=said.get("allowDefault") is True,
         )
 
     def _moon(self, answer: object) -> Moon:
@@ -255,7 +241,7 @@ class LocalService:
             if isinstance(root, dict)
             for endpoint in _texts(root.get("stableEndpoints"))
         ]
-        return Moon(world, said.get("waiting") is True, tuple(sorted(endpoints)), _integer(said.get("timestamp")))
+        return Moon(world, said.get("waiting") is True, tuple(sorted(endpoints)))
 
 
 def _bounded(response: httpx2.Response, what: str) -> bytes:

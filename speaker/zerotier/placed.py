@@ -14,11 +14,12 @@ def placed(uplinks: Sequence[UplinkPlan], services: Sequence[tuple[str, LocalSer
 
     One that does not answer is found by the name that was given, or as the only one.
     """
-    asked = [(name, _node(service)) for name, service in services]
+    asked = [(name, node_behind(service)) for name, service in services]
     return {uplink: services[index][1] for uplink, index in assigned(uplinks, asked).items()}
 
 
-def _node(service: LocalService) -> str:
+def node_behind(service: LocalService) -> str:
+    """Its node id; "" where it does not answer."""
     try:
         return service.status().node_id
     except LocalError:

@@ -34,7 +34,6 @@ def test_the_longest_window_counts_and_may_be_asked_for_from_some_moment_on() ->
     tally = Tally(10, (1, 2, 3, 7), TIMES)
     assert round(tally.window_ms, 6) == 4.0
     assert round(tally.window_since(10.005), 6) == 2.0
-    assert tally.lost_since(10.005) == 1
     assert worst_ms({"a": tally, "b": Tally(10, (), TIMES)}) == tally.window_ms
     assert worst_ms({}) == 0.0
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Any
 
 import httpx2
 import pytest
 
 from controller.api.board import MAX_ASKS, MAX_POLLS
+from controller.store.store import StoredReport
 from speaker import plan
 from speaker.report import MAX_REPORT_BYTES, NO_PLAN, Answer, decode_envelope, encode
 from tests.controller.api.served import Caller, Served, problem, report, wait_until
@@ -109,6 +111,28 @@ def test_a_report_is_kept_and_shown(served: Served) -> None:
     assert served.admin.get("/status/gateways/paris-1").json() == shown["paris-1"]
     served.admin.post("/prefixes", PREFIX)
     assert served.admin.get("/status/gateways/paris-1").json()["in_force"] is False
+
+
+def test_of_a_page_no_more_reports_are_read_than_it_shows(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report may have a megabyte, and there may be a thousand."""
+    store, read = api.with_small().context.store, []
+    names = [each["gateway"] for each in api.admin.get("/status/gateways").json()["items"]]
+    for name in names:
+        assert store.save_report(name, encode(report(name)), 1.0)
+    really = store.reports
+
+    def reports(*arguments: Any) -> dict[str, StoredReport]:
+        found = really(*arguments)
+        read.append(set(found))
+        return found
+
+    monkeypatch.setattr(store, "reports", reports)
+    first = api.admin.get("/status/gateways", params={"limit": 2}).json()
+    rest = api.admin.get("/status/gateways", params={"cursor": first["next"]}).json()
+    shown = [each["report"]["gateway"] for each in (*first["items"], *rest["items"])]
+    assert (shown, read) == (names, [set(names[:2]), set(names[2:])])
+    assert api.admin.get("/paths", params={"gateway": names[0]}).status_code == 200
+    assert read[2:] == [{names[0]}]
 
 
 def test_reports_that_are_none(served: Served) -> None:

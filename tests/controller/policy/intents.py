@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 from controller.inventory.allocate import allocate
 from controller.inventory.model import (
@@ -20,6 +20,7 @@ from controller.inventory.model import (
     Site,
     Uplink,
 )
+from controller.policy.intended import Intent, Member, Route
 
 
 def gateway(name: str, site: str, *classes: str, role: Role = "spoke", bandwidth: int = 0) -> Gateway:
@@ -50,6 +51,11 @@ def fabric(*gateways: Gateway, sites: Iterable[Site] = (), rules: Iterable[Rule]
         rules=tuple(rules),
     )
     return allocate(replace(built, **parts), {})  # type: ignore[arg-type]
+
+
+def taken(intent: Intent, viewer: Member, address: IPv4Address | IPv6Address) -> Route | None:
+    """The longest prefix that has the address and that the viewer may use."""
+    return next((route for route in intent.covering(viewer, ip_network(address)) if route.usable), None)
 
 
 def anycast(inventory: Inventory, text: str, *sites: str) -> Inventory:

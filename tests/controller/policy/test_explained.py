@@ -16,7 +16,7 @@ from controller.policy.differences import differences
 from controller.policy.explained import Intended, intended
 from controller.policy.intended import Intent
 from tests.controller.inventories import inventories
-from tests.controller.policy.intents import fabric, gateway
+from tests.controller.policy.intents import fabric, gateway, taken
 
 HUB = gateway("hub-1", "core", role="hub")
 BERLIN = "10.1.1.7"  # Of sites berlin, core, paris.
@@ -92,7 +92,7 @@ def test_any_inventory_is_explained_in_the_order_of_the_kernel(inventory: Invent
             lengths = [ip_network(each.prefix).prefixlen for each in found.prefixes]
             assert lengths == sorted(lengths, reverse=True)
             assert sum(each.taken for each in found.prefixes) == (found.what != "none")
-            route = intent.lookup(member, address).route
+            route = taken(intent, member, address)
             if found.what in ("own", "route"):
                 assert route is not None
                 assert found.prefix == str(route.prefix)

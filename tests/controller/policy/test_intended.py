@@ -22,9 +22,10 @@ from controller.inventory.model import (
     Site,
     Viewer,
 )
+from controller.policy import intended
 from controller.policy.intended import Intent
 from tests.controller.inventories import inventories, shuffled
-from tests.controller.policy.intents import anycast, fabric, gateway
+from tests.controller.policy.intents import anycast, fabric, gateway, taken
 
 HUB = gateway("hub-1", "core", role="hub")
 BERLIN, PARIS = "10.1.1.0/24", "10.3.1.0/24"  # Of sites berlin, core, paris.
@@ -76,12 +77,12 @@ def test_a_default_route_leads_to_what_nobody_declared(guarded: bool) -> None:
     )
     paris = intent.members["paris-1"]
 
-    def taken(address: str) -> str:
-        route = intent.lookup(paris, ip_address(address)).route
+    def prefix(address: str) -> str:
+        route = taken(intent, paris, ip_address(address))
         return "" if route is None else str(route.prefix)
 
-    assert (taken("8.8.8.8"), taken("10.1.1.1")) == ("0.0.0.0/0", BERLIN)
-    assert taken("10.1.77.1") == ("" if guarded else "0.0.0.0/0")
+    assert (prefix("8.8.8.8"), prefix("10.1.1.1")) == ("0.0.0.0/0", BERLIN)
+    assert prefix("10.1.77.1") == ("" if guarded else "0.0.0.0/0")
 
 
 def test_equal_paths_are_used_together_up_to_max_paths() -> None:
@@ -254,12 +255,12 @@ def test_an_address_takes_the_longest_prefix_that_may_be_used() -> None:
         rules=(Rule("h", Action(deny=True), Match(sites=("berlin",)), Viewer(sites=("paris",))),),
     )
     intent = Intent(hidden)
-    answer = intent.lookup(intent.members["paris-1"], ip_address("10.1.1.7"))
-    assert answer.route is not None
-    assert (str(answer.route.prefix), [str(each.prefix) for each in answer.passed_over]) == ("10.0.0.0/8", [BERLIN])
-    assert str(intent.lookup(intent.members["hub-1"], ip_address("10.1.1.7")).route.prefix) == BERLIN  # type: ignore[union-attr]
-    assert intent.lookup(intent.members["hub-1"], ip_address("192.0.2.1")).route is None
-    assert intent.lookup(intent.members["hub-1"], ip_address("2001:db8::1")).route is None
+
+    def prefix(viewer: str, address: str) -> str:
+        return str(getattr(taken(intent, intent.members[viewer], ip_address(address)), "prefix", None))
+
+    assert (prefix("paris-1", "10.1.1.7"), prefix("hub-1", "10.1.1.7")) == ("10.0.0.0/8", BERLIN)
+    assert (prefix("hub-1", "192.0.2.1"), prefix("hub-1", "2001:db8::1")) == ("None", "None")
 
 
 def test_without_hubs_control_is_lost_and_not_reachability() -> None:
@@ -289,3 +290,15 @@ def test_half_an_inventory_can_be_asked(missing: str) -> None:
     for prefix in intent.groups:
         for member in intent.members.values():
             intent.route(member, prefix)
+
+
+def test_what_is_remembered_of_paths_and_decisions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory = two(Rule("far", Action(preference=50), viewer=Viewer(sites=("paris",))))
+    before = Intent(inventory)
+    monkeypatch.setattr(intended, "MEMO_LIMIT", 2)
+    intent = Intent(inventory)
+    for viewer in intent.members:
+        for prefix in intent.groups:
+            told = [each.route(each.members[viewer], prefix).decision.tiers for each in (before, intent)]
+            assert told[0] == told[1]
+            assert max(len(intent._viewed), len(intent._decisions)) <= 2

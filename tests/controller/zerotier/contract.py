@@ -117,7 +117,6 @@ def refuses_what_members_would_never_get(subject: Subject) -> None:
         (NetworkChange(mtu=9891), "9890"),
         (NetworkChange(mtu=1279), "1280"),
         (NetworkChange(routes=many), "128"),
-        (NetworkChange(multicast_limit=0), "ARP"),
     ):
         with pytest.raises(Refused, match=word):
             subject.segment.write_network(change)
@@ -172,12 +171,6 @@ def writes_rules_that_leyline_owns(subject: Subject) -> None:
     assert segment.write_network(NetworkChange(rules=ACCEPT_ALL)).rules == ACCEPT_ALL
 
 
-def writes_tags_and_capabilities_in_any_order(subject: Subject) -> None:
-    change = MemberChange(tags=((1001, 7), (1000, 1)), capabilities=(2001, 2000))
-    member = subject.segment.write_member(MEMBER, change)
-    assert (set(member.tags), set(member.capabilities)) == ({(1000, 1), (1001, 7)}, {2000, 2001})
-
-
 def counts_no_revision_for_an_identical_write(subject: Subject) -> None:
     segment = subject.segment
     change = MemberChange(authorised=True, addresses=(ADDRESS,))
@@ -213,7 +206,6 @@ STATEFUL: tuple[Callable[[Subject], None], ...] = (
     turns_auto_assignment_off_family_by_family,
     takes_one_route_per_family_and_no_pools,
     writes_rules_that_leyline_owns,
-    writes_tags_and_capabilities_in_any_order,
     counts_no_revision_for_an_identical_write,
     tells_a_missing_network_when_members_are_touched,
 )

@@ -128,16 +128,15 @@ def everything(segment: Central) -> None:
     segment.write_network(
         NetworkChange(
             name="segment", private=True, mtu=1280, routes=(ManagedRoute(IPv4Network("10.42.0.0/16")),),
-            auto_assign4=False, auto_assign6=False, auto_6plane=False, auto_rfc4193=False, multicast_limit=64,
-            pools=(Pool(IPv4Address("10.42.1.1"), IPv4Address("10.42.1.9")),), broadcast=True,
+            auto_assign4=False, auto_assign6=False, auto_6plane=False, auto_rfc4193=False,
+            pools=(Pool(IPv4Address("10.42.1.1"), IPv4Address("10.42.1.9")),),
             rules=({"type": "ACTION_ACCEPT"},),
         )
     )  # fmt: skip
     segment.write_member(
         NODE,
         MemberChange(
-            authorised=True, addresses=(IPv4Address("10.42.0.1"),), name="gw", no_auto_assign=True, bridge=False,
-            tags=((1, 2),), capabilities=(3,),
+            authorised=True, addresses=(IPv4Address("10.42.0.1"),), name="gw", no_auto_assign=True,
         ),
     )  # fmt: skip
     segment.members()

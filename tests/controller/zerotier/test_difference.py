@@ -64,7 +64,7 @@ def test_a_network_that_is_not_there_gets_everything() -> None:
     assert change is not None
     assert (change.name, change.private, change.routes, change.mtu) == ("demo", True, (ManagedRoute(SEGMENT),), 1280)
     assert not any((change.auto_assign4, change.auto_assign6, change.auto_6plane, change.auto_rfc4193))
-    assert (change.rules, change.pools, change.multicast_limit, change.broadcast) == (None, None, None, None)
+    assert (change.rules, change.pools) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -50,18 +50,15 @@ rules = st.sampled_from(
 network_changes = st.builds(
     NetworkChange,
     name=st.none() | names, private=flags, mtu=st.none() | st.integers(1280, 9890),
-    auto_assign4=flags, auto_assign6=flags, auto_6plane=flags, auto_rfc4193=flags, broadcast=flags,
+    auto_assign4=flags, auto_assign6=flags, auto_6plane=flags, auto_rfc4193=flags,
     routes=st.none() | st.lists(routes(), max_size=5).map(tuple),
     pools=st.none() | st.lists(pools, max_size=3).map(tuple),
-    rules=st.none() | st.lists(rules, max_size=6).map(tuple), multicast_limit=st.none() | st.integers(1, 1000),
+    rules=st.none() | st.lists(rules, max_size=6).map(tuple),
 )  # fmt: skip
-small = st.integers(0, 2**32 - 1)
 member_changes = st.builds(
     MemberChange,
-    authorised=flags, name=st.none() | names, no_auto_assign=flags, bridge=flags,
+    authorised=flags, name=st.none() | names, no_auto_assign=flags,
     addresses=st.none() | st.lists(addresses, max_size=5, unique=True).map(tuple),
-    tags=st.none() | st.dictionaries(small, small, max_size=4).map(lambda tags: tuple(tags.items())),
-    capabilities=st.none() | st.lists(small, max_size=4, unique=True).map(tuple),
 )  # fmt: skip
 
 

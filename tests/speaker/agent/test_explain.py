@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -64,7 +65,7 @@ class Gateway:
 
     def ask(self, address: str, *own: str) -> dict[str, Any]:
         ours = frozenset(ip_address(text).packed for text in own)
-        found = answer(Ask("1", "explain", {"address": address}, 0.0), self.rib, self.fib, ours)
+        found = asyncio.run(answer(Ask("1", "explain", {"address": address}, 0.0), self.rib, self.fib, ours))
         assert found.ok, found.body
         body: dict[str, Any] = found.body
         return body
@@ -332,7 +333,7 @@ def test_many_paths_are_bounded() -> None:
 @pytest.mark.parametrize("text", ["", "10.1.0.0/16", "berlin"])
 def test_what_is_no_address_is_said(text: str) -> None:
     gateway = Gateway()
-    found = answer(Ask("1", "explain", {"address": text}, 0.0), gateway.rib, gateway.fib)
+    found = asyncio.run(answer(Ask("1", "explain", {"address": text}, 0.0), gateway.rib, gateway.fib))
     assert (found.ok, found.body) == (False, {"error": f"{text!r} is no address; write it like 10.1.0.7"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -34,7 +35,7 @@ def a_hub(limit: int = 0) -> Bench:
 
 
 def ask(hub: Bench, kind: str = "filtered", **arguments: str) -> Answer:
-    return answers.answer(Ask("1", kind, arguments, 0.0), hub.router.rib, NO_FIB)
+    return asyncio.run(answers.answer(Ask("1", kind, arguments, 0.0), hub.router.rib, NO_FIB))
 
 
 def refused(hub: Bench, **arguments: str) -> list[tuple[str, str, str]]:
@@ -151,7 +152,7 @@ def test_what_is_withdrawn_is_not_told_any_more() -> None:
 )
 def test_what_the_hub_does_not_take_its_word_for(said: dict[str, Any], words: list[str]) -> None:
     hub = told(lambda hub: claims(hub, "10.1.1.0/24", **said))
-    answer = answers.routes({"prefix": "10.1.1.0/24"}, hub.router.rib, _Kernel())
+    answer = asyncio.run(answers.routes({"prefix": "10.1.1.0/24"}, hub.router.rib, _Kernel()))
     (row,) = answer["routes"]
     assert (row["rejected"], row["overruled"]) == ("", words)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from speaker.rib.hops import Hop
 from speaker.state import StateDir
 from speaker.zerotier.nat import DEPENDENT, INDEPENDENT, Nat
 from speaker.zerotier.peers import Peer
+from tests.speaker.agent.test_plans import fsyncs_in
 from tests.speaker.doctor.given import NETWORK, PLAN, SESSION
 from tests.speaker.zerotier.fake_service import FakeService, running
 
@@ -70,7 +72,7 @@ class Scene:
         self.paths.configure(MINE)
 
     def see(self, *peers: Peer, nat: str = INDEPENDENT, uplink: str = "main") -> tuple[PeerReport, ...]:
-        self.paths._take(MINE, {uplink: Seen(peers, nat)})
+        asyncio.run(self.paths._take(MINE, {uplink: Seen(peers, nat)}))
         return self.paths.peers
 
 
@@ -116,7 +118,7 @@ def test_a_service_that_is_silent_moves_nothing(tmp_path: Path, monkeypatch: pyt
         scene.see(RELAYED)
         clock.now += 5
     for _ in range(1000):
-        scene.paths._take(MINE, {})
+        asyncio.run(scene.paths._take(MINE, {}))
         clock.now += 5
     assert (scene.paths.peers, scene.moves) == ((), [frozenset({7})])
 
@@ -125,8 +127,11 @@ def test_what_an_unknown_uplink_says_is_nobodys(tmp_path: Path) -> None:
     assert Scene(tmp_path).see(DIRECT, uplink="another") == ()
 
 
-def test_the_nat_is_remembered_over_restarts(tmp_path: Path) -> None:
+def test_the_nat_is_remembered_over_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = fsyncs_in(monkeypatch)
     Scene(tmp_path).see(nat=INDEPENDENT)
+    assert syncs
+    assert threading.main_thread() not in syncs, "a slow disk does not stop the agent"
     scene = Scene(tmp_path)
     assert scene.paths.nat == {"main": Nat(INDEPENDENT)}
     scene.see(nat=DEPENDENT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,19 @@ def a_plan(gateway: str = "berlin-1", asn: int = 64512) -> Plan:
         rejects=(),
         max_paths=16,
     )
+
+
+def fsyncs_in(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """Who waits for the disk, from now on."""
+    threads: list[threading.Thread] = []
+    really = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        threads.append(threading.current_thread())
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return threads
 
 
 @pytest.fixture

@@ -119,6 +119,8 @@ def test_the_address_to_ask_from_is_in_a_lan() -> None:
 
 def test_where_no_route_leads_is_known() -> None:
     assert here.devices_towards(["127.0.0.1", "nowhere"]) == {"127.0.0.1": "lo", "nowhere": ""}
+    with pytest.raises(TypeError):
+        here.devices_towards([b"x"])  # type: ignore[list-item]
 
 
 def test_an_arp_probe_claims_nothing_and_its_answer_names_who_has_it() -> None:

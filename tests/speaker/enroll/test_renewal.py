@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,6 +22,7 @@ from speaker.enroll.access import Access, mark_of, token_instead_of
 from speaker.enroll.steps import Wish, enroll
 from speaker.report import Answer, Ask
 from speaker.state import StateDir
+from tests.speaker.agent.test_plans import fsyncs_in
 from tests.speaker.enroll.conftest import FakeZeroTier, Operator
 
 DAY = 86_400
@@ -96,8 +98,11 @@ def test_nothing_is_done_before_it_is_time(box: Box) -> None:
     assert box.held() == box.access
 
 
-def test_it_is_renewed_and_the_former_one_has_its_grace(box: Box) -> None:
+def test_it_is_renewed_and_the_former_one_has_its_grace(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = fsyncs_in(monkeypatch)
     box.looks(61)
+    assert syncs
+    assert threading.main_thread() not in syncs, "a slow disk does not stop the agent"
     held = box.held()
     assert held.token != box.access.token
     assert held.next_token == ""

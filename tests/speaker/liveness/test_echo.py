@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speaker.kernel.nft import PROBES_ARE_NO_USE
+from speaker.kernel.nft import BFD_IS_NO_USE, PROBES_ARE_NO_USE
+from speaker.liveness.bfd.network import PORT
 from speaker.liveness.echo import IDENTIFIER, STAMP, Echoes, Reply, read, render
 from speaker.liveness.path_probes import HEADERS, Probe
 from speaker.liveness.probes import HEADER, checksum
@@ -46,8 +47,9 @@ def test_somebody_elses_ping_is_no_reply() -> None:
     assert read(4, bytes([0x45]) + bytes(19) + other, TOKEN) is None
 
 
-def test_nftables_knows_probes_by_their_identifier() -> None:
+def test_nftables_knows_probes_by_their_identifier_and_bfd_by_its_port() -> None:
     assert all(f"id {IDENTIFIER} " in rule for rule in PROBES_ARE_NO_USE)
+    assert f"udp dport {PORT} " in BFD_IS_NO_USE
 
 
 @pytest.mark.root

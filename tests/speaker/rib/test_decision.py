@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speaker.plan import MAX_TIERS
 from speaker.rib.attributes import AS_CONFED_SEQUENCE, AS_SEQUENCE, AS_SET, Attributes
 from speaker.rib.communities import BLACKHOLE
-from speaker.rib.decision import MAX_TIERS, Decider, decide
+from speaker.rib.decision import Decider, decide
 from speaker.rib.path import Member, Path, SourceKind
 from tests.speaker.rib import oracle
 from tests.speaker.rib.given import ASN, HUBS, LOCAL, PEERS, bandwidth, hop, path, paths_of, peer

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan
+from speaker.plan import MAX_TIERS, AllocationPlan, ImportPlan, NextHopPlan
 from speaker.rib.attributes import Attributes
-from speaker.rib.decision import MAX_TIERS
 from speaker.rib.export import ExportGroup
 from speaker.rib.path import Path, PathSet, Source, SourceKind, Tiers, Update
 from speaker.rib.pathset import PathSets
@@ -232,6 +231,20 @@ def test_what_purges_at_once(way: str) -> None:
     finish(rib)
     assert all(held(rib, k) == {("client-b", 3): ""} for k in KEYS)
     assert rib.counts(CLIENT, V4) == Counts()
+
+
+def test_who_has_gone_with_all_paths_leaves_no_counts_behind() -> None:
+    """A client may come with another router id each time; the hub's memory must not remember all of them."""
+    rib = rib_with()
+    for number in range(5):
+        client = replace(CLIENT, router_id=bytes((10, 42, 1, number)))
+        rib.set_session(client, policy_of(CLIENT))
+        rib.receive(client, announced([KEYS[0]]))
+        finish(rib)
+    assert list(rib._tables[V4].counts) == [client]
+    rib.forget(client)
+    finish(rib)
+    assert not rib._tables[V4].counts
 
 
 def test_updates_of_a_stranger_are_a_bug_of_the_caller() -> None:

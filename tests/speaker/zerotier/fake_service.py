@@ -55,14 +55,11 @@ class FakeService:
             return self._moon(method, moon[1].rjust(16, "0"), body)
         return {
             "GET /status": (200, self.status),
-            "GET /network": (200, list(self.networks.values())),
             "GET /peer": (200, self.peers),
             "GET /moon": (200, list(self.moons.values())),
         }.get(f"{method} {path}", (404, {}))
 
     def _network(self, method: str, network: str, body: bytes) -> tuple[int, Any]:
-        if method == "DELETE":
-            return 200, {"result": True} if self.networks.pop(network, None) else {}
         if method == "GET":
             return (200, self.networks[network]) if network in self.networks else (404, {})
         if network not in self.networks:

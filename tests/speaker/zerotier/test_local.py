@@ -27,27 +27,23 @@ def test_status_is_read(service: LocalService) -> None:
     assert status.config["settings"]["interfacePrefixBlacklist"] == ["lan", "veth", "dum"]
 
 
-def test_networks_are_read(fake: FakeService, service: LocalService) -> None:
-    assert service.networks() == ()
+def test_a_network_is_read(fake: FakeService, service: LocalService) -> None:
     assert service.network(NETWORK) is None
     (said,) = recorded("member_GET_network_list.json")
     fake.networks[NETWORK] = said
-    (joined,) = service.networks()
-    assert joined == service.network(NETWORK)
+    joined = service.network(NETWORK)
+    assert joined is not None
     assert (joined.status, joined.interface, joined.mac) == ("OK", "ztigqvihcl", "16:4b:ab:a5:ca:8b")
     assert (joined.mtu, joined.addresses, joined.allow_managed) == (2800, ("10.42.0.11/16",), True)
 
 
-def test_joining_and_leaving(fake: FakeService, service: LocalService) -> None:
+def test_joining(fake: FakeService, service: LocalService) -> None:
     assert service.join(NETWORK).status == "REQUESTING_CONFIGURATION"
     fake.authorise(NETWORK, "10.42.0.11/16")
     assert service.join(NETWORK, allowManaged=False).addresses == ("10.42.0.11/16",)
     joined = service.network(NETWORK)
     assert joined is not None
     assert not joined.allow_managed
-    service.leave(NETWORK)
-    service.leave(NETWORK)
-    assert service.networks() == ()
 
 
 def test_peers_are_what_the_service_says(service: LocalService) -> None:
@@ -130,7 +126,7 @@ def test_a_token_that_cannot_be_read(tmp_path: Path) -> None:
         (200, b""),
     ],
 )
-@pytest.mark.parametrize("what", ["status", "networks", "moons"])
+@pytest.mark.parametrize("what", ["status", "moons"])
 def test_an_answer_that_is_none_is_garbled(
     fake: FakeService, service: LocalService, what: str, code: int, raw: bytes
 ) -> None:
