@@ -33,7 +33,8 @@ demo: $(STAMP)  ## The main job: controller, a lab of namespaces, real BGP, real
 bench: $(STAMP)  ## Benchmarks against BIRD, FRR and ip -batch, one JSON object a line; ONLY=name runs one (root)
 	$(SUDO) $(BIN)/python -m tests.bench $(ONLY)
 
-soak: $(STAMP)  ## The repetitions: every scenario ten times, its figures on stdout (root)
+soak: $(STAMP)  ## The repetitions: BFD under a million routes, then every scenario ten times, its figures on stdout (root)
+	$(SUDO) env LEYLINE_SOAK=1 $(BIN)/pytest -q -s tests/netns/test_liveness_load.py >&2
 	$(SUDO) $(BIN)/leyline lab run --all --runs 10 --json
 
 zerotier: $(STAMP)  ## The contract of the ZeroTier adapters with the real one that LEYLINE_ZEROTIER_ONE names, or PATH has

@@ -15,6 +15,7 @@ from speaker.rib.lan import Adoption, adoption_of
 from speaker.rib.local import local_source
 from speaker.rib.path import Source, SourceKind
 from speaker.rib.prefix import Family
+from speaker.rib.relayed import declared
 from speaker.rib.steps import CompiledPolicy
 
 
@@ -52,6 +53,7 @@ class Session:
     ebgp: bool = False
     view: View | None = None
     outside: frozenset[int] = frozenset()  # Of an eBGP client: numbers of the uplinks of all eBGP clients.
+    sees_otherwise: bool = False  # By rules, not as we ourselves do.
     adoption: Adoption | None = None  # How paths of routers in our LANs are told.
     # It gets what changes: its resend has begun, or is done. By the last of these groups; while there are several,
     # what it knows of a prefix may still be what one of the former ones said.
@@ -84,7 +86,9 @@ class Session:
             return ExportGroup(SourceKind.LAN, add_path, self.view, self.ebgp, lan=router)
         own = _uplinks(self.plan) if self.ebgp else frozenset()
         kind = KINDS[self.plan.peer_role]
-        return ExportGroup(kind, add_path, self.view, self.ebgp, own, self.outside, self.adoption)
+        return ExportGroup(
+            kind, add_path, self.view, self.ebgp, own, self.outside, self.adoption, sees_otherwise=self.sees_otherwise
+        )
 
     def source_for(self, router_id: bytes) -> Source:
         return Source(
@@ -115,6 +119,7 @@ class Sessions:
         Raises ValueError when a view has what is no community.
         """
         views = self._compile_views(plan)
+        steps = {policy.number: declared(policy) for policy in plan.policies}
         self._adoption = self._adopt(plan)
         foreign = [each for each in plan.sessions if each.peer_role == "client" and each.peer_asn != plan.asn]
         outside = frozenset(number for each in foreign for number in _uplinks(each))
@@ -127,6 +132,7 @@ class Sessions:
             known.ebgp = session_plan.peer_asn != plan.asn
             # Who sends packets to us for what we use must see it as we do.
             known.view = views.get(plan.own_view if session_plan.peer_role == "lan" else session_plan.view)
+            known.sees_otherwise = steps.get(session_plan.view, ()) != steps.get(plan.own_view, ())
             known.outside = outside if known.ebgp else frozenset()
             known.adoption = self._adoption
         return gone

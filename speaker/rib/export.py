@@ -14,8 +14,10 @@ from typing import NamedTuple
 from speaker.plan import MOST_PREPENDED
 from speaker.rib.attributes import NO_ADVERTISE, Attributes
 from speaker.rib.carried import Carried, carried
+from speaker.rib.communities import LargeCommunity
 from speaker.rib.decision import Decider, decide, equally_good, local_pref
 from speaker.rib.facts import RouterFacts
+from speaker.rib.hops import RELAY
 from speaker.rib.lan import Adoption
 from speaker.rib.path import Path, PathSet, SourceKind
 from speaker.rib.pathset import MEMO_LIMIT
@@ -65,6 +67,7 @@ class ExportGroup:
     outside: frozenset[int] = frozenset()  # Over eBGP: numbers of all eBGP clients' uplinks.
     adoption: Adoption | None = None  # How paths of routers in our LANs become ours.
     lan: LanRouter | None = None  # Of the kind LAN: who it is.
+    sees_otherwise: bool = False  # Its view is not our own: by our routes its packets might go elsewhere, or nowhere.
 
 
 @dataclass(slots=True)
@@ -232,7 +235,9 @@ class Exporter:
 
     def _reflected(self, path: Path) -> Attributes:
         """The attributes on the wire. The next hop is never touched."""
-        attributes = replace(path.attributes, local_pref=local_pref(path.attributes))
+        attributes = replace(
+            path.attributes, local_pref=local_pref(path.attributes), large_communities=self._large(path)
+        )
         if self.group.kind is SourceKind.HUB:
             return attributes
         originator = attributes.originator_id
@@ -244,6 +249,18 @@ class Exporter:
             originator_id=path.source.router_id if originator is None else originator,
             cluster_list=(self._facts.cluster_id, *attributes.cluster_list),
         )
+
+    def _large(self, path: Path) -> tuple[LargeCommunity, ...]:
+        """Without offers of detours by plain IP through a hub that does not rank as those who are told.
+
+        We ourselves put them on a client's path. Another hub says such a thing only if it has no view of its own.
+        By view and not by path, for what is said of a next hop is believed for all its prefixes (`hops`).
+        """
+        others_offer = path.source.kind is SourceKind.PEER
+        large = path.attributes.large_communities
+        if not (self.group.view is not None if others_offer else self.group.sees_otherwise):
+            return large
+        return tuple(each for each in large if each[:2] != (self._facts.asn, RELAY))
 
 
 def _delta(known: Iterable[Exports], told: Exports) -> Delta:

@@ -26,3 +26,8 @@ def with_relayed(plan: Plan, uplinks: Collection[int]) -> Plan:
     own = next((policy.steps for policy in plan.policies if policy.number == plan.own_view), ())
     number = max((policy.number for policy in plan.policies), default=0) + 1
     return replace(plan, policies=(*plan.policies, PolicyPlan(number, (*own, step))), own_view=number)
+
+
+def declared(policy: PolicyPlan) -> tuple[StepPlan, ...]:
+    """The steps of `policy` that the controller wrote."""
+    return tuple(step for step in policy.steps if step.rule != RELAYED)

@@ -25,6 +25,8 @@ NAMES = {HUB: "hub", A: "a", B: "b"}
 FAST = p.BfdPlan(100, 3)
 QUICK = p.LivenessPlan(up_delay_ms=500, idle_seconds=10, hubless_seconds=10)
 RESTART_SECONDS = 3
+BY_LABEL = Path("/proc/sys/net/mpls").exists()
+"""Whether detours are by relay label here."""
 CUT = """
 table bridge cut {}
 delete table bridge cut
@@ -99,7 +101,8 @@ class World:
         self._cut: set[tuple[int, int]] = set()
         self.speakers = {number: Speaker(members[name], name, place) for number, name in NAMES.items()}
         hub_plan = plan_of("hub", HUB, [to_client(HUB, A), to_client(HUB, B)], hub=True, bfd=FAST, liveness=QUICK)
-        self.speakers[HUB].start(with_ipv6(hub_plan))
+        self.hub_plan = with_ipv6(hub_plan)
+        self.speakers[HUB].start(self.hub_plan)
         for number in (A, B):
             session = replace(to_hub(number, HUB), restart_time=RESTART_SECONDS)
             spoke = plan_of(NAMES[number], number, [session], [lan(number)], bfd=FAST, liveness=QUICK)
@@ -203,6 +206,24 @@ def test_the_hub_and_the_direct_path_cut(world: World) -> None:
     gone = f"unreachable {lan(B)}"
     took = wait_until(lambda: gone in world.members["a"].run(*routes), PATIENCE, world.evidence)
     assert took < within(1), "fast failure beats a silent hole"
+    world.cut()
+    world.until_direct()
+
+
+def test_a_hub_that_does_not_route_the_prefix_itself_is_no_way_around_by_plain_ip(world: World) -> None:
+    """As one outside of a closed region: it reflects the prefix to those inside, and has no route of its own."""
+    world.until_direct()
+    nothing = p.PolicyPlan(1, (p.StepPlan("closed region", deny=True),))
+    world.hub.give(replace(world.hub_plan, policies=(nothing,), own_view=1))
+    wait_until(lambda: world.hub.has([]), PATIENCE, world.evidence)
+    world.cut((A, B))
+    if BY_LABEL:
+        wait_until(lambda: world.a.judges(B, "down", "n1") and world.ttl() == 63, PATIENCE, world.evidence)
+    else:
+        wait_until(lambda: world.a.judges(B, "down", ""), PATIENCE, world.evidence)
+        assert world.ttl() == 0
+    world.hub.give(world.hub_plan)
+    wait_until(lambda: world.a.judges(B, "down", "n1") and world.ttl() == 63, PATIENCE, world.evidence)
     world.cut()
     world.until_direct()
 

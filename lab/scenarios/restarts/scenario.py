@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from time import monotonic
 
 from lab.expect import Run
 from lab.failover.world import START_SECONDS, TOPOLOGY, Flood, World
@@ -24,6 +25,8 @@ PAIRS = (("berlin", "oslo"), ("oslo", "paris"))
 SITE = "oslo-1"
 """The only gateway of its site: what it loses, nobody carries instead."""
 PATIENCE = 30.0
+BFD_KILLED_MS = 3000
+"""Detection is 300 ms; the rest is until another leyline-bfd runs and has come up with everybody."""
 AFTER_SECONDS = 1.0
 """Pings go on for so long after everything is back."""
 
@@ -42,6 +45,7 @@ def scenario(run: Run) -> None:
             agent_dies(world, gateway)
             exabgp_dies(world, gateway)
         upgrade(world)
+        bfd_ends(world)
         world.expect_clean()
         without_care(world)
 
@@ -95,6 +99,33 @@ def upgrade(world: World) -> None:
     run.expect(f"{SITE} runs {said['speaker_version']} now", said["speaker_version"] == number, said)
     same = connections(node) == sessions and speakers.process(SITE, "exabgp").pid == exabgp
     run.expect("its ExaBGP and its sessions are the same as before", same, f"{sessions}\n{connections(node)}")
+
+
+def bfd_ends(world: World) -> None:
+    """Stopped, leyline-bfd takes its leave: nobody takes its gateway for dead. Killed, it is taken for just that.
+
+    The second is what a site with one gateway pays; `leyline-bfd` that is back ends it, not the up delay.
+    """
+    run = world.run
+    for number, done in ((signal.SIGTERM, "stopped"), (signal.SIGKILL, "killed")):
+        run.step(f"{SITE}'s leyline-bfd is {done}")
+        with world.flood(*PAIRS) as flood:
+            flood.go_on()
+            former = world.speakers.process(SITE, "bfd").pid
+            at = monotonic()
+            world.speakers.stop(SITE, "bfd", number)
+            run.wait_until(f"{SITE} has a new leyline-bfd", lambda: _runs_anew(world, former), PATIENCE)  # noqa: B023
+            world.wait_live(("berlin-1", SITE), (SITE, "paris-1"), seconds=PATIENCE)
+            flood.observe(AFTER_SECONDS)
+        if number == signal.SIGTERM:
+            flood.expect_none_lost("leyline-bfd stopped", "bfd_stopped_pings_lost")
+        else:
+            flood.expect_window("leyline-bfd killed", "bfd_killed_ms", BFD_KILLED_MS, at)
+        world.wait_for_routes()
+
+
+def _runs_anew(world: World, former: int) -> bool:
+    return world.speakers.runs(SITE, "bfd") and world.speakers.process(SITE, "bfd").pid != former
 
 
 def without_care(world: World) -> None:

@@ -9,11 +9,14 @@ from typing import NamedTuple, Protocol
 
 from speaker.liveness.bfd import packet
 from speaker.liveness.bfd.control import NOTHING, BfdUplink, Status, Want
-from speaker.liveness.bfd.packet import ADMIN_DOWN, STATE_NAMES, UP, Discard
+from speaker.liveness.bfd.packet import ADMIN_DOWN, INIT, STATE_NAMES, UP, Discard
 from speaker.liveness.bfd.session import NEVER, Session, Timers
 
 MAX_PASSIVE = 1024
 """Sessions that peers opened, at once."""
+MAX_PACKETS = 1500.0
+"""A second, each way, of all sessions. Those that peers opened have what our own leave; without one they know nothing
+of us, and so use us. The controller's check is that our own are not more."""
 SILENT_SECONDS = 300.0
 """A passive session that is not Up goes when its peer was silent for so long. Long: it may be what says "dead"."""
 ADMIN_DOWN_SECONDS = 10.0
@@ -87,6 +90,7 @@ class Registry:
         self._heap: list[tuple[float, int, Pair]] = []
         self._pushed = 0
         self._passive = 0
+        self._packets = 0.0  # A second, as of the last `tidy` and with what peers opened since.
 
     # What is wanted -------------------------------------------------------------------------------------------------
 
@@ -226,6 +230,10 @@ class Registry:
             raise Discard("admin-down")
         if self._passive >= MAX_PASSIVE:
             raise Discard("too-many-sessions")
+        packets = 1e6 / max(self._uplinks[key[0]].interval_us, said.required_min_rx_us)
+        if self._packets + packets > MAX_PACKETS:
+            raise Discard("packet-budget")
+        self._packets += packets
         return self._open(key, local, active=False, now=now)
 
     # Time -----------------------------------------------------------------------------------------------------------
@@ -260,6 +268,18 @@ class Registry:
             if session.active or session.state == UP or pair.closing_at != NEVER:
                 continue
             if now - pair.left_at > ADMIN_DOWN_SECONDS or now - session.heard_at > SILENT_SECONDS:
+                self._close(pair, now)
+        self._make_room(now)
+
+    def _make_room(self, now: float) -> None:
+        """Our own sessions came after those that peers opened: of these the latest go, by AdminDown."""
+        self._packets = sum(pair.session.packets for pair in self.pairs.values())
+        if self._packets <= MAX_PACKETS:
+            return
+        for pair in reversed(list(self.pairs.values())):
+            if self._packets > MAX_PACKETS and not pair.session.active and pair.session.state in (INIT, UP):
+                self.counters["packet-budget"] += 1
+                self._packets -= pair.session.packets
                 self._close(pair, now)
 
     def _settle(self, pair: Pair, now: float) -> None:

@@ -102,6 +102,14 @@ class Session:
         return self.timers.multiplier * self.transmit_us if self.remote_discriminator else 0
 
     @property
+    def packets(self) -> float:
+        """A second, the way that has more of them, once it is Up; while nobody answers, those that call."""
+        if self.state not in (INIT, UP):
+            return 1e6 / max(SLOW_US, self.timers.interval_us)
+        # While not Up the peer says a slow Desired Min TX.
+        return 1e6 / max(self.timers.interval_us, min(self.remote_required_rx_us, self.remote_desired_tx_us))
+
+    @property
     def wake_at(self) -> float:
         return -NEVER if self._final_due else min(self.tx_at, self.detect_at, self.doubt_at)
 

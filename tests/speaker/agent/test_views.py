@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
@@ -22,7 +22,9 @@ from speaker.bgp.wire import HEADER_OCTETS, UPDATE, end_of_rib
 from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan, Plan, PolicyPlan, SessionPlan, StepPlan
 from speaker.rib.attributes import AS_SEQUENCE, Attributes
 from speaker.rib.facts import facts_of
+from speaker.rib.hops import LABEL_RELAY, RELAY
 from speaker.rib.prefix import Family, key_of, network_of
+from speaker.rib.relayed import with_relayed
 from tests.speaker.agent.test_router import HUB, RecordingFib, plan, run, session
 
 ASN, FOREIGN = 64512, 65001
@@ -90,14 +92,15 @@ class World:
         self.router = Router(facts_of(the_plan), self.peers, RecordingFib(), lambda: None, patience=0.0, slice_routes=2)
         self.router.apply(the_plan, facts_of(the_plan))
 
-    def plan(self, views: dict[str, PolicyPlan]) -> Plan:
-        """`views` by viewer."""
+    def plan(self, views: dict[str, PolicyPlan], own: PolicyPlan | None = None) -> Plan:
+        """`views` by viewer; `own`: that of the hub itself."""
         sessions = []
         for peer in (*SENDERS, *VIEWERS):
             one = self._session(peer)
             sessions.append(replace(one, view=views[peer].number if peer in views else 0))
         hub = plan(HUB, sessions, ["10.0.0.0/24"])
-        return replace(hub, version=3, policies=tuple({each.number: each for each in views.values()}.values()))
+        policies = {each.number: each for each in (*views.values(), *([own] if own else []))}
+        return replace(hub, version=3, policies=tuple(policies.values()), own_view=own.number if own else 0)
 
     def _session(self, peer: str) -> SessionPlan:
         one = session(SENDERS[0], "client", 1)
@@ -111,8 +114,10 @@ class World:
             imports=ImportPlan((hop,), (AllocationPlan("10.1.0.0/16", 24),)),
         )
 
-    def apply(self, views: dict[str, PolicyPlan]) -> None:
-        the_plan = self.plan(views)
+    def apply(
+        self, views: dict[str, PolicyPlan], own: PolicyPlan | None = None, seen_as_relayed: Collection[int] = ()
+    ) -> None:
+        the_plan = with_relayed(replace(self.plan(views, own), relayed_preference=-1), seen_as_relayed)
         self.router.apply(the_plan, facts_of(the_plan))
 
     def up(self, peer: str) -> None:
@@ -144,6 +149,15 @@ class World:
             await self.router.pump()
             await asyncio.sleep(0)
         self.router.tick()
+
+    def relays(self, viewer: str) -> set[tuple[int, int]]:
+        """(uplink, function of the community): what the hub says to `viewer` that it relays to, and how."""
+        return {
+            (number, function)
+            for (_, number), sent in self.peers.tables[viewer].items()
+            for _, function, _ in sent.large_communities
+            if function in (RELAY, LABEL_RELAY)
+        }
 
     def holds(self, viewer: str) -> dict[tuple[str, str], int | None]:
         """(prefix, next hop) -> LOCAL_PREF."""
@@ -203,6 +217,32 @@ def test_viewers_of_equal_steps_share_every_message() -> None:
         world.says(SENDERS[1], ["10.1.4.0/24"])
         await world.settle()
         assert [peers for peers, _ in world.peers.messages if LOOKING in peers or OTHER in peers] == [VIEWERS]
+
+    run(story())
+
+
+def test_a_detour_by_plain_ip_is_offered_only_to_those_who_see_what_the_hub_itself_does() -> None:
+    """Else the packet would end at the hub, or go where a rule does not want it. A label knows the way."""
+
+    async def story() -> None:
+        world = World({LOOKING: PREFER_2})
+        world.apply({LOOKING: PREFER_2}, own=view(7, *PREFER_2.steps))
+        world.router.relay_to(frozenset({2, 3}), frozenset({3}))
+        await two_senders(world)
+        by_label = {(3, LABEL_RELAY)}
+        everything = {(2, RELAY), (3, RELAY), *by_label}
+        assert world.relays(LOOKING) == everything
+        assert world.relays(OTHER) == by_label
+
+        world.apply({LOOKING: PREFER_2})
+        await world.settle()
+        assert world.relays(LOOKING) == by_label, "now the hub is the one without a rule"
+        assert world.relays(OTHER) == everything
+
+        world.peers.messages.clear()
+        world.apply({LOOKING: PREFER_2}, seen_as_relayed=[2])
+        await world.settle()
+        assert world.peers.messages == [], "what ZeroTier relays to the hub itself is nobody else's business"
 
     run(story())
 

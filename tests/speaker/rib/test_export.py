@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speaker.plan import PolicyPlan, StepPlan
 from speaker.rib.attributes import NO_ADVERTISE, NO_EXPORT, Attributes
-from speaker.rib.export import Exporter, ExportGroup
-from speaker.rib.path import Path, SourceKind
+from speaker.rib.export import Exporter, ExportGroup, View
+from speaker.rib.path import Path, Source, SourceKind
 from speaker.rib.prefix import Family
+from speaker.rib.steps import CompiledPolicy
 from speaker.rib.table import Change
 from tests.speaker.rib import oracle
 from tests.speaker.rib.given import FACTS, HUBS, KEYS, LOCAL, OWN_ID, PEERS, hop, path, paths_of
@@ -94,6 +96,34 @@ def test_well_known_communities(community: int, passes: bool) -> None:
     for add_path in (True, False):
         assert bool(told(SourceKind.CLIENT, marked, add_path=add_path)) is passes
     assert bool(told(SourceKind.HUB, path(LOCAL, 3, communities=(community,)))) is passes
+
+
+PLAIN, LABELLED = (64512, 6, 0x0A2A0001), (64512, 7, 0x0A2A0001)
+NO_RULES, RULES = None, View(CompiledPolicy.of(PolicyPlan(1, (StepPlan("rule", preference_add=1),)), 64512))
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "view", "sees_otherwise", "told_of"),
+    [
+        (CLIENT, SourceKind.CLIENT, NO_RULES, False, (PLAIN, LABELLED)),
+        (CLIENT, SourceKind.CLIENT, RULES, False, (PLAIN, LABELLED)),
+        (CLIENT, SourceKind.CLIENT, NO_RULES, True, (LABELLED,)),
+        (CLIENT, SourceKind.CLIENT, RULES, True, (LABELLED,)),
+        (CLIENT, SourceKind.PEER, NO_RULES, False, (PLAIN, LABELLED)),
+        (CLIENT, SourceKind.PEER, NO_RULES, True, (LABELLED,)),
+        # Another hub's word: it has no rules of its own, or it would not have said so.
+        (PEER, SourceKind.CLIENT, NO_RULES, False, (PLAIN, LABELLED)),
+        (PEER, SourceKind.CLIENT, NO_RULES, True, (PLAIN, LABELLED)),
+        (PEER, SourceKind.CLIENT, RULES, False, (LABELLED,)),
+    ],
+)
+def test_a_relay_by_plain_ip_is_told_of_only_where_it_leads_to_the_path(
+    source: Source, kind: SourceKind, view: View | None, sees_otherwise: bool, told_of: tuple[object, ...]
+) -> None:
+    group = ExportGroup(kind, view=view, sees_otherwise=sees_otherwise)
+    one = path(source, 3, large_communities=((64512, 1, 1), PLAIN, LABELLED))
+    ((_, sent),) = Exporter(group, FACTS).exports((one,))
+    assert sent.large_communities == ((64512, 1, 1), *told_of)
 
 
 def test_rejected_is_never_told_stale_and_withheld_are() -> None:

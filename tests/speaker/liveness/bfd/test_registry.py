@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from controller.inventory.rules_liveness import MAX_BFD_PACKETS
 from speaker.liveness.bfd import registry
 from speaker.liveness.bfd.control import BfdUplink, Status, Want
 from speaker.liveness.bfd.packet import ADMIN_DOWN, DOWN, INIT, UP, Packet, decode, encode
@@ -44,6 +45,12 @@ class Box:
     def hear(self, key: tuple[str, str], state: int, yours: int = 0, mine: int = 900, ttl: bool = True) -> None:
         data = encode(Packet(state, 0, 3, mine, yours, 100_000, 100_000))
         self.registry.received(*key, data, ttl, self.now)
+
+    def up_to_date(self) -> None:
+        """Every peer that we are up with says so."""
+        for key, pair in self.registry.pairs.items():
+            if pair.session.state == UP:
+                self.hear(key, UP, pair.session.local_discriminator)
 
     def come_up(self, key: tuple[str, str]) -> Pair:
         self.hear(key, DOWN)
@@ -176,6 +183,56 @@ def test_passive_sessions_are_bounded(box: Box, monkeypatch: pytest.MonkeyPatch)
     box.run(5)
     assert {status.active for status in box.told.values() if status is not None} == {False}
     assert box.registry._passive == len(box.registry.pairs)
+
+
+def test_the_budget_is_the_one_that_the_controller_holds_our_own_sessions_to() -> None:
+    assert registry.MAX_PACKETS == MAX_BFD_PACKETS
+
+
+def test_peers_open_no_more_sessions_than_the_budget_of_packets_has_room_for(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "MAX_PACKETS", 25.0)
+    remotes = tuple(f"10.42.1.{number}" for number in range(5))
+    slow = tuple(f"10.42.2.{number}" for number in range(2))
+    box.want(ZT0, accept=(*remotes, *slow))
+    box.come_up(ZT0)
+    box.run(1, box.up_to_date)
+    box.come_up(("zt0", remotes[0]))
+    box.hear(("zt0", remotes[1]), DOWN)
+    assert box.dropped() == {"packet-budget": 1}, "10 a second each"
+    box.come_up(("zt1", slow[0]))
+    box.hear(("zt1", slow[1]), DOWN)
+    assert box.dropped() == {"packet-budget": 2}, "3.3 a second each, and there was room for one"
+    box.want(ZT0, ("zt0", remotes[2]), accept=remotes)
+    assert ("zt0", remotes[2]) in box.registry.pairs, "our own are not refused: the controller has counted them"
+
+
+def test_sessions_of_peers_give_way_to_our_own_and_the_latest_goes_first(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By AdminDown: the peer knows no more than before, and so goes on to use us."""
+    monkeypatch.setattr(registry, "MAX_PACKETS", 25.0)
+    first, latest = ("zt0", "10.42.1.1"), ("zt0", "10.42.1.2")
+    remotes = (first[1], latest[1])
+    box.want(accept=remotes)
+    box.come_up(first)
+    box.come_up(latest)
+    box.run(2, box.up_to_date)
+    assert box.states() == {first: "Up", latest: "Up"}
+    box.want(ZT0, accept=remotes)
+    box.come_up(ZT0)
+    box.sent.clear()
+    box.run(1, box.up_to_date)
+    assert box.states() == {ZT0: "Up", first: "Up", latest: "AdminDown"}
+    assert {packet.state for key, packet in box.sent if key == latest} == {UP, ADMIN_DOWN}
+    box.run(3, box.up_to_date)
+    assert box.told[latest] is None
+    box.hear(latest, DOWN)
+    assert latest not in box.registry.pairs
+    box.want(accept=remotes)
+    box.run(3, box.up_to_date)
+    assert box.come_up(latest).session.state == UP, "there is room again"
 
 
 def test_a_passive_session_becomes_active_without_going_down(box: Box) -> None:
