@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 from controller.enrol_request import Asked, EnrolmentRefused, of_declared, of_newcomer, with_gateway
 from controller.inventory.fields import closest
-from controller.inventory.model import Inventory
+from controller.inventory.model import Gateway, Inventory
 from controller.inventory.without import without_gateway, without_vain_rules
 from controller.service import Controller, Outcome, Wanted
-from controller.store import enroll, tokens
+from controller.store import enroll, segment, tokens
 from controller.store.enroll import EnrollKey, Enrolment, NewKey
 from controller.store.state import State
 from controller.store.store import Changing
@@ -39,10 +39,12 @@ class Unknown(Exception):
 
 @dataclass(frozen=True)
 class Revoked:
-    """`outcome` is None when the gateway was only waiting; `key` is the one that was revoked along with it."""
+    """`outcome` is None when the gateway was only waiting; `key` is the one that was revoked along with it. `node_ids`:
+    its members of the segment."""
 
     outcome: Outcome | None
     key: str | None
+    node_ids: tuple[str, ...] = ()
 
 
 class Enrolling:
@@ -182,10 +184,17 @@ class Enrolling:
                 raise Unknown(f"there is no gateway {name}{closest(name, list(known))}, and none waits for approval")
             return self._refuse(row, actor)
         came_by: list[str] = []
+        nodes: list[str] = []
 
         def also(change: Changing) -> None:
-            if row is not None and action == "revoke":
+            nodes.extend(_node_ids(change.state, name))
+            if action != "revoke":
+                return
+            if row is not None:
                 came_by.extend(self._revoke_usable(change, row.key_id, actor))
+            # An operator's word: it holds for a member, too, that somebody else had let in before Leyline came.
+            if (fabric := change.state.inventory.fabric) is not None and fabric.network:
+                segment.take(change.connection, fabric.network, nodes, self._clock())
 
         def edit(state: State) -> Wanted:
             left = without_gateway(state.inventory, name)
@@ -201,7 +210,7 @@ class Enrolling:
             force=True,  # Whom nobody trusts any more goes, whatever the fabric loses by it.
             also=also,
         )
-        return Revoked(outcome, next(iter(came_by), None))
+        return Revoked(outcome, next(iter(came_by), None), tuple(nodes))
 
     def by_token(self, token_id: str) -> Enrolment | None:
         """The enrolment that was asked for with this token."""
@@ -327,6 +336,11 @@ def refuse(key: EnrollKey, now: float) -> None:
             f"key {key.id} {said.get(state, 'has been revoked')}: ask for a new one"
             f" (leyline enroll-key create {f'--gateway {key.gateway}' if key.gateway else f'--site {key.site}'})"
         )
+
+
+def _node_ids(state: State, name: str) -> tuple[str, ...]:
+    gateway = state.by_key["gateways"].get(name)
+    return tuple(each.node_id for each in gateway.uplinks) if isinstance(gateway, Gateway) else ()
 
 
 def _actor(key: EnrollKey) -> str:

@@ -32,6 +32,8 @@ Connect = Callable[[str], SegmentApi]
 
 WAIT_SECONDS = 30.0
 """How long an operator's wish waits for the pass that runs already."""
+OUT_SECONDS = 3.0
+"""How long whoever revokes waits until ZeroTier has confirmed it; two are what it takes."""
 NO_NETWORK = "no network is declared: the segment is somebody else's business. Set `network` of the fabric"
 NO_SERVICE = (
     "no ZeroTier controller is configured: start `leyline controller serve` with --zerotier-url or"
@@ -181,6 +183,24 @@ class Segment:
         if wanted is None or not wanted.members:
             return False
         return bool(self.memory.owned(wanted.network.network) - wanted.members.keys() - {THE_NETWORK})
+
+    def unconfirmed(self, node_ids: Iterable[str], wait: float = OUT_SECONDS) -> tuple[list[str], str]:
+        """Those of a gateway's nodes, just revoked, that ZeroTier has not confirmed to be out, and why; for a pass that
+        does it this waits so long at most. Raises StoreUnavailable."""
+        since, deadline, asked = self._now(), time.monotonic() + wait, set(node_ids)
+        while True:
+            inventory = self.store.state().inventory
+            if reason := self.unmanaged(inventory):
+                return sorted(asked), reason
+            assert inventory.fabric is not None
+            network = inventory.fabric.network
+            if not (left := asked & self.memory.owned(network)):
+                return [], ""
+            stored = self.memory.status(network)
+            failed = stored is not None and stored.at >= since and self.status()["condition"] == "failing"
+            if failed or time.monotonic() >= deadline:
+                return sorted(left), "the ZeroTier service has not confirmed it yet: `leyline segment show` says why"
+            time.sleep(0.05)
 
     def _heard(self) -> dict[str, Heard]:
         """A report that cannot be read was not heard."""
