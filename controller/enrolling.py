@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from controller.enrol_request import Asked, EnrolmentRefused, of_declared, of_newcomer, with_gateway
+from controller.heard import heard
 from controller.inventory.fields import closest
 from controller.inventory.model import Gateway, Inventory
 from controller.inventory.without import without_gateway, without_vain_rules
@@ -21,6 +22,7 @@ from controller.store import enroll, segment, tokens
 from controller.store.enroll import EnrollKey, Enrolment, NewKey
 from controller.store.state import State
 from controller.store.store import Changing
+from controller.zerotier.alive import lost_for
 
 MAX_USABLE_KEYS = 1_000
 PENDING_SECONDS = 7 * 86_400
@@ -266,11 +268,16 @@ class Enrolling:
             tokens.drop_of_gateways(change.connection, now - KEPT_SECONDS)
 
     def gone(self, since: float) -> list[str]:
-        """Ephemeral gateways that nobody has heard for their time, which begins at `since` at the earliest."""
+        """Ephemeral gateways of which neither the controller nor any hub has had a sign for their time, which begins at
+        `since` at the earliest. Silence alone proves nothing: while no hub is heard nobody is gone."""
         with self._store.database.read() as connection:
             signs = enroll.last_signs(connection)
         now = self._clock()
-        return [name for name, gone_seconds, seen in signs if now - max(since, seen) > gone_seconds]
+        silent = [(name, seconds) for name, seconds, seen in signs if now - max(since, seen) > seconds]
+        if not silent:
+            return []
+        inventory, reports = self._store.state().inventory, heard(self._store)
+        return [name for name, seconds in silent if lost_for(name, inventory, reports, now, seconds)]
 
     def _enter(self, change: Changing, enrolment: Enrolment) -> None:
         """The request's row, and one use of its key."""

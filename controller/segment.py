@@ -8,24 +8,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from controller.heard import heard
 from controller.inventory.model import Fabric, Inventory
 from controller.segment_status import MOST_LISTED, as_answer
 from controller.store.segment import SegmentStore
 from controller.store.store import Store
-from controller.zerotier.alive import Heard, gone
+from controller.zerotier.alive import gone
 from controller.zerotier.desired import desired
 from controller.zerotier.difference import MAX_REMOVALS, THE_NETWORK, Pace
 from controller.zerotier.port import Network, SegmentApi, ZeroTierError
 from controller.zerotier.reconcile import one_pass
 from controller.zerotier.state import LEAVE_SECONDS, REMOVAL_SECONDS, Pass, rest_seconds
 from controller.zerotier.summaries import summaries
-from speaker.report import ReportUnreadable, decode_report
 
 Connect = Callable[[str], SegmentApi]
 """Network id -> the service that keeps it. Raises ZeroTierError, such as when the token cannot be read."""
@@ -124,7 +123,7 @@ class Segment:
             done = Pass(now, error=str(error))
         else:
             ledger = _Ledger(self.memory, fabric.network, now)
-            lost = gone(inventory, self._heard(), now)
+            lost = gone(inventory, heard(self.store), now)
             done = one_pass(
                 wanted,
                 fabric,
@@ -171,7 +170,7 @@ class Segment:
             return False
         if not (inventory.hosts or fabric.managed_floor):
             return False
-        return gone(inventory, self._heard(), self._now()) != self._lost
+        return gone(inventory, heard(self.store), self._now()) != self._lost
 
     def must_leave(self) -> bool:
         """Is a member still in that Leyline let in, and that is no longer declared, as far as the store knows?
@@ -201,14 +200,6 @@ class Segment:
             if failed or time.monotonic() >= deadline:
                 return sorted(left), "the ZeroTier service has not confirmed it yet: `leyline segment show` says why"
             time.sleep(0.05)
-
-    def _heard(self) -> dict[str, Heard]:
-        """A report that cannot be read was not heard."""
-        found = {}
-        for name, stored in self.store.reports().items():
-            with suppress(ReportUnreadable):
-                found[name] = Heard(stored.received_at, decode_report(stored.body))
-        return found
 
     def _api_of(self, fabric: Fabric) -> SegmentApi:
         assert self._connect is not None
