@@ -59,6 +59,8 @@ class Ledger(Protocol):
 Clock = Callable[[], float]
 Summarise = Callable[[tuple[ManagedRoute, ...]], Summaries]
 """Routes of the network as they are -> managed summaries that it should have. Pure."""
+Note = Callable[[tuple[Network, ...], int], None]
+"""Told before managed routes are taken away: their targets, and how many members the network has."""
 
 
 class _Enough(Exception):
@@ -89,10 +91,11 @@ def one_pass(
     summarise: Summarise = lambda _routes: Summaries(),
     *,
     pace: Pace = FULL,
+    note: Note = lambda _targets, _members: None,
 ) -> Pass:
     """Brings the segment to `wanted`. Raises nothing that the service causes. `clock` is monotonic, in seconds.
 
-    `pace`: what managed routes may do, after what they did before.
+    `pace`: what managed routes may do, after what they did before, which `note` has heard.
     """
     seen = _Seen(None, Members(), frozenset())
     error = ZeroTierError("")
@@ -102,7 +105,7 @@ def one_pass(
         _read(seen, api, ledger)
         found = summarise(seen.network.routes if seen.network else ())
         wanted = with_summaries(wanted, found.routes)
-        _write(seen, wanted, api, ledger, lambda: clock() < deadline, pace)
+        _write(seen, wanted, api, ledger, lambda: clock() < deadline, pace, note)
         _forget(seen, wanted, api, ledger, lambda: clock() < deadline, now)
     except _Enough:
         pass
@@ -118,7 +121,7 @@ def one_pass(
         _rules(seen, fabric),
         str(error),
         error.after,
-        len(seen.members) + len(seen.members.unreadable),
+        _count(seen.members),
         removed=seen.removed,
         summaries=found,
         left=seen.left,
@@ -138,9 +141,9 @@ def _read(seen: _Seen, api: SegmentApi, ledger: Ledger) -> None:
 
 
 def _write(
-    seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool], pace: Pace
+    seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool], pace: Pace, note: Note
 ) -> None:
-    """Who must leave leaves first. Ownership is noted before the write: a crash between them loses nothing."""
+    """Who must leave leaves first. Ownership is noted before the write, as is what goes: a crash loses nothing."""
     if not wanted.members and (there := difference(wanted, seen.network, seen.members, seen.owned).leaving):
         text = f"no member is declared; the {len(there)} that Leyline let in stay: de-authorise them in ZeroTier"
         seen.failures.append(Failure("fabric", text))
@@ -158,7 +161,9 @@ def _write(
     rest = _left(seen, wanted, pace)
     for part in _parts(seen.network, rest.network):
         with _one(seen, f"network {wanted.network.network}", in_time):
-            seen.removed += _removals(seen.network, part)
+            if going := _removals(seen.network, part):
+                note(going, _count(seen.members))
+            seen.removed += going
             seen.network = api.write_network(part)
     for node_id, change in rest.members.items():
         with _one(seen, wanted.members[node_id].label, in_time):
@@ -208,6 +213,10 @@ def _parts(actual: NetworkState | None, change: NetworkChange | None) -> Iterato
     if (others := replace(change, rules=None)) != NetworkChange():
         yield others
     yield NetworkChange(rules=change.rules)
+
+
+def _count(members: Members) -> int:
+    return len(members) + len(members.unreadable)
 
 
 def _removals(actual: NetworkState | None, change: NetworkChange) -> tuple[Network, ...]:
