@@ -102,7 +102,7 @@ def one_pass(
     found = Summaries()
     deadline = clock() + PASS_SECONDS
     try:
-        _read(seen, api, ledger)
+        _read(seen, wanted, api, ledger, lambda: clock() < deadline)
         found = summarise(seen.network.routes if seen.network else ())
         wanted = with_summaries(wanted, found.routes)
         _write(seen, wanted, api, ledger, lambda: clock() < deadline, pace, note)
@@ -128,16 +128,29 @@ def one_pass(
     )
 
 
-def _read(seen: _Seen, api: SegmentApi, ledger: Ledger) -> None:
+def _read(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool]) -> None:
     service = api.describe()
     try:
         seen.network = api.network()
         seen.members = api.members()
     except NoSuchNetwork:
         pass  # Writing it makes it, or says why not.
+    except Garbled:
+        _put_out_unread(seen, wanted, api, ledger, in_time)
+        raise
     seen.owned = ledger.owned()
     seen.left = dict(ledger.left())
     seen.service = service
+
+
+def _put_out_unread(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool]) -> None:
+    """Who must leave leaves, though it cannot be read who is in: the ledger knows whom we let in."""
+    if not wanted.members:
+        return
+    for node_id in sorted(ledger.owned() - {THE_NETWORK} - wanted.members.keys()):
+        with _one(seen, f"member {node_id}", in_time):
+            api.write_member(node_id, LEAVE)
+            ledger.leave(node_id)
 
 
 def _write(

@@ -284,6 +284,37 @@ def test_a_member_that_must_leave_is_put_out_whatever_its_record_says(segment: S
     assert "a000000002" not in segment.ledger.known
 
 
+STRANGERS = [f"d0000000{number:02}" for number in range(21)]
+
+
+def test_who_must_leave_is_put_out_though_the_others_cannot_be_read(segment: Segment) -> None:
+    """Whom Leyline let in is in the ledger, so nobody waits for a list that is mended some day."""
+    segment.pass_once()
+    for node_id in STRANGERS:
+        segment.controller.put_member(NETWORK, node_id, {"authorized": True})
+    segment.faulty.behind = Spoilt(segment.node, *STRANGERS)
+    segment.without("berlin-1")
+    segment.faulty.asked.clear()
+    done = segment.pass_once()
+    assert (done.condition, done.difference, done.written) == ("failing", None, 2)
+    assert "bogus" in done.error
+    assert [path[-10:] for _, path in segment.writes] == ["a000000002", "a000000003"]
+    assert not any(segment.member(node_id)["authorized"] for node_id in ("a000000002", "a000000003"))
+    assert not {"a000000002", "a000000003"} & segment.ledger.known
+    assert segment.pass_once().written == 0
+    segment.faulty.behind = segment.node
+    assert segment.pass_once().condition == "settled"
+
+
+def test_an_empty_declaration_puts_nobody_out_who_cannot_be_read_either(segment: Segment) -> None:
+    segment.pass_once()
+    for node_id in STRANGERS:
+        segment.controller.put_member(NETWORK, node_id, {"authorized": True})
+    segment.faulty.behind = Spoilt(segment.node, *STRANGERS)
+    segment.inventory = replace(segment.inventory, gateways=(), clients=(), hosts=())
+    assert (segment.pass_once().condition, segment.member("a000000002")["authorized"]) == ("failing", True)
+
+
 class Lying:
     """Says yes to every write of one member, and stores nothing."""
 
