@@ -17,6 +17,7 @@ import msgspec
 from controller.heard import heard
 from controller.inventory.model import Fabric, Inventory
 from controller.segment_status import MOST_LISTED, as_answer
+from controller.store.engine import StoreError
 from controller.store.segment import SegmentStore
 from controller.store.store import Store
 from controller.zerotier.alive import gone
@@ -135,6 +136,7 @@ class Segment:
                 lambda routes: summaries(inventory, lost, routes),
                 pace=_pace(self._known(fabric.network), now),
                 note=lambda targets, members: self._rest(fabric.network, targets, rest_seconds(members)),
+                leavers=self._leavers_if_known,
             )
             self._lost = lost
             self._unfinished = done.condition == "busy"
@@ -184,11 +186,21 @@ class Segment:
 
         Asks no service. Raises StoreUnavailable.
         """
+        return bool(self._leavers())
+
+    def _leavers(self) -> frozenset[str]:
         inventory = self.store.state().inventory
         wanted = None if self.unmanaged(inventory) else desired(inventory)
         if wanted is None or not wanted.members:
-            return False
-        return bool(self.memory.owned(wanted.network.network) - wanted.members.keys() - {THE_NETWORK})
+            return frozenset()
+        return self.memory.owned(wanted.network.network) - wanted.members.keys() - {THE_NETWORK}
+
+    def _leavers_if_known(self) -> frozenset[str]:
+        """A database that is away for a moment is no reason to end a pass."""
+        try:
+            return self._leavers()
+        except StoreError:
+            return frozenset()
 
     def unconfirmed(self, node_ids: Iterable[str], wait: float = OUT_SECONDS) -> tuple[list[str], str]:
         """Those of a gateway's nodes, just revoked, that ZeroTier has not confirmed to be out, and why; for a pass that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -144,6 +145,30 @@ def test_who_is_revoked_is_out_whoever_had_let_it_in(database: Database, tmp_pat
             assert (member["authorized"], member["ipAssignments"]) == (False, []), node_id
         assert segment.member("a000000004")["authorized"] is True, "nobody has said anything of that one"
         wait_until(lambda: segment.status()["held"]["total"] == 1, segment.status)
+
+
+def test_who_is_revoked_does_not_wait_for_the_end_of_a_long_pass(
+    segment: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = small()
+    document["fabric"] |= {"network": NETWORK, "segment_rules": "checked", "managed_floor": False}
+    segment.leyline.apply(document)
+    segment.becomes("settled")
+    at_once = segment.node.answer
+
+    def slowly(method: str, path: str, *rest: Any) -> Any:
+        time.sleep(0.1 if method == "POST" else 0)
+        return at_once(method, path, *rest)
+
+    monkeypatch.setattr(segment.node, "answer", slowly)
+    document["hosts"] += [{"name": f"nas-{n}", "node_id": f"c0000001{n:02}"} for n in range(40)]
+    segment.leyline.apply(document)
+    wait_until(lambda: bool(segment.member("c000000103")), segment.status)
+    began = time.monotonic()
+    answer = segment.leyline.admin.post("/gateways/paris-1/revoke").json()
+    assert (answer["unconfirmed"], segment.member("a000000002")["authorized"]) == ([], False)
+    assert time.monotonic() - began < 2.0
+    assert not segment.member("c000000139"), "the pass was not at its end"
 
 
 def test_who_is_revoked_while_zerotier_cannot_be_told_is_not_said_to_be_out(segment: Kept) -> None:
