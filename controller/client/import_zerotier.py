@@ -96,7 +96,7 @@ def zerotier(
 
     --check compares the network with the inventory and the reports of a Leyline controller (--url, --token, --context):
     managed routes that BGP has by now, those that nobody announces yet, and members that are not declared. Exit code 1
-    while something is left.
+    while such a route is left.
 
     \b
     Examples:
@@ -253,10 +253,10 @@ def _print(found: Left) -> None:
     rows = [(e.route.target, e.route.via, e.state, " ".join(e.gateways), WORDS[e.state]) for e in found.routes]
     print_table(("managed route", "via", "state", "gateways", "meaning"), rows)
     if found.members:
-        click.echo("\nmembers that are not declared" if rows else "members that are not declared")
+        said = "members that are not declared, and that Leyline leaves alone"
+        click.echo(f"\n{said}" if rows else said)
         strangers = [(each.node_id, each.name, " ".join(map(str, each.addresses))) for each in found.members]
         print_table(("node id", "name", "addresses"), strangers)
-    total = f"{counts(len(found.routes), 'managed route')} and {counts(len(found.members), 'member')} left"
-    click.echo("nothing is left" if found.done else total, err=True)
+    click.echo("nothing is left" if found.done else f"{counts(len(found.routes), 'managed route')} left", err=True)
     if found.kept:
         click.echo(f"{counts(len(found.kept), 'managed route')} of Leyline's own for hosts: these stay", err=True)

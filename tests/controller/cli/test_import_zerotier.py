@@ -127,8 +127,12 @@ def test_the_check_says_what_is_left_until_nothing_is(
         assert ["10.1.0.0/16", "10.42.0.1", "waiting", "berlin-gw"] in [line[:4] for line in lines]
         assert ["10.9.0.0/24", "10.42.0.77", "undeclared"] in [line[:3] for line in lines]
         assert ["a000000007", "printer"] in lines
-        assert "3 managed routes and 1 member left" in found.stderr
+        assert "3 managed routes left" in found.stderr
         zerotier.controller.put_network(NETWORK, {"routes": [{"target": "10.42.0.0/24", "via": None}]})
+        done = user(*check)
+        assert (done.exit_code, done.stderr) == (0, "nothing is left\n"), "strangers hold up nothing"
+        assert "members that are not declared, and that Leyline leaves alone" in done.stdout
+        assert ["a000000007", "printer"] in [line.split() for line in done.stdout.splitlines()]
         zerotier.controller.put_member(NETWORK, "a000000007", {"authorized": False})
         done = user(*check)
         assert (done.exit_code, done.stdout, done.stderr) == (0, "", "nothing is left\n")
