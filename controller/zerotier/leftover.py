@@ -15,7 +15,7 @@ from controller.zerotier.summaries import ALL, summaries
 State = Literal["announced", "waiting", "undeclared"]
 WORDS: dict[State, str] = {
     "announced": "BGP has it: it may go",
-    "waiting": "declared, and nobody announces it by BGP yet",
+    "waiting": "declared, and no hub has it by BGP yet",
     "undeclared": "nobody is declared to announce it",
 }
 
