@@ -13,14 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from controller.enrol_request import Asked, EnrolmentRefused, of_declared, of_newcomer, with_gateway
+from controller.heard import heard
 from controller.inventory.fields import closest
-from controller.inventory.model import Inventory
+from controller.inventory.model import Gateway, Inventory
 from controller.inventory.without import without_gateway, without_vain_rules
 from controller.service import Controller, Outcome, Wanted
-from controller.store import enroll, tokens
+from controller.store import enroll, segment, tokens
 from controller.store.enroll import EnrollKey, Enrolment, NewKey
 from controller.store.state import State
 from controller.store.store import Changing
+from controller.zerotier.alive import lost_for
 
 MAX_USABLE_KEYS = 1_000
 PENDING_SECONDS = 7 * 86_400
@@ -39,10 +41,12 @@ class Unknown(Exception):
 
 @dataclass(frozen=True)
 class Revoked:
-    """`outcome` is None when the gateway was only waiting; `key` is the one that was revoked along with it."""
+    """`outcome` is None when the gateway was only waiting; `key` is the one that was revoked along with it. `node_ids`:
+    its members of the segment."""
 
     outcome: Outcome | None
     key: str | None
+    node_ids: tuple[str, ...] = ()
 
 
 class Enrolling:
@@ -182,10 +186,17 @@ class Enrolling:
                 raise Unknown(f"there is no gateway {name}{closest(name, list(known))}, and none waits for approval")
             return self._refuse(row, actor)
         came_by: list[str] = []
+        nodes: list[str] = []
 
         def also(change: Changing) -> None:
-            if row is not None and action == "revoke":
+            nodes.extend(_node_ids(change.state, name))
+            if action != "revoke":
+                return
+            if row is not None:
                 came_by.extend(self._revoke_usable(change, row.key_id, actor))
+            # An operator's word: it holds for a member, too, that somebody else had let in before Leyline came.
+            if (fabric := change.state.inventory.fabric) is not None and fabric.network:
+                segment.take(change.connection, fabric.network, nodes, self._clock())
 
         def edit(state: State) -> Wanted:
             left = without_gateway(state.inventory, name)
@@ -201,7 +212,7 @@ class Enrolling:
             force=True,  # Whom nobody trusts any more goes, whatever the fabric loses by it.
             also=also,
         )
-        return Revoked(outcome, next(iter(came_by), None))
+        return Revoked(outcome, next(iter(came_by), None), tuple(nodes))
 
     def by_token(self, token_id: str) -> Enrolment | None:
         """The enrolment that was asked for with this token."""
@@ -257,11 +268,16 @@ class Enrolling:
             tokens.drop_of_gateways(change.connection, now - KEPT_SECONDS)
 
     def gone(self, since: float) -> list[str]:
-        """Ephemeral gateways that nobody has heard for their time, which begins at `since` at the earliest."""
+        """Ephemeral gateways of which neither the controller nor any hub has had a sign for their time, which begins at
+        `since` at the earliest. Silence alone proves nothing: while no hub is heard nobody is gone."""
         with self._store.database.read() as connection:
             signs = enroll.last_signs(connection)
         now = self._clock()
-        return [name for name, gone_seconds, seen in signs if now - max(since, seen) > gone_seconds]
+        silent = [(name, seconds) for name, seconds, seen in signs if now - max(since, seen) > seconds]
+        if not silent:
+            return []
+        inventory, reports = self._store.state().inventory, heard(self._store)
+        return [name for name, seconds in silent if lost_for(name, inventory, reports, now, seconds)]
 
     def _enter(self, change: Changing, enrolment: Enrolment) -> None:
         """The request's row, and one use of its key."""
@@ -327,6 +343,11 @@ def refuse(key: EnrollKey, now: float) -> None:
             f"key {key.id} {said.get(state, 'has been revoked')}: ask for a new one"
             f" (leyline enroll-key create {f'--gateway {key.gateway}' if key.gateway else f'--site {key.site}'})"
         )
+
+
+def _node_ids(state: State, name: str) -> tuple[str, ...]:
+    gateway = state.by_key["gateways"].get(name)
+    return tuple(each.node_id for each in gateway.uplinks) if isinstance(gateway, Gateway) else ()
 
 
 def _actor(key: EnrollKey) -> str:

@@ -8,30 +8,35 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
 
+from controller.heard import heard
 from controller.inventory.model import Fabric, Inventory
 from controller.segment_status import MOST_LISTED, as_answer
+from controller.store.engine import StoreError
 from controller.store.segment import SegmentStore
 from controller.store.store import Store
-from controller.zerotier.alive import Heard, gone
+from controller.zerotier.alive import gone
 from controller.zerotier.desired import desired
 from controller.zerotier.difference import MAX_REMOVALS, THE_NETWORK, Pace
 from controller.zerotier.port import Network, SegmentApi, ZeroTierError
 from controller.zerotier.reconcile import one_pass
 from controller.zerotier.state import LEAVE_SECONDS, REMOVAL_SECONDS, Pass, rest_seconds
 from controller.zerotier.summaries import summaries
-from speaker.report import ReportUnreadable, decode_report
 
 Connect = Callable[[str], SegmentApi]
 """Network id -> the service that keeps it. Raises ZeroTierError, such as when the token cannot be read."""
 
 WAIT_SECONDS = 30.0
 """How long an operator's wish waits for the pass that runs already."""
+RESTING = "resting"
+"""In the stored status, for controllers only: managed routes that were taken away lately, and how long they rest."""
+OUT_SECONDS = 3.0
+"""How long whoever revokes waits until ZeroTier has confirmed it; two are what it takes."""
 NO_NETWORK = "no network is declared: the segment is somebody else's business. Set `network` of the fabric"
 NO_SERVICE = (
     "no ZeroTier controller is configured: start `leyline controller serve` with --zerotier-url or"
@@ -85,8 +90,6 @@ class Segment:
         self._now = now
         self._api: tuple[str, SegmentApi] | None = None
         self._lost: dict[str, frozenset[str]] | None = None
-        self._removed: dict[Network, float] = {}
-        self._members = 0
         self._unfinished = False
         self._one = threading.Lock()
 
@@ -122,7 +125,7 @@ class Segment:
             done = Pass(now, error=str(error))
         else:
             ledger = _Ledger(self.memory, fabric.network, now)
-            lost = gone(inventory, self._heard(), now)
+            lost = gone(inventory, heard(self.store), now)
             done = one_pass(
                 wanted,
                 fabric,
@@ -131,29 +134,36 @@ class Segment:
                 time.monotonic,
                 now,
                 lambda routes: summaries(inventory, lost, routes),
-                pace=self._pace(now),
+                pace=_pace(self._known(fabric.network), now),
+                note=lambda targets, members: self._rest(fabric.network, targets, rest_seconds(members)),
+                leavers=self._leavers_if_known,
             )
             self._lost = lost
-            self._removed |= dict.fromkeys(done.removed, now)
-            self._members = done.members
             self._unfinished = done.condition == "busy"
         if done.error:
             self._api = None  # The token may be another one by now: it is read again.
-        stored = self.memory.status(fabric.network)
-        former = msgspec.json.decode(stored.body) if stored else {}
+        former = self._known(fabric.network)
         failed = former.get("failed_in_a_row", 0) + 1 if done.condition == "failing" else 0
         done = replace(done, failed_in_a_row=failed)
-        body = msgspec.json.encode(as_answer(done, wanted, former))
-        self.memory.save_status(fabric.network, body, now, settled=done.condition == "settled")
+        answer = as_answer(done, wanted, former) | {RESTING: _resting(former, now)}
+        self._save(fabric.network, answer, now, settled=done.condition == "settled")
         return done
 
-    def _pace(self, now: float) -> Pace:
-        """After what was taken away lately. Routes that are older than that are forgotten; so is what lies ahead, for
-        the clock has been put back then."""
-        rest = rest_seconds(self._members)
-        self._removed = {each: at for each, at in self._removed.items() if 0 <= now - at < rest}
-        moving = any(now - at < REMOVAL_SECONDS for at in self._removed.values())
-        return Pace(0 if moving else MAX_REMOVALS, frozenset(self._removed))
+    def _known(self, network: str) -> dict[str, Any]:
+        """What is stored of the last pass; or empty."""
+        stored = self.memory.status(network)
+        known: dict[str, Any] = msgspec.json.decode(stored.body) if stored else {}
+        return known
+
+    def _save(self, network: str, known: Mapping[str, Any], at: float, *, settled: bool) -> None:
+        self.memory.save_status(network, msgspec.json.encode(known), at, settled=settled)
+
+    def _rest(self, network: str, targets: Iterable[Network], rest: float) -> None:
+        """Remembers that these routes go now: another controller, or this one after a restart, may be the next."""
+        now, stored, known = self._now(), self.memory.status(network), self._known(network)
+        new = {str(each): {"at": now, "rest": rest} for each in targets}
+        known |= {RESTING: _resting(known, now) | new}
+        self._save(network, known, stored.at if stored else now, settled=False)
 
     def due(self) -> bool:
         """Is a pass due before its time? The last one, whoever asked for it, left something to be written; or a gateway
@@ -169,26 +179,46 @@ class Segment:
             return False
         if not (inventory.hosts or fabric.managed_floor):
             return False
-        return gone(inventory, self._heard(), self._now()) != self._lost
+        return gone(inventory, heard(self.store), self._now()) != self._lost
 
     def must_leave(self) -> bool:
         """Is a member still in that Leyline let in, and that is no longer declared, as far as the store knows?
 
         Asks no service. Raises StoreUnavailable.
         """
+        return bool(self._leavers())
+
+    def _leavers(self) -> frozenset[str]:
         inventory = self.store.state().inventory
         wanted = None if self.unmanaged(inventory) else desired(inventory)
         if wanted is None or not wanted.members:
-            return False
-        return bool(self.memory.owned(wanted.network.network) - wanted.members.keys() - {THE_NETWORK})
+            return frozenset()
+        return self.memory.owned(wanted.network.network) - wanted.members.keys() - {THE_NETWORK}
 
-    def _heard(self) -> dict[str, Heard]:
-        """A report that cannot be read was not heard."""
-        found = {}
-        for name, stored in self.store.reports().items():
-            with suppress(ReportUnreadable):
-                found[name] = Heard(stored.received_at, decode_report(stored.body))
-        return found
+    def _leavers_if_known(self) -> frozenset[str]:
+        """A database that is away for a moment is no reason to end a pass."""
+        try:
+            return self._leavers()
+        except StoreError:
+            return frozenset()
+
+    def unconfirmed(self, node_ids: Iterable[str], wait: float = OUT_SECONDS) -> tuple[list[str], str]:
+        """Those of a gateway's nodes, just revoked, that ZeroTier has not confirmed to be out, and why; for a pass that
+        does it this waits so long at most. Raises StoreUnavailable."""
+        since, deadline, asked = self._now(), time.monotonic() + wait, set(node_ids)
+        while True:
+            inventory = self.store.state().inventory
+            if reason := self.unmanaged(inventory):
+                return sorted(asked), reason
+            assert inventory.fabric is not None
+            network = inventory.fabric.network
+            if not (left := asked & self.memory.owned(network)):
+                return [], ""
+            stored = self.memory.status(network)
+            failed = stored is not None and stored.at >= since and self.status()["condition"] == "failing"
+            if failed or time.monotonic() >= deadline:
+                return sorted(left), "the ZeroTier service has not confirmed it yet: `leyline segment show` says why"
+            time.sleep(0.05)
 
     def _api_of(self, fabric: Fabric) -> SegmentApi:
         assert self._connect is not None
@@ -210,8 +240,10 @@ class Segment:
         if fabric is not None and network:
             answer |= {"mtu": fabric.mtu, "segment_rules": fabric.segment_rules}
         stored = self.memory.status(network) if network and not reason else None
-        if stored is not None:
-            answer |= msgspec.json.decode(stored.body)
+        known = msgspec.json.decode(stored.body) if stored else {}
+        known.pop(RESTING, None)
+        if stored is not None and known:  # Else the first pass is not over.
+            answer |= known
             answer |= {"last_pass": stored.at, "settled_at": stored.settled_at}
             if answer["condition"] == "failing" and self.must_leave():
                 answer["next_pass"] = min(answer.get("next_pass", stored.at), stored.at + LEAVE_SECONDS)
@@ -240,3 +272,16 @@ class Segment:
             with self.store.changing() as change:
                 change.log(actor, "adopt", f"network {fabric.network}", now=now, detail=detail)
         return labels
+
+
+def _resting(known: Mapping[str, Any], now: float) -> dict[str, dict[str, float]]:
+    """Routes that rest still. What lies ahead counts as well, for the clocks of two controllers differ; but not what
+    lies far ahead, for this clock has been put back then."""
+    return {target: each for target, each in known.get(RESTING, {}).items() if abs(now - each["at"]) < each["rest"]}
+
+
+def _pace(known: Mapping[str, Any], now: float) -> Pace:
+    """After what was taken away lately, by whichever controller."""
+    resting = _resting(known, now)
+    moving = any(abs(now - each["at"]) < REMOVAL_SECONDS for each in resting.values())
+    return Pace(0 if moving else MAX_REMOVALS, frozenset(map(ip_network, resting)))

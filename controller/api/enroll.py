@@ -105,6 +105,9 @@ class RevokeAnswer(BaseModel):
     gateways: list[str] = []
     assertions: list[dict[str, Any]] | None = None
     key: str | None = None
+    node_ids: list[str] = Field(default=[], description="Its members of the segment.")
+    unconfirmed: list[str] = Field(default=[], description="Those of them that ZeroTier has not confirmed to be out.")
+    reason: str = Field(default="", description="Why not.")
 
 
 class ApproveAnswer(BaseModel):
@@ -219,11 +222,13 @@ def approve(context: Ctx, caller: Operator, name: Name, force: Force = False) ->
 def revoke(context: Ctx, caller: Operator, name: Name) -> RevokeAnswer:
     """Its tokens are revoked, and it leaves every plan and the segment; so does what only it was for. One revision.
 
-    Assertions do not stand in the way. `key`: the enrolment key that it came by, revoked too while it was usable.
+    Assertions do not stand in the way. `key`: the enrolment key that it came by, revoked too while it was usable. Hubs
+    hear of it at once; ZeroTier is waited for, three seconds at most.
     """
     done = Enrolling(context.controller).revoke(name, actor=caller.actor)
     if done.outcome is None:
         return RevokeAnswer(gateway=name, was="pending", revision=context.store.state().revision, key=done.key)
+    unconfirmed, reason = context.segment.unconfirmed(done.node_ids)
     return RevokeAnswer(
         gateway=name,
         was="approved",
@@ -232,6 +237,9 @@ def revoke(context: Ctx, caller: Operator, name: Name) -> RevokeAnswer:
         gateways=done.outcome.gateways,
         assertions=broken_assertions(done.outcome),
         key=done.key,
+        node_ids=list(done.node_ids),
+        unconfirmed=unconfirmed,
+        reason=reason,
     )
 
 

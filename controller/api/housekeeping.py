@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 import anyio.to_thread
 import structlog
@@ -18,27 +19,39 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 10.0
 TIDY_SECONDS = 3_600.0
+LATE_SECONDS = 30.0
+"""From one look to the next one; after more than that this controller, its database or its clock was away."""
 
 
 async def keep_house(context: Context) -> None:
     """Runs until it is cancelled. Where several controllers share a database each does it; the second finds nothing."""
     enrolling = Enrolling(context.controller)
-    since = time.time()  # Whom a controller that was away could not hear has its time from now on.
+    since = looked = time.time()
     tidy_at = since
     stay: set[str] = set()
     while True:
         await asyncio.sleep(LOOK_SECONDS)
-        await _try(lambda: put_out_the_gone(enrolling, since, stay))
+        now = time.time()
+        since = counted_from(since, looked, now)
+        if await _try(partial(put_out_the_gone, enrolling, since, stay)):
+            looked = now
         if time.time() >= tidy_at:
             tidy_at = time.time() + TIDY_SECONDS
             await _try(enrolling.tidy)
 
 
-async def _try(work: Callable[[], None]) -> None:
+def counted_from(since: float, looked: float, now: float) -> float:
+    """From when on silence counts: whom a controller that was away could not hear has its time from now on."""
+    return since if 0 <= now - looked <= LATE_SECONDS else now
+
+
+async def _try(work: Callable[[], None]) -> bool:
     try:
         await anyio.to_thread.run_sync(work)
     except StoreUnavailable as error:
         log.warning("enrolments not looked after", reason=str(error))
+        return False
+    return True
 
 
 def put_out_the_gone(enrolling: Enrolling, since: float, stay: set[str]) -> None:

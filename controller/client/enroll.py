@@ -254,6 +254,9 @@ def revoke(controller: Controller, name: str, yes: bool, as_json: bool) -> None:
         for change in answer["changes"]:
             if change["object"] != f"gateway {name}":
                 click.echo(f"  {change['action']} {change['object']}")
+    if answer.get("unconfirmed"):
+        nodes = ", ".join(answer["unconfirmed"])
+        click.echo(f"Warning: {nodes} may still be let in by ZeroTier: {answer['reason']}", err=True)
     for broken in answer.get("assertions") or ():
         click.echo(f"Warning: assertion {broken['assertion']} does not hold: {'; '.join(broken['what'])}", err=True)
     if answer.get("key"):

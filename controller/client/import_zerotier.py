@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -20,10 +20,11 @@ from controller.client.tables import counts, print_json, print_table, working
 from controller.client.target import Flags
 
 if TYPE_CHECKING:
+    from controller.client.http import Controller
     from controller.inventory.model import Inventory
     from controller.zerotier.imported import Imported
     from controller.zerotier.leftover import Left
-    from controller.zerotier.port import MemberState, NetworkState, SegmentApi, Service
+    from controller.zerotier.port import MemberState, Network, NetworkState, SegmentApi, Service
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 INVENTORY, PLAN = "inventory.yml", "cutover.txt"
@@ -94,9 +95,9 @@ def zerotier(
     inventory.yml, where every guess is a comment with TODO; cutover.txt, the steps; and routes.json, the managed routes
     as they are, for the way back. Nothing is changed in ZeroTier.
 
-    --check compares the network with the inventory and the reports of a Leyline controller (--url, --token, --context):
-    managed routes that BGP has by now, those that nobody announces yet, and members that are not declared. Exit code 1
-    while something is left.
+    --check compares the network with the inventory and the reports of a Leyline controller (--url, --token, --context),
+    and asks a hub for its routes: managed routes that BGP has by now, those that nobody announces yet, and members that
+    are not declared. Exit code 1 while such a route is left.
 
     \b
     Examples:
@@ -206,8 +207,11 @@ def _check(state: NetworkState, members: Mapping[str, MemberState], flags: Flags
     with connect(find_target(flags)) as controller:
         document = controller.get("fabric")
         statuses = list(controller.items("status/gateways"))
-    inventory: Inventory = parse_document(document)[0]
-    found = left(state, members, inventory, silences(statuses, time.time()))
+        inventory: Inventory = parse_document(document)[0]
+        quiet = silences(statuses, time.time())
+        found = left(state, members, inventory, quiet)
+        if targets := [each.route.target for each in found.routes if each.state == "announced"]:
+            found = left(state, members, inventory, _confirmed(controller, statuses, inventory, targets, quiet))
     if as_json:
         print_json(_plain(found))
     else:
@@ -234,6 +238,29 @@ def silences(statuses: Iterable[Mapping[str, Any]], now: float) -> dict[str, fro
     return found
 
 
+def _confirmed(
+    controller: Controller,
+    statuses: Iterable[Mapping[str, Any]],
+    inventory: Inventory,
+    targets: Collection[Network],
+    quiet: Mapping[str, frozenset[str]],
+) -> dict[str, frozenset[str]]:
+    """`quiet`, and what hubs do not have by BGP whatever gateways should announce: a rule denies it, say."""
+    from controller.client.hub_routes import lacking
+    from controller.zerotier.summaries import ALL
+
+    def ask(hub: str, prefix: str) -> Any:
+        return controller.post(f"gateways/{hub}/asks", {"kind": "routes", "arguments": {"prefix": prefix}})["routes"]
+
+    hubs = [each["gateway"] for each in statuses if each["role"] == "hub" and ALL not in quiet[each["gateway"]]]
+    with working("hubs are asked"):
+        lacks = lacking(inventory, targets, hubs, ask)
+    if lacks is None:
+        click.echo("no hub answers, so it is not known what BGP has: nothing is called announced", err=True)
+        return dict.fromkeys(quiet, frozenset({ALL}))
+    return {name: each | lacks.get(name, frozenset()) for name, each in quiet.items()}
+
+
 def _plain(found: Left) -> dict[str, Any]:
     routes = [
         {"prefix": str(e.route.target), "via": str(e.route.via or ""), "state": e.state, "gateways": list(e.gateways)}
@@ -253,10 +280,10 @@ def _print(found: Left) -> None:
     rows = [(e.route.target, e.route.via, e.state, " ".join(e.gateways), WORDS[e.state]) for e in found.routes]
     print_table(("managed route", "via", "state", "gateways", "meaning"), rows)
     if found.members:
-        click.echo("\nmembers that are not declared" if rows else "members that are not declared")
+        said = "members that are not declared, and that Leyline leaves alone"
+        click.echo(f"\n{said}" if rows else said)
         strangers = [(each.node_id, each.name, " ".join(map(str, each.addresses))) for each in found.members]
         print_table(("node id", "name", "addresses"), strangers)
-    total = f"{counts(len(found.routes), 'managed route')} and {counts(len(found.members), 'member')} left"
-    click.echo("nothing is left" if found.done else total, err=True)
+    click.echo("nothing is left" if found.done else f"{counts(len(found.routes), 'managed route')} left", err=True)
     if found.kept:
         click.echo(f"{counts(len(found.kept), 'managed route')} of Leyline's own for hosts: these stay", err=True)

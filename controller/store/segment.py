@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, text, update
 
 from controller.store.engine import Database, translated
 from controller.store.tables import segment_owned, segment_status
@@ -36,17 +36,14 @@ class SegmentStore:
 
     def owned(self, network: str) -> frozenset[str]:
         with self._database.read() as connection:
-            ours = (segment_owned.c.network == network, segment_owned.c.left_at.is_(None))
-            return frozenset(row.node_id for row in connection.execute(select(segment_owned.c.node_id).where(*ours)))
+            return _owned(connection, network)
 
     def take(self, network: str, node_ids: Iterable[str], now: float) -> None:
         """Those that are known already stay as they are."""
         new = sorted(set(node_ids) - self.owned(network))
         if new:
-            rows = [{"network": network, "node_id": each, "since": now} for each in new]
             with self._database.write() as connection:
-                connection.execute(delete(segment_owned).where(*_put_out(network), segment_owned.c.node_id.in_(new)))
-                connection.execute(insert(segment_owned), rows)
+                take(connection, network, new, now)
 
     def left(self, network: str) -> dict[str, float]:
         """Who was put out, and when, Unix time."""
@@ -89,6 +86,20 @@ class SegmentStore:
             finally:
                 if held:
                     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+
+
+def take(connection: Connection, network: str, node_ids: Iterable[str], now: float) -> None:
+    """In the caller's transaction. Those that are known already stay as they are."""
+    new = sorted(set(node_ids) - _owned(connection, network))
+    if new:
+        connection.execute(delete(segment_owned).where(*_put_out(network), segment_owned.c.node_id.in_(new)))
+        rows = [{"network": network, "node_id": each, "since": now} for each in new]
+        connection.execute(insert(segment_owned), rows)
+
+
+def _owned(connection: Connection, network: str) -> frozenset[str]:
+    ours = (segment_owned.c.network == network, segment_owned.c.left_at.is_(None))
+    return frozenset(connection.execute(select(segment_owned.c.node_id).where(*ours)).scalars())
 
 
 def _put_out(network: str) -> tuple[ColumnElement[bool], ...]:

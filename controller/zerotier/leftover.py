@@ -15,7 +15,7 @@ from controller.zerotier.summaries import ALL, summaries
 State = Literal["announced", "waiting", "undeclared"]
 WORDS: dict[State, str] = {
     "announced": "BGP has it: it may go",
-    "waiting": "declared, and nobody announces it by BGP yet",
+    "waiting": "declared, and no hub has it by BGP yet",
     "undeclared": "nobody is declared to announce it",
 }
 
@@ -31,7 +31,7 @@ class LeftRoute:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """`kept` managed routes are Leyline's own. `members` are authorised and not declared."""
+    """`kept` managed routes are Leyline's own. `members` are authorised and not declared: they may stay so for good."""
 
     routes: tuple[LeftRoute, ...] = ()
     members: tuple[MemberState, ...] = ()
@@ -39,7 +39,7 @@ class Left:
 
     @property
     def done(self) -> bool:
-        return not self.routes and not self.members
+        return not self.routes
 
 
 def left(

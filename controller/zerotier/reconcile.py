@@ -31,6 +31,8 @@ from controller.zerotier.summaries import Summaries
 MAX_WRITES = 500
 PASS_SECONDS = 20.0
 """Bounds of one pass; what is left comes in the next one, a second later."""
+LOOK_SECONDS = 0.25
+"""How often a pass looks whether somebody has to leave at once."""
 MAX_FAILURES = 20
 """Objects that fail in one pass; then it is the service that fails."""
 
@@ -59,10 +61,34 @@ class Ledger(Protocol):
 Clock = Callable[[], float]
 Summarise = Callable[[tuple[ManagedRoute, ...]], Summaries]
 """Routes of the network as they are -> managed summaries that it should have. Pure."""
+Note = Callable[[tuple[Network, ...], int], None]
+"""Told before managed routes are taken away: their targets, and how many members the network has."""
 
 
 class _Enough(Exception):
     """The pass has reached one of its bounds."""
+
+
+class _Time:
+    """How long a pass may take. `leavers`: who must leave by now; `known`: whom this pass has put out, or tried to."""
+
+    def __init__(self, clock: Clock, leavers: Callable[[], frozenset[str]]) -> None:
+        self._clock, self._leavers = clock, leavers
+        self._deadline = clock() + PASS_SECONDS
+        self._look_at = clock() + LOOK_SECONDS
+        self.known: frozenset[str] = frozenset()
+
+    def in_time(self) -> bool:
+        return self._clock() < self._deadline
+
+    def undisturbed(self) -> bool:
+        """And nobody else must leave: that does not wait until all the others are written. The next pass does it."""
+        now = self._clock()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            if self._leavers() - self.known:
+                self._deadline = now
+        return now < self._deadline
 
 
 @dataclass
@@ -89,21 +115,24 @@ def one_pass(
     summarise: Summarise = lambda _routes: Summaries(),
     *,
     pace: Pace = FULL,
+    note: Note = lambda _targets, _members: None,
+    leavers: Callable[[], frozenset[str]] = frozenset,
 ) -> Pass:
     """Brings the segment to `wanted`. Raises nothing that the service causes. `clock` is monotonic, in seconds.
 
-    `pace`: what managed routes may do, after what they did before.
+    `pace`: what managed routes may do, after what they did before, which `note` has heard.
+    `leavers`: who must leave, asked now and then; the pass ends early for somebody who was declared when it began.
     """
     seen = _Seen(None, Members(), frozenset())
     error = ZeroTierError("")
     found = Summaries()
-    deadline = clock() + PASS_SECONDS
+    time = _Time(clock, leavers)
     try:
-        _read(seen, api, ledger)
+        _read(seen, wanted, api, ledger, time)
         found = summarise(seen.network.routes if seen.network else ())
         wanted = with_summaries(wanted, found.routes)
-        _write(seen, wanted, api, ledger, lambda: clock() < deadline, pace)
-        _forget(seen, wanted, api, ledger, lambda: clock() < deadline, now)
+        _write(seen, wanted, api, ledger, time, pace, note)
+        _forget(seen, wanted, api, ledger, time, now)
     except _Enough:
         pass
     except ZeroTierError as told:
@@ -118,37 +147,49 @@ def one_pass(
         _rules(seen, fabric),
         str(error),
         error.after,
-        len(seen.members) + len(seen.members.unreadable),
+        _count(seen.members),
         removed=seen.removed,
         summaries=found,
         left=seen.left,
     )
 
 
-def _read(seen: _Seen, api: SegmentApi, ledger: Ledger) -> None:
+def _read(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, time: _Time) -> None:
     service = api.describe()
     try:
         seen.network = api.network()
         seen.members = api.members()
     except NoSuchNetwork:
         pass  # Writing it makes it, or says why not.
+    except Garbled:
+        _put_out_unread(seen, wanted, api, ledger, time)
+        raise
     seen.owned = ledger.owned()
     seen.left = dict(ledger.left())
     seen.service = service
 
 
-def _write(
-    seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool], pace: Pace
-) -> None:
-    """Who must leave leaves first. Ownership is noted before the write: a crash between them loses nothing."""
+def _put_out_unread(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, time: _Time) -> None:
+    """Who must leave leaves, though it cannot be read who is in: the ledger knows whom we let in."""
+    if not wanted.members:
+        return
+    for node_id in sorted(ledger.owned() - {THE_NETWORK} - wanted.members.keys()):
+        with _one(seen, f"member {node_id}", time.in_time):
+            api.write_member(node_id, LEAVE)
+            ledger.leave(node_id)
+
+
+def _write(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, time: _Time, pace: Pace, note: Note) -> None:
+    """Who must leave leaves first. Ownership is noted before the write, as is what goes: a crash loses nothing."""
     if not wanted.members and (there := difference(wanted, seen.network, seen.members, seen.owned).leaving):
         text = f"no member is declared; the {len(there)} that Leyline let in stay: de-authorise them in ZeroTier"
         seen.failures.append(Failure("fabric", text))
+    time.known = seen.owned - wanted.members.keys()
     first = _left(seen, wanted)
     ledger.take(first.takes)
     seen.owned |= first.takes
     for node_id in first.leaving:
-        with _one(seen, f"member {node_id}", in_time):
+        with _one(seen, f"member {node_id}", time.in_time):
             seen.members[node_id] = api.write_member(node_id, LEAVE)
             seen.members.unreadable.pop(node_id, None)
     for node_id in _gone(seen, wanted):
@@ -157,17 +198,17 @@ def _write(
     seen.left = dict(ledger.left())
     rest = _left(seen, wanted, pace)
     for part in _parts(seen.network, rest.network):
-        with _one(seen, f"network {wanted.network.network}", in_time):
-            seen.removed += _removals(seen.network, part)
+        with _one(seen, f"network {wanted.network.network}", time.undisturbed):
+            if going := _removals(seen.network, part):
+                note(going, _count(seen.members))
+            seen.removed += going
             seen.network = api.write_network(part)
     for node_id, change in rest.members.items():
-        with _one(seen, wanted.members[node_id].label, in_time):
+        with _one(seen, wanted.members[node_id].label, time.undisturbed):
             seen.members[node_id] = api.write_member(node_id, change)
 
 
-def _forget(
-    seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, in_time: Callable[[], bool], now: float
-) -> None:
+def _forget(seen: _Seen, wanted: Desired, api: SegmentApi, ledger: Ledger, time: _Time, now: float) -> None:
     """Deletes the records of those that were ours and were put out long ago; never those of anybody else."""
     if not wanted.members:
         return
@@ -177,7 +218,7 @@ def _forget(
         actual = seen.members.get(node_id)
         if actual is not None and not is_in(actual):
             if now - at >= FORGET_SECONDS:
-                with _one(seen, f"member {node_id}", in_time):
+                with _one(seen, f"member {node_id}", time.undisturbed):
                     api.delete_member(node_id)
                     del seen.members[node_id]
             if node_id in seen.members:
@@ -208,6 +249,10 @@ def _parts(actual: NetworkState | None, change: NetworkChange | None) -> Iterato
     if (others := replace(change, rules=None)) != NetworkChange():
         yield others
     yield NetworkChange(rules=change.rules)
+
+
+def _count(members: Members) -> int:
+    return len(members) + len(members.unreadable)
 
 
 def _removals(actual: NetworkState | None, change: NetworkChange) -> tuple[Network, ...]:

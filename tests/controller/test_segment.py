@@ -12,6 +12,7 @@ import pytest
 
 from controller.inventory.model import Allocation, Inventory, Prefix
 from controller.segment import Segment
+from controller.store.segment import StoredStatus
 from controller.store.store import Store, StoredReport
 from controller.zerotier.selfhosted import SelfHosted
 from controller.zerotier.state import REMOVAL_SECONDS, Pass, rest_seconds
@@ -67,11 +68,15 @@ class FakeMemory(MemoryLedger):
     def drop(self, _network: str, node_id: str = "") -> None:  # type: ignore[override]
         super().drop(node_id)
 
-    def save_status(self, *_: Any, **__: Any) -> None:
-        pass
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: StoredStatus | None = None
 
-    def status(self, _network: str) -> None:
-        return None
+    def save_status(self, _network: str, body: bytes, at: float, *, settled: bool) -> None:
+        self.stored = StoredStatus(at, at if settled else None, body)
+
+    def status(self, _network: str) -> StoredStatus | None:
+        return self.stored
 
 
 class World:
@@ -84,8 +89,15 @@ class World:
         api = SelfHosted(
             "http://127.0.0.1:9993", "secret", NETWORK, transport=transport(self.node), sleep=lambda _seconds: None
         )
-        self.segment = Segment(cast("Store", self.store), lambda _network: api, now=lambda: self.now)
-        self.segment.memory = cast("Any", FakeMemory())
+        self.connect = lambda _network: api
+        self.memory = FakeMemory()
+        self.segment = self.another()
+
+    def another(self) -> Segment:
+        """Another controller of the same database, or this one after a restart."""
+        segment = Segment(cast("Store", self.store), self.connect, now=lambda: self.now)
+        segment.memory = cast("Any", self.memory)
+        return segment
 
     def routes(self) -> list[str]:
         assert self.node.controller is not None
@@ -134,10 +146,84 @@ def test_what_is_left_to_be_written_is_due_whoever_asked_for_the_pass(world: Wor
 
 def test_a_clock_that_is_put_back_stops_nothing(world: World) -> None:
     world.pass_at(9000.0)
-    world.segment._removed = {ip_network("10.98.0.0/16"): 9000.0}
+    assert world.node.controller is not None
+    for now, target in ((9000.0, "10.98.0.0/16"), (10.0, "10.99.0.0/16")):
+        world.node.controller.put_network(NETWORK, {"routes": [{"target": target, "via": "10.42.0.9"}]})
+        assert world.pass_at(now).removed == (ip_network(target),)
+
+
+def moved(world: World) -> float:
+    """10.1.0.0/16 was by way of berlin-1, which dies: the first controller takes it away. -> how long it rests."""
+    world.says("berlin-1")
+    world.pass_at(1000.0)
+    assert world.routes() == ["10.1.0.0/16 10.42.0.1"]
+    world.now = 1100.0
+    world.says("hub-1", sessions=(session("berlin-1", "down", 1001.0),))
+    world.pass_at(1100.0)
+    assert world.routes() == []
+    return rest_seconds(len(wanted(ROUTED).members))
+
+
+def test_a_route_that_moves_rests_whichever_controller_looks_next(world: World) -> None:
+    """Members that are told only the end of it keep the dead gateway until their ZeroTier restarts."""
+    rest = moved(world)
+    for later in (0.5, 1.5, rest - 0.1):
+        world.segment = world.another()
+        assert world.pass_at(1100.0 + later).condition == "busy"
+        assert world.routes() == [], later
+    world.segment = world.another()
+    assert world.pass_at(1100.1 + rest).condition == "settled"
+    assert world.routes() == ["10.1.0.0/16 10.42.0.3"]
+
+
+def test_controllers_whose_clocks_differ_let_a_route_rest(world: World) -> None:
+    moved(world)
+    world.segment = world.another()
+    world.pass_at(1098.0)
+    assert world.routes() == []
+
+
+def test_routes_go_one_at_a_time_whichever_controller_looks_next(world: World) -> None:
+    world.pass_at(0.0)
+    assert world.node.controller is not None
+    old = [{"target": f"10.9{n}.0.0/16", "via": "10.42.0.9"} for n in range(2)]
+    world.node.controller.put_network(NETWORK, {"routes": old})
+    assert len(world.pass_at(10.0).removed) == 1
+    world.segment = world.another()
+    assert world.pass_at(10.5).removed == ()
+    assert len(world.pass_at(10.0 + REMOVAL_SECONDS).removed) == 1
+
+
+def test_a_controller_that_dies_in_the_middle_of_a_pass_has_left_word(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is noted before it is written that a route goes."""
+    world.says("berlin-1")
+    world.pass_at(1000.0)
+    world.now = 1100.0
+    world.says("hub-1", sessions=(session("berlin-1", "down", 1001.0),))
+    monkeypatch.setattr("controller.segment.as_answer", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        world.pass_at(1100.0)
+    monkeypatch.undo()
+    assert world.routes() == []
+    world.segment = world.another()
+    world.pass_at(1101.0)
+    assert world.routes() == []
+    assert "resting" not in world.segment.status(), "that is for controllers"
+
+
+def test_a_first_pass_that_takes_routes_away_is_none_yet(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.pass_at(1000.0)
+    world.memory.stored = None
     assert world.node.controller is not None
     world.node.controller.put_network(NETWORK, {"routes": [{"target": "10.99.0.0/16", "via": "10.42.0.9"}]})
-    assert world.pass_at(10.0).removed == (ip_network("10.99.0.0/16"),)
+    monkeypatch.setattr("controller.segment.as_answer", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception):
+        world.pass_at(1010.0)
+    assert world.memory.stored is not None
+    status = world.segment.status()
+    assert (status["condition"], "last_pass" in status) == ("waiting", False)
 
 
 def test_who_must_leave_is_known_without_asking_the_service(world: World) -> None:

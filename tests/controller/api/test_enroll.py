@@ -8,12 +8,15 @@ from typing import Any
 
 import httpx2
 import pytest
+from msgspec import structs
 
-from controller.api.housekeeping import put_out_the_gone
+from controller.api.housekeeping import counted_from, put_out_the_gone
 from controller.enrolling import KEPT_SECONDS, PENDING_SECONDS, Enrolling
 from speaker.enroll.key import Key, parse
-from tests.controller.api.served import Served, problem
+from speaker.report import SessionReport, encode
+from tests.controller.api.served import Served, problem, report
 from tests.controller.store.fabrics import small
+from tests.controller.zerotier.test_alive import session
 
 NETWORK = "8056c2e21c000001"
 SECRET = "s" * 43
@@ -357,24 +360,63 @@ def later(api: Served, seconds: float) -> Enrolling:
     return Enrolling(api.context.controller, clock=lambda: time.time() + seconds)
 
 
+def hub_says(api: Served, ahead: float, *sessions: SessionReport) -> None:
+    """berlin-1 reports, so many seconds from now."""
+    body = encode(structs.replace(report("berlin-1"), sessions=sessions))
+    assert api.context.store.save_report("berlin-1", body, time.time() + ahead)
+
+
 def test_ephemeral_gateways_go_when_nobody_has_heard_them_for_their_time(api: Served) -> None:
+    """Neither the controller nor any hub; the hub has lost them when they fell silent."""
     with_network(api)
     key = make(api, approve=True, uses=3, ephemeral=True, gone_seconds=600)
     silent, heard = Gateway(api, key), Gateway(api, key, "e000000002")
     names = [each.enrols() for each in (silent, heard)]
     stays = Gateway(api, make(api, approve=True), "e000000003").enrols()
     started = time.time()
+    lost = (session(names[0], "down", started), session(names[1], "down", started + 300))
+    hub_says(api, 599, *lost)
     assert later(api, 599).gone(started) == []
     api.context.store.save_report(names[1], b"{}", time.time() + 300)
+    hub_says(api, 601, *lost)
     assert later(api, 601).gone(started) == [names[0]]
     assert later(api, 601).gone(started + 300) == [], "a controller that was away begins to count when it is back"
-    assert later(api, 901).gone(started) == names
+    hub_says(api, 902, *lost)
+    assert later(api, 902).gone(started) == names
     later(api, 601).revoke(names[0], actor="controller", action="expire")
     left = [each["name"] for each in api.admin.get("/gateways").json()["items"]]
     assert names[0] not in left
     assert {names[1], stays} <= set(left)
     assert ("controller", "expire", f"gateway {names[0]}") in audited(api)
     assert api.admin.get("/enroll-keys").json()["items"][0]["state"] == "usable", "its key has done nothing wrong"
+
+
+def test_a_controller_that_is_cut_off_puts_nobody_out(api: Served) -> None:
+    """Its uplink, its pause or its clock: hubs have BGP with the gateways, or are silent themselves."""
+    with_network(api)
+    name = Gateway(api, make(api, approve=True, ephemeral=True, gone_seconds=600)).enrols()
+    started = time.time()
+    down = session(name, "down", started)
+    assert later(api, 3601).gone(started) == [], "nobody is heard, so nobody knows"
+    hub_says(api, 0, down)
+    assert later(api, 3601).gone(started) == [], "what hubs said an hour ago"
+    hub_says(api, 3601, session(name, "up", started))
+    assert later(api, 3601).gone(started) == [], "a hub has BGP with it"
+    hub_says(api, 3601, session(name, "down", started + 3500))
+    assert later(api, 3601).gone(started) == [], "it went when the controller was away, and has its time"
+    hub_says(api, 3601)
+    assert later(api, 3601).gone(started) == [], "a hub that does not know it"
+    hub_says(api, 3601, down)
+    assert later(api, 3601).gone(started) == [name]
+
+
+@pytest.mark.parametrize(
+    ("looked", "since"),
+    [(991.0, 500.0), (980.0, 500.0), (960.0, 1000.0), (1600.0, 1000.0)],
+    ids=["in time", "a slow look", "paused, or no database", "the clock was put back"],
+)
+def test_silence_counts_anew_after_a_controller_was_away(looked: float, since: float) -> None:
+    assert counted_from(500.0, looked, 1000.0) == since
 
 
 def test_what_is_over_is_forgotten_after_a_while(api: Served) -> None:
@@ -416,6 +458,7 @@ def test_the_token_of_a_gateway_lives_for_ninety_days_unless_somebody_says_other
 def test_the_background_task_puts_out_who_is_gone(api: Served) -> None:
     with_network(api)
     name = Gateway(api, make(api, approve=True, ephemeral=True, gone_seconds=60)).enrols()
+    hub_says(api, 61, session(name, "down", time.time() - 1))
     put_out_the_gone(later(api, 61), time.time() - 1, set())
     problem(api.admin.get(f"/gateways/{name}"), 404, "not-found")
 
@@ -427,6 +470,7 @@ def test_an_ephemeral_gateway_that_the_fabric_cannot_do_without_stays(api: Serve
     rule = {"name": "sky", "match": {"circuit_classes": ["satellite"]}, "action": {"deny": True}}
     assert api.admin.post("/rules", rule).status_code == 201
     stay: set[str] = set()
+    hub_says(api, 61, session(name, "down", time.time() - 1))
     put_out_the_gone(later(api, 61), time.time() - 1, stay)
     assert stay == {name}
     assert api.admin.get(f"/gateways/{name}").status_code == 200

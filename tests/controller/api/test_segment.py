@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -128,6 +129,65 @@ def test_what_somebody_else_has_set_up_waits_for_the_operators_word(segment: Kep
     assert segment.member("e000000001")["name"] == "printer"
     entries = admin.get("/audit").json()["items"]
     assert [each["object"] for each in entries if each["action"] == "adopt"] == [f"network {NETWORK}"] * 2
+
+
+def test_who_is_revoked_is_out_whoever_had_let_it_in(database: Database, tmp_path: Path) -> None:
+    """A network that was there before Leyline: the member is held, and the operator's word is given all the same."""
+    with kept(database, tmp_path) as segment:
+        assert segment.node.controller is not None
+        segment.node.controller.put_network(NETWORK, {})
+        for node_id, address in (("a000000002", "10.42.7.2"), ("a000000004", "10.42.7.4")):
+            segment.node.controller.put_member(NETWORK, node_id, {"authorized": True, "ipAssignments": [address]})
+        segment.apply()
+        assert segment.becomes("held")["held"]["total"] == 2
+        answer = segment.leyline.admin.post("/gateways/paris-1/revoke").json()
+        assert (answer["node_ids"], answer["unconfirmed"], answer["reason"]) == (["a000000002", "a000000003"], [], "")
+        for node_id in answer["node_ids"]:
+            member = segment.member(node_id)
+            assert (member["authorized"], member["ipAssignments"]) == (False, []), node_id
+        assert segment.member("a000000004")["authorized"] is True, "nobody has said anything of that one"
+        wait_until(lambda: segment.status()["held"]["total"] == 1, segment.status)
+
+
+def test_who_is_revoked_does_not_wait_for_the_end_of_a_long_pass(
+    segment: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = small()
+    document["fabric"] |= {"network": NETWORK, "segment_rules": "checked", "managed_floor": False}
+    segment.leyline.apply(document)
+    segment.becomes("settled")
+    at_once = segment.node.answer
+
+    def slowly(method: str, path: str, *rest: Any) -> Any:
+        time.sleep(0.1 if method == "POST" else 0)
+        return at_once(method, path, *rest)
+
+    monkeypatch.setattr(segment.node, "answer", slowly)
+    document["hosts"] += [{"name": f"nas-{n}", "node_id": f"c0000001{n:02}"} for n in range(40)]
+    segment.leyline.apply(document)
+    wait_until(lambda: bool(segment.member("c000000103")), segment.status)
+    began = time.monotonic()
+    answer = segment.leyline.admin.post("/gateways/paris-1/revoke").json()
+    assert (answer["unconfirmed"], segment.member("a000000002")["authorized"]) == ([], False)
+    assert time.monotonic() - began < 2.0
+    assert not segment.member("c000000139"), "the pass was not at its end"
+
+
+def test_who_is_revoked_while_zerotier_cannot_be_told_is_not_said_to_be_out(segment: Kept) -> None:
+    segment.apply()
+    segment.becomes("settled")
+    segment.node.token = "another"
+    answer = segment.leyline.admin.post("/gateways/paris-1/revoke").json()
+    assert answer["unconfirmed"] == ["a000000002", "a000000003"]
+    assert "leyline segment show" in answer["reason"]
+    assert segment.leyline.admin.get("/gateways/paris-1").status_code == 404, "hubs need no ZeroTier for it"
+
+
+def test_who_is_revoked_where_nobody_keeps_the_network_is_not_said_to_be_out(api: Served) -> None:
+    api.with_small()
+    answer = api.admin.post("/gateways/paris-1/revoke").json()
+    assert answer["unconfirmed"] == ["a000000002", "a000000003"]
+    assert "no ZeroTier controller is configured" in answer["reason"]
 
 
 def test_a_service_that_fails_is_said_and_everything_else_goes_on(segment: Kept, tmp_path: Path) -> None:

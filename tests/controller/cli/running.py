@@ -6,7 +6,8 @@ import socket
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ from controller.api.settings import Settings
 from controller.store.engine import Database
 from controller.store.migrate import migrate
 from speaker.plan import READABLE_VERSIONS
-from speaker.report import Answer, KernelReport, Report, SessionReport, decode_envelope, encode
+from speaker.report import Answer, Ask, KernelReport, Report, SessionReport, decode_envelope, encode
 
 START_SECONDS = 20.0
 
@@ -131,6 +132,25 @@ class Speaker:
         thread = threading.Thread(target=work)
         thread.start()
         return thread
+
+    @contextmanager
+    def answering(self, answer: Callable[[Ask], Any]) -> Iterator[None]:
+        """Every ask is answered, in a thread."""
+        etag, stop = {"If-None-Match": f'"{self.digest()}"'}, threading.Event()
+
+        def work() -> None:
+            while not stop.is_set():
+                found = self.http.get("/plan", params={"wait": 0.2}, headers=etag)
+                for ask in decode_envelope(found.content).asks if found.status_code == 200 else ():
+                    self.http.post("/answers", content=encode(Answer(ask.id, True, answer(ask)))).raise_for_status()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
     def close(self) -> None:
         self.http.close()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +18,7 @@ from controller.store.engine import Database
 from tests.controller.api.conftest import settings_for
 from tests.controller.api.served import serve
 from tests.controller.cli.conftest import Leyline
+from tests.controller.cli.running import RunningController, Speaker
 from tests.controller.store.databases import sqlite
 from tests.controller.zerotier.fake import FakeNode, FakeWorld
 from tests.controller.zerotier.fake_controller import FakeController
@@ -128,8 +130,12 @@ def test_the_check_says_what_is_left_until_nothing_is(
         assert ["10.1.0.0/16", "10.42.0.1", "waiting", "berlin-gw"] in [line[:4] for line in lines]
         assert ["10.9.0.0/24", "10.42.0.77", "undeclared"] in [line[:3] for line in lines]
         assert ["a000000007", "printer"] in lines
-        assert "3 managed routes and 1 member left" in found.stderr
+        assert "3 managed routes left" in found.stderr
         zerotier.controller.put_network(NETWORK, {"routes": [{"target": "10.42.0.0/24", "via": None}]})
+        done = user(*check)
+        assert (done.exit_code, done.stderr) == (0, "nothing is left\n"), "strangers hold up nothing"
+        assert "members that are not declared, and that Leyline leaves alone" in done.stdout
+        assert ["a000000007", "printer"] in [line.split() for line in done.stdout.splitlines()]
         zerotier.controller.put_member(NETWORK, "a000000007", {"authorized": False})
         done = user(*check)
         assert (done.exit_code, done.stdout, done.stderr) == (0, "", "nothing is left\n")
@@ -168,6 +174,30 @@ def test_nothing_is_written_until_it_is_adopted_and_then_nothing_is_left(
         done = user("import", "zerotier", NETWORK, *zerotier.options, "--check")
         assert (done.exit_code, done.stdout) == (0, ""), done.output
         assert "2 managed routes of Leyline's own for hosts: these stay" in done.stderr
+
+
+def test_what_no_hub_has_by_bgp_is_not_announced(
+    zerotier: Before, leyline: Leyline, sqlite: Database, tmp_path: Path
+) -> None:
+    """Gateways are heard, obey and have sessions; a rule denies one prefix, so its managed route must not go."""
+    into = tmp_path / "migration"
+    leyline("import", "zerotier", NETWORK, *zerotier.options, "--into", str(into))
+    with serve(settings_for(sqlite)) as controller:
+        user = Leyline(
+            leyline.home, {**leyline.environ, "LEYLINE_URL": controller.url, "LEYLINE_TOKEN": controller.admin_token}
+        )
+        assert user("apply", str(into / "inventory.yml")).exit_code == 0
+        check = ("import", "zerotier", NETWORK, *zerotier.options, "--check")
+        running = cast("RunningController", SimpleNamespace(url=controller.url, admin=controller.admin_token))
+        table = {"10.1.0.0/16": [{"next_hop": "10.1.0.1", "from": "local", "rejected": "", "stale": False}]}
+        denied = [{"next_hop": "10.42.0.2", "from": "paris", "rejected": "denied", "stale": False}]
+        with closing(Speaker(running, "berlin-gw")) as hub, closing(Speaker(running, "paris")) as other:
+            for each in (hub, other):
+                each.report()
+            with hub.answering(lambda ask: {"routes": table.get(ask.arguments["prefix"], denied)}):
+                done = user(*check, "--json")
+        states = {each["prefix"]: each["state"] for each in json.loads(done.stdout)["routes"]}
+        assert states == {"10.1.0.0/16": "announced", "10.2.0.0/24": "waiting", "10.9.0.0/24": "undeclared"}
 
 
 def status(**changes: Any) -> Mapping[str, Any]:

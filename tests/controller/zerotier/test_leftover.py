@@ -67,11 +67,13 @@ def test_all_of_a_route_must_be_announced(declared: list[str], state: str) -> No
     assert judged(TO_BERLIN, declared=given)["10.1.0.0/16"][0] == state
 
 
-def test_members_that_are_let_in_and_not_declared_are_left() -> None:
+def test_members_that_are_let_in_and_not_declared_are_named_and_hold_up_nothing() -> None:
+    """Leyline leaves them alone for good."""
     outside = member("c000000001", "10.42.0.9", authorised=False)
     found = left(network(ON_LINK), by_id(BERLIN, PARIS, LAPTOP, outside), inventory(TO_BERLIN), {})
-    assert found.members == (LAPTOP,)
-    assert not found.done
+    assert (found.members, found.done) == ((LAPTOP,), True)
+    strange = route("10.9.0.0/24", "10.42.0.1")
+    assert not left(network(ON_LINK, strange), by_id(BERLIN), inventory(TO_BERLIN), {}).done
 
 
 def test_the_segment_and_leylines_own_routes_are_not_left() -> None:

@@ -15,7 +15,7 @@ import pytest
 from controller.inventory.model import Allocation, Inventory, Prefix
 from controller.zerotier import reconcile
 from controller.zerotier.central import Central
-from controller.zerotier.difference import FULL, THE_NETWORK, Pace
+from controller.zerotier.difference import THE_NETWORK, Pace
 from controller.zerotier.port import MemberChange, NetworkChange
 from controller.zerotier.reconcile import Summarise, one_pass
 from controller.zerotier.selfhosted import SelfHosted
@@ -50,13 +50,12 @@ class Segment:
         self.inventory = inventory or small()
         self.clock = 0.0
 
-    def pass_once(self, summarise: Summarise = lambda _routes: Summaries(), *, pace: Pace = FULL) -> Pass:
+    def pass_once(self, summarise: Summarise = lambda _routes: Summaries(), **given: Any) -> Pass:
         fabric = self.inventory.fabric
         assert fabric is not None
         declared = wanted(self.inventory)
         return one_pass(
-            declared, fabric, self.api, self.ledger, lambda: self.clock, self.ledger.now, summarise,
-            pace=pace,
+            declared, fabric, self.api, self.ledger, lambda: self.clock, self.ledger.now, summarise, **given,
         )  # fmt: skip
 
     def without(self, *gateways: str) -> None:
@@ -284,6 +283,37 @@ def test_a_member_that_must_leave_is_put_out_whatever_its_record_says(segment: S
     assert "a000000002" not in segment.ledger.known
 
 
+STRANGERS = [f"d0000000{number:02}" for number in range(21)]
+
+
+def test_who_must_leave_is_put_out_though_the_others_cannot_be_read(segment: Segment) -> None:
+    """Whom Leyline let in is in the ledger, so nobody waits for a list that is mended some day."""
+    segment.pass_once()
+    for node_id in STRANGERS:
+        segment.controller.put_member(NETWORK, node_id, {"authorized": True})
+    segment.faulty.behind = Spoilt(segment.node, *STRANGERS)
+    segment.without("berlin-1")
+    segment.faulty.asked.clear()
+    done = segment.pass_once()
+    assert (done.condition, done.difference, done.written) == ("failing", None, 2)
+    assert "bogus" in done.error
+    assert [path[-10:] for _, path in segment.writes] == ["a000000002", "a000000003"]
+    assert not any(segment.member(node_id)["authorized"] for node_id in ("a000000002", "a000000003"))
+    assert not {"a000000002", "a000000003"} & segment.ledger.known
+    assert segment.pass_once().written == 0
+    segment.faulty.behind = segment.node
+    assert segment.pass_once().condition == "settled"
+
+
+def test_an_empty_declaration_puts_nobody_out_who_cannot_be_read_either(segment: Segment) -> None:
+    segment.pass_once()
+    for node_id in STRANGERS:
+        segment.controller.put_member(NETWORK, node_id, {"authorized": True})
+    segment.faulty.behind = Spoilt(segment.node, *STRANGERS)
+    segment.inventory = replace(segment.inventory, gateways=(), clients=(), hosts=())
+    assert (segment.pass_once().condition, segment.member("a000000002")["authorized"]) == ("failing", True)
+
+
 class Lying:
     """Says yes to every write of one member, and stores nothing."""
 
@@ -339,6 +369,27 @@ def test_a_pass_is_bounded_in_writes_and_in_time(segment: Segment, monkeypatch: 
     segment.clock = 0.0
     conditions = [segment.pass_once().condition for _ in range(3)]
     assert conditions == ["busy", "settled", "settled"]
+
+
+def test_a_pass_ends_when_somebody_else_must_leave(segment: Segment) -> None:
+    """Whoever it puts out by itself, or cannot put out, does not stop it."""
+    segment.pass_once()
+    for node_id in wanted(segment.inventory).members:
+        segment.controller.put_member(NETWORK, node_id, {"name": "x"})
+    segment.without("berlin-1")
+    segment.faulty.behind = Lying(segment.node, "a000000003")
+
+    def slow(properly: Callable[[], Answer]) -> Answer:
+        segment.clock += 0.1
+        return properly()
+
+    segment.faulty.faults.extend([slow] * 99)
+    before = frozenset({"a000000002", "a000000003"})
+    done = segment.pass_once(leavers=lambda: before | {"b000000001"})
+    assert (done.written, done.condition) == (1, "failing")
+    assert segment.member("a000000002")["authorized"] is False
+    assert segment.member("b000000001")["name"] == "x"
+    assert segment.pass_once(leavers=lambda: before - {"a000000002"}).written == 3
 
 
 def test_many_failing_objects_are_a_failing_service(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
