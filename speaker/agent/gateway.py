@@ -303,7 +303,10 @@ class Gateway:
         deaf = self.liveness.deaf()
         if deaf != self._deaf:
             self._deaf = deaf
-            log.warning("uplinks that hear no hub are not announced", interfaces=sorted(deaf))
+            if deaf:
+                log.warning("uplinks that hear no hub are not announced", interfaces=sorted(deaf))
+            else:
+                log.info("all uplinks are announced again")
             self._views_due.set()
 
     async def _say_whom_we_relay_to(self) -> None:
