@@ -391,7 +391,10 @@ class Gateway:
         """Whether what hosts give us can leave. Not known before all was heard that would make it so."""
         if self._removal_at is not None:
             return None
-        return self.liveness.any_hub()
+        return self._may_reach_a_hub()
+
+    def _may_reach_a_hub(self) -> bool:
+        return self.liveness.any_hub(self.router.is_up)
 
     def _session_error(self, error: str) -> None:
         self.last_error = error

@@ -294,11 +294,15 @@ class Liveness:
         state = self._damper.verdict(pair).state
         return None if state == "unknown" else state == "up"
 
-    def any_hub(self) -> bool:
-        """Whether any uplink may still reach a hub; for a gateway without hubs, whether any uplink is usable."""
-        usable = self._usable()
-        hubs = self._known.hubs or [b""]
-        return any(reach.lives(self._known, hub, self._lost, usable) for hub in hubs)
+    def any_hub(self, talks: Callable[[str], bool]) -> bool:
+        """Whether any uplink may still reach a hub; for a gateway without hubs, whether any uplink is usable.
+
+        A hub that has never answered is none, unless BGP with this address `talks`: what has no hub has no routes.
+        """
+        known, usable = self._known, self._usable()
+        lost = self._lost | reach.dead_hops(known, self._silence.pairs(monotonic()))
+        said = {packed for packed, hub in known.hubs.items() if talks(hub.peer_address)}
+        return any(reach.lives(known, hub, self._lost if hub in said else lost, usable) for hub in known.hubs or [b""])
 
     @property
     def _lost(self) -> DeadHops:
