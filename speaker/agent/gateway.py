@@ -14,6 +14,7 @@ import structlog
 
 from speaker.agent.courtesy import Courtesy
 from speaker.agent.guard import Guard
+from speaker.agent.hubless import Hubless, hears_a_hub, may_go
 from speaker.agent.keeper import SessionKeeper
 from speaker.agent.labels import Labels
 from speaker.agent.lan import LanSide
@@ -76,6 +77,9 @@ class Gateway:
         self._views_due = asyncio.Event()
         self._deaf: frozenset[str] = frozenset()
         self._removal_at: float | None = monotonic() + settings.removal_seconds
+        self._hubless = Hubless(settings.state.hubless)
+        self._hub_told = False  # A hub has told everything since this agent started.
+        self._keeping = False  # Nobody is there who could say again what a former agent has left: it stays.
 
     async def __aenter__(self) -> Self:
         self._kernel = LinuxKernel()
@@ -118,6 +122,7 @@ class Gateway:
             self._follow_views,
         ):
             tasks.start(work())
+        tasks.start(self._hubless.run())
         tasks.start(self._keeper.run())
         tasks.start(self.lan.run())
         tasks.start(self.segment.run())
@@ -275,14 +280,42 @@ class Gateway:
             self._pump_due.clear()
             self.router.tick()
             await self.router.pump()
-            if self._removal_at is not None and (self.router.heard_everybody or monotonic() >= self._removal_at):
-                log.info("everybody was heard" if self.router.heard_everybody else "patience is over", removing=True)
-                self._removal_at = None
-                self.fib.set_may_remove(True)
-                self._fib_wake.set()
-                self._neighbours_due.set()
-                self.liveness.complete()
-                self.lan.wake()
+            heard = hears_a_hub(self.router.sessions)
+            hubless = self._hubless.note(heard=heard)
+            if self._removal_at is not None:
+                self._hub_told = self._hub_told or heard
+                await self._settle(self._removal_at, None if self._hub_told else hubless)
+
+    async def _settle(self, removal_at: float, hubless: float | None) -> None:
+        """What a former agent left in the kernel goes, or stays because nobody is there who could say it again."""
+        patient, keep_seconds = monotonic() < removal_at, self.plan.liveness.hubless_seconds
+        heard = self.router.heard_everybody
+        if may_go(everybody=heard, patient=patient, hubless=hubless, keep_seconds=keep_seconds):
+            log.info("everybody was heard" if heard else "patience is over", removing=True)
+            for _ in self.fib.let_go():
+                await asyncio.sleep(0)
+            self._removal_at, self._keeping = None, False
+            self._neighbours_due.set()
+            self._settled()
+        elif self._keeping:
+            if not patient and not self.fib.may_remove:
+                self._settled()  # Routers in LANs, too, had their time.
+        elif hubless is not None and not (patient and self._may_reach_a_hub()):
+            for _ in self.fib.keep_adopted():
+                await asyncio.sleep(0)
+            self._keeping = True
+            self.liveness.keep(self.fib.next_hops())
+            if self.fib.kept:
+                log.warning("no hub is heard, routes stay as they were", routes=self.fib.kept, seconds=keep_seconds)
+
+    def _settled(self) -> None:
+        """What nobody wants by now may go."""
+        self.fib.set_may_remove(True)
+        self._fib_wake.set()
+        if not self._keeping:
+            self.liveness.keep(())
+        self.liveness.complete()
+        self.lan.wake()
 
     async def _look(self) -> None:
         """What only shows once a second: which next hops are in use, and whom a hub relays to."""
@@ -389,7 +422,7 @@ class Gateway:
 
     def _forwards(self) -> bool | None:
         """Whether what hosts give us can leave. Not known before all was heard that would make it so."""
-        if self._removal_at is not None:
+        if self._removal_at is not None and not self._keeping:
             return None
         return self._may_reach_a_hub()
 

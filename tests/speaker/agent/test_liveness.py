@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from time import time
 from typing import Any
@@ -445,6 +446,27 @@ def test_without_bfd_no_hub_is_silent() -> None:
         assert not bench.liveness.any_hub(nobody)
 
     run(story())
+
+
+def test_a_new_agent_listens_to_whom_the_former_one_listened() -> None:
+    """leyline-bfd would take leave of them, and they would not notice when this gateway dies."""
+
+    async def story() -> None:
+        bench, hubs = Bench(SPOKE), {"10.42.0.1", "10.42.0.2", "fd42::1", "fd42::2"}
+        bench.liveness.client.statuses["zt0", REMOTE] = passive(REMOTE)
+        await bench.liveness.hear_first()
+        assert REMOTE in bench.wants[-1].accept
+        bench.liveness.keep([four(22), six(22)])
+        bench.liveness.complete()
+        assert bench.wants[-1].accept == hubs | {"10.42.0.22", str(ip_address(six(22)))}
+        bench.liveness.keep(())
+        assert bench.wants[-1].accept == hubs
+
+    run(story())
+
+
+def passive(remote: str) -> Status:
+    return Status("zt0", "10.42.0.11", remote, "Up", 0, "Up", 0.0, True, 0, False, 300_000)
 
 
 def test_no_hub_is_left() -> None:
