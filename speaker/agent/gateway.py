@@ -59,7 +59,8 @@ class Gateway:
     def __init__(self, settings: AgentSettings, plan: Plan, moved: Callable[[], None]) -> None:
         """`moved` is called when something happened that a report should tell soon."""
         self.plan = plan
-        self.last_error = ""
+        self.last_error = ""  # Of the kernel.
+        self.session_error = ""  # Why ExaBGP's sessions are not those of the plan.
         self.sysctls: dict[str, str] = {}
         self.converged = False
         self._settings = settings
@@ -430,7 +431,9 @@ class Gateway:
         return self.liveness.any_hub(self.router.is_up)
 
     def _session_error(self, error: str) -> None:
-        self.last_error = error
+        if error != self.session_error:
+            self.session_error = error
+            self._moved()
 
     def _set_sysctls(self) -> None:
         outcome = apply_sysctls(self._interfaces, md5_keys=listened_keys(self.plan))
