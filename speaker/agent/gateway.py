@@ -182,9 +182,9 @@ class Gateway:
 
     async def apply(self, plan: Plan) -> None:
         """Carry out `plan`: denials first, then routes, then ExaBGP's configuration."""
+        await self._set_sysctls(plan)
         self.plan = plan
         self._links.watch(self._watched)
-        self._set_sysctls()
         self.fib.configure(self._devices, plan.segments, plan.underlay, lans=self._lans)
         self.fib.want_rejects(plan.rejects)
         self.liveness.configure(plan)
@@ -381,7 +381,7 @@ class Gateway:
             self.liveness.links_moved()
             self._neighbours_due.set()
             self.lan.wake()
-            self._set_sysctls()
+            await self._set_sysctls(self.plan)
             await self._apply_facts()
             await self.router.pump()
             self._moved()
@@ -435,8 +435,10 @@ class Gateway:
             self.session_error = error
             self._moved()
 
-    def _set_sysctls(self) -> None:
-        outcome = apply_sysctls(self._interfaces, md5_keys=listened_keys(self.plan))
+    async def _set_sysctls(self, plan: Plan) -> None:
+        """In a thread: a knob may wait for the kernel's lock as long as a large batch of routes does."""
+        interfaces = sorted({uplink.interface for uplink in plan.uplinks})
+        outcome = await asyncio.to_thread(apply_sysctls, interfaces, md5_keys=listened_keys(plan))
         for name, change in outcome.changed.items():
             log.info("sysctl", name=name, change=change)
         for name, why in outcome.failed.items():
