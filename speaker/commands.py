@@ -63,6 +63,7 @@ def agent_options(command: Decorated) -> Decorated:
             ),
             click.option("--audit-seconds", type=click.FloatRange(min=0.1), hidden=True),
             click.option("--break-before-make", type=bool, hidden=True),
+            click.option("--removal-seconds", type=click.FloatRange(min=0.1), hidden=True),
             state_option,
         )
     ):
@@ -444,8 +445,8 @@ def _settings(state_dir: Path, gateway: str | None, **options: Any) -> Any:
         settings = replace(settings, zerotier=_homes(options["zerotier_home"]))
     elif access is not None and access.homes:
         settings = replace(settings, zerotier=tuple((name, Path(home)) for name, home in access.homes))
-    hidden = {name: options[name] for name in ("audit_seconds", "break_before_make") if options[name] is not None}
-    return replace(settings, **hidden)
+    hidden = ("audit_seconds", "break_before_make", "removal_seconds")
+    return replace(settings, **{name: options[name] for name in hidden if options[name] is not None})
 
 
 def _homes(values: tuple[str, ...]) -> tuple[tuple[str, Path], ...]:

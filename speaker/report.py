@@ -127,7 +127,7 @@ class Report(ReportStruct, frozen=True):
     speaker_version: str
     plan_versions: tuple[int, ...]
     plan_digest: str  # Of the plan in force; "" when there is none yet.
-    plan_error: str  # Why a newer plan is not in force; "" when it is.
+    plan_error: str  # Why a newer plan, or ExaBGP's part of it, is not in force; "" when it is.
     started_at: float
     reported_at: float
     converged: bool

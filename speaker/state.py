@@ -59,6 +59,11 @@ class StateDir:
         return self.root / "vrrp-weight"
 
     @property
+    def hubless(self) -> Path:
+        """Since when no hub is heard; there only while that is so."""
+        return self.root / "hubless.json"
+
+    @property
     def nat(self) -> Path:
         """How the NAT in front of each uplink behaves, and how it did before."""
         return self.root / "nat.json"

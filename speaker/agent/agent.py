@@ -155,7 +155,8 @@ class Agent:
                 await self._controller.report(self._report())
 
     def _report(self) -> Report:
-        plan_error = self._plans.error or self._store_error
+        session_error = self._gateway.session_error if self._gateway is not None else ""
+        plan_error = self._plans.error or self._store_error or session_error
         return build_report(
             self._settings.gateway, self._plans, plan_error, self._gateway, self._started_at, self._health
         )

@@ -14,6 +14,7 @@ import structlog
 
 from speaker.agent.courtesy import Courtesy
 from speaker.agent.guard import Guard
+from speaker.agent.hubless import Hubless, hears_a_hub, may_go
 from speaker.agent.keeper import SessionKeeper
 from speaker.agent.labels import Labels
 from speaker.agent.lan import LanSide
@@ -58,7 +59,8 @@ class Gateway:
     def __init__(self, settings: AgentSettings, plan: Plan, moved: Callable[[], None]) -> None:
         """`moved` is called when something happened that a report should tell soon."""
         self.plan = plan
-        self.last_error = ""
+        self.last_error = ""  # Of the kernel.
+        self.session_error = ""  # Why ExaBGP's sessions are not those of the plan.
         self.sysctls: dict[str, str] = {}
         self.converged = False
         self._settings = settings
@@ -76,6 +78,9 @@ class Gateway:
         self._views_due = asyncio.Event()
         self._deaf: frozenset[str] = frozenset()
         self._removal_at: float | None = monotonic() + settings.removal_seconds
+        self._hubless = Hubless(settings.state.hubless)
+        self._hub_told = False  # A hub has told everything since this agent started.
+        self._keeping = False  # Nobody is there who could say again what a former agent has left: it stays.
 
     async def __aenter__(self) -> Self:
         self._kernel = LinuxKernel()
@@ -118,6 +123,7 @@ class Gateway:
             self._follow_views,
         ):
             tasks.start(work())
+        tasks.start(self._hubless.run())
         tasks.start(self._keeper.run())
         tasks.start(self.lan.run())
         tasks.start(self.segment.run())
@@ -176,9 +182,9 @@ class Gateway:
 
     async def apply(self, plan: Plan) -> None:
         """Carry out `plan`: denials first, then routes, then ExaBGP's configuration."""
+        await self._set_sysctls(plan)
         self.plan = plan
         self._links.watch(self._watched)
-        self._set_sysctls()
         self.fib.configure(self._devices, plan.segments, plan.underlay, lans=self._lans)
         self.fib.want_rejects(plan.rejects)
         self.liveness.configure(plan)
@@ -276,14 +282,42 @@ class Gateway:
             self._pump_due.clear()
             self.router.tick()
             await self.router.pump()
-            if self._removal_at is not None and (self.router.heard_everybody or monotonic() >= self._removal_at):
-                log.info("everybody was heard" if self.router.heard_everybody else "patience is over", removing=True)
-                self._removal_at = None
-                self.fib.set_may_remove(True)
-                self._fib_wake.set()
-                self._neighbours_due.set()
-                self.liveness.complete()
-                self.lan.wake()
+            heard = hears_a_hub(self.router.sessions)
+            hubless = self._hubless.note(heard=heard)
+            if self._removal_at is not None:
+                self._hub_told = self._hub_told or heard
+                await self._settle(self._removal_at, None if self._hub_told else hubless)
+
+    async def _settle(self, removal_at: float, hubless: float | None) -> None:
+        """What a former agent left in the kernel goes, or stays because nobody is there who could say it again."""
+        patient, keep_seconds = monotonic() < removal_at, self.plan.liveness.hubless_seconds
+        heard = self.router.heard_everybody
+        if may_go(everybody=heard, patient=patient, hubless=hubless, keep_seconds=keep_seconds):
+            log.info("everybody was heard" if heard else "patience is over", removing=True)
+            for _ in self.fib.let_go():
+                await asyncio.sleep(0)
+            self._removal_at, self._keeping = None, False
+            self._neighbours_due.set()
+            self._settled()
+        elif self._keeping:
+            if not patient and not self.fib.may_remove:
+                self._settled()  # Routers in LANs, too, had their time.
+        elif hubless is not None and not (patient and self._may_reach_a_hub()):
+            for _ in self.fib.keep_adopted():
+                await asyncio.sleep(0)
+            self._keeping = True
+            self.liveness.keep(self.fib.next_hops())
+            if self.fib.kept:
+                log.warning("no hub is heard, routes stay as they were", routes=self.fib.kept, seconds=keep_seconds)
+
+    def _settled(self) -> None:
+        """What nobody wants by now may go."""
+        self.fib.set_may_remove(True)
+        self._fib_wake.set()
+        if not self._keeping:
+            self.liveness.keep(())
+        self.liveness.complete()
+        self.lan.wake()
 
     async def _look(self) -> None:
         """What only shows once a second: which next hops are in use, and whom a hub relays to."""
@@ -304,7 +338,10 @@ class Gateway:
         deaf = self.liveness.deaf()
         if deaf != self._deaf:
             self._deaf = deaf
-            log.warning("uplinks that hear no hub are not announced", interfaces=sorted(deaf))
+            if deaf:
+                log.warning("uplinks that hear no hub are not announced", interfaces=sorted(deaf))
+            else:
+                log.info("all uplinks are announced again")
             self._views_due.set()
 
     async def _say_whom_we_relay_to(self) -> None:
@@ -348,7 +385,7 @@ class Gateway:
             self.liveness.links_moved()
             self._neighbours_due.set()
             self.lan.wake()
-            self._set_sysctls()
+            await self._set_sysctls(self.plan)
             await self._apply_facts()
             await self.router.pump()
             self._moved()
@@ -390,15 +427,22 @@ class Gateway:
 
     def _forwards(self) -> bool | None:
         """Whether what hosts give us can leave. Not known before all was heard that would make it so."""
-        if self._removal_at is not None:
+        if self._removal_at is not None and not self._keeping:
             return None
-        return self.liveness.any_hub()
+        return self._may_reach_a_hub()
+
+    def _may_reach_a_hub(self) -> bool:
+        return self.liveness.any_hub(self.router.is_up)
 
     def _session_error(self, error: str) -> None:
-        self.last_error = error
+        if error != self.session_error:
+            self.session_error = error
+            self._moved()
 
-    def _set_sysctls(self) -> None:
-        outcome = apply_sysctls(self._interfaces, md5_keys=listened_keys(self.plan))
+    async def _set_sysctls(self, plan: Plan) -> None:
+        """In a thread: a knob may wait for the kernel's lock as long as a large batch of routes does."""
+        interfaces = sorted({uplink.interface for uplink in plan.uplinks})
+        outcome = await asyncio.to_thread(apply_sysctls, interfaces, md5_keys=listened_keys(plan))
         for name, change in outcome.changed.items():
             log.info("sysctl", name=name, change=change)
         for name, why in outcome.failed.items():

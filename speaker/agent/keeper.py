@@ -21,7 +21,8 @@ RETRY_SECONDS = 1.0
 
 
 class SessionKeeper:
-    """`wake` it when plan or bridge moved. `failed` is told what went wrong, `moving` which peer is dialled anew."""
+    """`wake` it when plan or bridge moved. `failed` is told what went wrong, "" when nothing did; `moving` which peer
+    is dialled anew."""
 
     def __init__(
         self,
@@ -78,3 +79,5 @@ class SessionKeeper:
                 self._failed(str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 self._due.set()
+            else:
+                self._failed("")

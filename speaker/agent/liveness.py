@@ -7,7 +7,7 @@ loop, and its flush is woken. What only shows once a second (which next hops are
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -97,6 +97,7 @@ class Liveness:
         self._drained_at: float | None = None
         self._starting = True  # Nothing is wanted yet: leyline-bfd would end what it has.
         self._complete = False  # The routing table knows all that it will know.
+        self._kept: frozenset[str] = frozenset()  # Far ends that it does not know, and routes lead to.
         self._timer = asyncio.Event()
         self._judging = False
         self._told = _Told()
@@ -125,6 +126,11 @@ class Liveness:
             if not self.client.connected:
                 log.warning("leyline-bfd does not answer; next hops count as alive until it does")
         self._starting = False
+        self._judge()
+
+    def keep(self, next_hops: Iterable[bytes]) -> None:
+        """Routes lead to these without a path that says so: their gateways may ask how we are."""
+        self._kept = frozenset(str(ip_address(next_hop)) for next_hop in next_hops)
         self._judge()
 
     def complete(self) -> None:
@@ -236,17 +242,20 @@ class Liveness:
             return
         known = self._known
         used = self._in_use(dead_pairs)
-        wanted = used | self._spares
+        wanted, accept = used | self._spares, known.accept | self._kept
         if not self._complete:  # The agent before us had its reasons; we do not know the paths yet.
             former = {pair for pair, status in self.client.statuses.items() if status.active}
             wanted |= {pair for pair in former | dead_pairs if pair[0] in known.local}
+            accept |= {remote for _, remote in self.client.statuses}
+        if len(accept) > control.MAX_ACCEPT:
+            accept = known.accept
         # Beyond the bound of leyline-bfd: first those whose end would revive something, then the hubs', spares last.
         chosen = sorted(wanted, key=lambda p: (p not in dead_pairs, p not in known.always, p not in used, p))
         self.client.want(
             Want(
                 uplinks=tuple(BfdUplink(*end) for end in known.local.values()),
                 sessions=tuple(sorted(chosen[: control.MAX_SESSIONS])),
-                accept=known.accept,
+                accept=accept,
                 admin_down=self._drained_at is not None and monotonic() - self._drained_at > DRAIN_SECONDS,
             )
         )
@@ -294,11 +303,15 @@ class Liveness:
         state = self._damper.verdict(pair).state
         return None if state == "unknown" else state == "up"
 
-    def any_hub(self) -> bool:
-        """Whether any uplink may still reach a hub; for a gateway without hubs, whether any uplink is usable."""
-        usable = self._usable()
-        hubs = self._known.hubs or [b""]
-        return any(reach.lives(self._known, hub, self._lost, usable) for hub in hubs)
+    def any_hub(self, talks: Callable[[str], bool]) -> bool:
+        """Whether any uplink may still reach a hub; for a gateway without hubs, whether any uplink is usable.
+
+        A hub that has never answered is none, unless BGP with this address `talks`: what has no hub has no routes.
+        """
+        known, usable = self._known, self._usable()
+        lost = self._lost | reach.dead_hops(known, self._silence.pairs(monotonic()))
+        said = {packed for packed, hub in known.hubs.items() if talks(hub.peer_address)}
+        return any(reach.lives(known, hub, self._lost if hub in said else lost, usable) for hub in known.hubs or [b""])
 
     @property
     def _lost(self) -> DeadHops:

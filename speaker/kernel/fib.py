@@ -12,7 +12,7 @@ has no such net under it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from speaker.kernel.choice import Chosen, Pair, Relay
@@ -23,13 +23,15 @@ from speaker.kernel.outcome import Outcome
 from speaker.kernel.port import METRIC_REJECT, METRIC_ROUTE, TABLE_LAN, TABLE_MAIN, Kernel
 from speaker.kernel.standing import LinkState, Standing, link_states, standing, state
 from speaker.kernel.table import Table
-from speaker.kernel.targets import Target
-from speaker.rib.path import Tiers
+from speaker.kernel.targets import Group, Target
+from speaker.rib.path import Member, Tiers
 from speaker.rib.prefix import Family, Key, family_of, key_of
 
 __all__ = ["Fib", "Outcome", "Relay"]
 
 NO_LANS: Mapping[bytes, str] = {}
+SLICE = 10_000
+"""Routes of a former process that are kept or let go before others have their turn."""
 
 
 class Fib:
@@ -60,6 +62,9 @@ class Fib:
         self._tables = [*self._rejects.values(), *self._routes.values()]
         self._flusher = Flusher(kernel, self._objects, self._tables)
         self.guarded = 0  # Wishes refused by the guard, since start.
+        self._kept: dict[Family, dict[Key, None]] = {family: {} for family in Family}
+        self._declined: dict[Family, set[Key]] = {family: set() for family in Family}
+        """What stands, and somebody did not want to stay, before anything might be removed."""
 
     # Wishes
 
@@ -75,6 +80,7 @@ class Fib:
                 self.guarded += 1
                 return reason
         table = self._routes[self._place(family, key)]
+        self._wished(family, (key,), table, tiers)
         if tiers is None:
             table.want(key, None)
         elif not tiers:
@@ -104,6 +110,7 @@ class Fib:
         if not keys:
             return refused
         table = self._routes[TABLE_MAIN, family]
+        self._wished(family, keys, table, tiers)
         target = table.unreachable if tiers is not None and not tiers else None
         if tiers:
             target = self._objects.group(tiers, table.actual.get(keys[0]))
@@ -111,6 +118,56 @@ class Fib:
                 return [*refused, *((key, "too many different sets of paths") for key in keys)]
         table.want_all(keys, target)
         return refused
+
+    def _wished(self, family: Family, keys: Iterable[Key], table: Table, tiers: Tiers | None) -> None:
+        """Somebody knows of these: what a former process left of them counts no more."""
+        if kept := self._kept[family]:
+            for key in keys:
+                kept.pop(key, None)
+        if tiers is None and not self._flusher.may_remove:
+            self._declined[family].update(key for key in keys if key in table.actual)
+
+    def keep_adopted(self) -> Iterator[None]:
+        """What a former process left is wished for as it stands: who would say it again is gone. Slice by slice.
+
+        Until it is wished for otherwise, or `let_go`. Only what leads into the segments, or to nobody, and what nobody
+        has declined. Its next hops are judged like all others, so what dies leaves and what returns comes back.
+        """
+        found: dict[Target, Tiers | None] = {}
+        for (_, family), table in self._routes.items():
+            left = list(table.removals)
+            for start in range(0, len(left), SLICE):
+                for key in left[start : start + SLICE]:
+                    if key not in table.removals or key in self._declined[family]:
+                        continue
+                    target = table.actual[key]
+                    if target not in found:
+                        found[target] = None if target is table.stranger else self._tiers_found(target)
+                    tiers = found[target]
+                    if tiers is not None and not self.want(family, key, tiers):
+                        self._kept[family][key] = None
+                yield
+
+    def _tiers_found(self, target: Target) -> Tiers | None:
+        """As far as the kernel tells; () where nobody is left, or only a hub's label led there; None = not kept."""
+        weights: dict[bytes, int] = {}
+        if isinstance(target, Group):
+            for number, weight in target.content or ():
+                hop = self._objects.held.hops.by_id.get(number)
+                if hop is None or hop.blackhole or hop.spec[2] is not None:
+                    continue
+                if not self._guard.inside(hop.spec[1]):
+                    return None
+                weights.setdefault(hop.spec[1], weight)
+        return (tuple(Member(*each) for each in sorted(weights.items())),) if weights else ()
+
+    def let_go(self) -> Iterator[None]:
+        """What was kept, and nobody has wished for since, goes. Slice by slice."""
+        for family, kept in self._kept.items():
+            left = list(kept)
+            for start in range(0, len(left), SLICE):
+                self.want_many(family, [key for key in left[start : start + SLICE] if key in kept], None)
+                yield
 
     def want_rejects(self, prefixes: Iterable[str]) -> None:
         """Declared space, all of it: `unreachable` beneath everything. Raises ValueError for what is no prefix."""
@@ -173,11 +230,19 @@ class Fib:
         for family, captors in self._guard.captors.items():
             for key in captors ^ before[family]:
                 self._move(family, key, to=TABLE_LAN if key in captors else TABLE_MAIN)
+            for key in [key for key in self._kept[family] if self._guard.refuses(family, key)]:
+                self.want(family, key, None)
         self._objects.configure(devices, lans)
+
+    @property
+    def may_remove(self) -> bool:
+        return self._flusher.may_remove
 
     def set_may_remove(self, may_remove: bool) -> None:
         """Whether a route that nobody wants may go. False until everything has been heard."""
         self._flusher.may_remove = may_remove
+        if may_remove:
+            self._declined = {family: set() for family in Family}
 
     def set_link(self, name: str, index: int | None) -> None:
         """The interface is usable under `index`; None = down, without carrier, or gone.
@@ -239,6 +304,11 @@ class Fib:
             )
             for family in Family
         }
+
+    @property
+    def kept(self) -> int:
+        """Routes of a former process that stay though nobody has said them again."""
+        return sum(map(len, self._kept.values()))
 
     @property
     def groups(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from speaker.rib.prefix import Family, Key, family_of, key_of, network_of
 from speaker.rib.underlay import covering
@@ -23,6 +23,11 @@ class Guard:
         wider = covering(map(ip_network, underlay))
         self.captors = {family: wider[family] | {DEFAULT_ROUTE} for family in Family}
         """Prefixes whose routes in table main would capture ZeroTier's own packets."""
+
+    def inside(self, address: bytes) -> bool:
+        """Whether it is an overlay address."""
+        packed = ip_address(address)
+        return any(packed in segment for _, segment, _ in self._segments)
 
     def refuses(self, family: Family, key: Key) -> str:
         """Why the prefix must not be installed; "" when it may."""

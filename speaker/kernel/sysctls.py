@@ -94,7 +94,13 @@ def apply_knobs(wanted: Iterable[Knob], proc: Path) -> SysctlOutcome:
 
 
 def ra_interfaces(proc: Path = Path("/proc")) -> list[str]:
-    """Interfaces that have a route from a router advertisement now and would lose it (accept_ra 1). [] without IPv6."""
+    """Interfaces that have a route from a router advertisement now and would lose it (accept_ra 1) when IPv6 forwarding
+    goes on. [] where it is on, and without IPv6.
+
+    All routes are read for it, ours too: so only as long as it is of use, and never after the first time.
+    """
+    if _reads(proc / "sys" / "net/ipv6/conf/all/forwarding", "1"):
+        return []
     try:
         lines = (proc / "net" / "ipv6_route").read_text().splitlines()
     except OSError:

@@ -23,10 +23,12 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 HUB, A, B = 1, 2, 3
 NAMES = {HUB: "hub", A: "a", B: "b"}
 FAST = p.BfdPlan(100, 3)
-QUICK = p.LivenessPlan(up_delay_ms=500, idle_seconds=10, hubless_seconds=10)
+QUICK = p.LivenessPlan(up_delay_ms=500, idle_seconds=10, hubless_seconds=15)
 RESTART_SECONDS = 3
 BY_LABEL = Path("/proc/sys/net/mpls").exists()
 """Whether detours are by relay label here."""
+REMOVAL_SECONDS = 2
+"""So long a started agent keeps routes that nobody says again, as long as there is a hub that could."""
 CUT = """
 table bridge cut {}
 delete table bridge cut
@@ -99,7 +101,8 @@ class World:
             addresses = [f"{host(number)}/24", f"{host6(number)}/64"]
             veth(node, "lan0", addresses, members["hub"], f"cable{number}", ())
         self._cut: set[tuple[int, int]] = set()
-        self.speakers = {number: Speaker(members[name], name, place) for number, name in NAMES.items()}
+        options = f"--removal-seconds={REMOVAL_SECONDS}"
+        self.speakers = {number: Speaker(members[name], name, place, options) for number, name in NAMES.items()}
         hub_plan = plan_of("hub", HUB, [to_client(HUB, A), to_client(HUB, B)], hub=True, bfd=FAST, liveness=QUICK)
         self.hub_plan = with_ipv6(hub_plan)
         self.speakers[HUB].start(self.hub_plan)
@@ -245,7 +248,8 @@ def test_agents_die_and_dead_stays_dead(world: World) -> None:
 
 
 def test_without_hubs_forwarding_stays_until_its_time_is_over(world: World) -> None:
-    """All hubs gone: stale paths forward for longer than the restart time, until `hubless_seconds` are over."""
+    """All hubs gone: routes stay for longer than the restart time, and for longer than an agent that is started then
+    waits for hubs that live, until `hubless_seconds` are over. Until then they are left and taken up as ever."""
     world.until_direct()
     with world.hub.without_restarts():
         with world.pings() as outage:
@@ -253,12 +257,23 @@ def test_without_hubs_forwarding_stays_until_its_time_is_over(world: World) -> N
                 world.hub.kill(process)
             wait_until(lambda: not world.a.is_up(HUB), PATIENCE, world.evidence)
             lost_at = monotonic()
+            died = world.a.kill("agent")
+            wait_until(lambda: world.a.pid("agent") != died and bool(world.a.report()), PATIENCE, world.evidence)
             wait_until(lambda: monotonic() - lost_at > 2 * RESTART_SECONDS, PATIENCE, world.evidence)
             assert world.a.has([lan(B)]), world.evidence()
-            assert world.ttl() == 64
+            assert world.ttl() == 64 == world.ttl(host6)
+            wait_until(lambda: world.a.judges(B, "up"), PATIENCE, world.evidence)
             assert monotonic() - lost_at < QUICK.hubless_seconds - 1, "the machine was too slow to tell"
         assert outage[0] == 0, world.evidence()
-        wait_until(lambda: world.a.has([]), PATIENCE, world.evidence)
+        world.cut((A, B))
+        gone = f"unreachable {lan(B)}"
+        routes = ("ip", "-4", "route", "show", "proto", "76", "metric", "1000")
+        took = wait_until(lambda: gone in world.members["a"].run(*routes), PATIENCE, world.evidence)
+        assert took < within(1), "a dead next hop is not used, whoever said the route"
+        world.cut()
+        wait_until(lambda: world.ttl() == 64, PATIENCE, world.evidence)
+        assert monotonic() - lost_at < QUICK.hubless_seconds - 1, "the machine was too slow to tell"
+        wait_until(lambda: world.members["a"].run(*routes) == "", PATIENCE, world.evidence)
         assert monotonic() - lost_at >= QUICK.hubless_seconds - 1
     wait_until(lambda: world.a.settled(HUB) and world.a.has([lan(B)]), PATIENCE, world.evidence)
     world.until_direct()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from speaker.kernel.sysctls import apply_sysctls, knobs, path_of
 from tests.netns.kernel_world import LinuxWorld, linux_world
-from tests.netns.namespaces import veth
+from tests.netns.namespaces import veth, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -40,8 +41,39 @@ def test_all_are_set_and_what_is_missing_is_told(world: LinuxWorld) -> None:
     assert apply_sysctls(["eth0", "eth1"]).changed == {}
 
 
-def test_routes_of_a_router_advertisement_survive_forwarding(world: LinuxWorld) -> None:
-    """Without accept_ra 2 the kernel removes them the moment that forwarding goes on."""
+ADVERTISE = """
+import socket, struct
+with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sender:
+    sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+    index = socket.if_nametoindex("eth0")
+    sender.sendto(struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0), ("ff02::1", 0, 0, index))
+"""
+
+
+def advertised(world: LinuxWorld) -> bool:
+    """Whether there is a default route after another router advertisement (RFC 4861 4.2)."""
+    world.far.run("ip", "-6", "address", "replace", "fe80::2/64", "dev", "eth0", "nodad")
+    world.far.run(sys.executable, "-c", ADVERTISE, check=False)  # The interface may not have its carrier yet.
+    return "proto ra" in world.near.run("ip", "-6", "route", "show", "default")
+
+
+def test_what_a_router_advertises_survives_forwarding(world: LinuxWorld) -> None:
+    world.near.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=1")
+    wait_until(lambda: advertised(world), 10)
+    assert apply_sysctls(["eth0"]).changed["net.ipv6.conf.eth0.accept_ra"] == "1 -> 2"
+    assert advertised(world)
+
+
+def test_with_forwarding_on_there_is_nothing_advertised_to_lose(world: LinuxWorld) -> None:
+    """So nobody need look for it among all routes again."""
+    world.near.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=1")
+    wait_until(lambda: advertised(world), 10)
+    world.near.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+    assert not advertised(world)
+    assert "accept_ra" not in " ".join(apply_sysctls(["eth0"]).changed)
+
+
+def test_a_route_by_hand_is_no_advertisement(world: LinuxWorld) -> None:
     world.near.run("ip", "-6", "route", "add", "default", "via", "fd42:42::2", "dev", "eth0", "proto", "ra")
     assert Path("/proc/sys/net/ipv6/conf/eth0/accept_ra").exists()
     flags = {line.split()[8] for line in world.near.run("cat", "/proc/net/ipv6_route").splitlines()}

@@ -13,7 +13,8 @@ from speaker import commands, supervise
 
 
 def settings(*homes: str, place: Path) -> Any:
-    options = dict.fromkeys(("controller", "token_file", "cacert", "metrics", "audit_seconds", "break_before_make"))
+    hidden = ("audit_seconds", "break_before_make", "removal_seconds")
+    options = dict.fromkeys(("controller", "token_file", "cacert", "metrics", *hidden))
     return commands._settings(place, "berlin-1", plan=place / "plan.json", zerotier_home=homes, **options)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from time import time
 from typing import Any
@@ -410,17 +411,75 @@ def test_a_hub_is_never_deaf() -> None:
     run(story())
 
 
+def nobody(address: str) -> bool:  # noqa: ARG001
+    """BGP with this address is down."""
+    return False
+
+
+def test_hubs_that_never_answered_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that was booted behind a broken uplink has no route, and must not take its LAN from one that has."""
+    clock = 1000.0
+    monkeypatch.setattr(module, "monotonic", lambda: clock)
+
+    async def story() -> None:
+        nonlocal clock
+        bench = await started(SPOKE)
+        for device, hub in (("zt0", 1), ("zt1", 1), ("zt0", 2), ("zt1", 2)):
+            bench.say(f"10.42.0.{hub}", "Down", device=device, ever_up=False, since=time())
+        assert bench.liveness.any_hub(nobody), "they have hardly been asked"
+        clock += 10
+        assert not bench.liveness.any_hub(nobody)
+        assert bench.liveness.any_hub("10.42.0.2".__eq__), "BFD is filtered on the way, and BGP is not"
+        bench.say("10.42.0.1", "Up", device="zt1")
+        assert bench.liveness.any_hub(nobody)
+
+    run(story())
+
+
+def test_without_bfd_no_hub_is_silent() -> None:
+    async def story() -> None:
+        bench = await started(SPOKE)
+        assert bench.liveness.any_hub(nobody), "nobody was asked"
+        bench = await started(replace(SPOKE, sessions=()))
+        assert bench.liveness.any_hub(nobody), "a gateway without hubs"
+        bench.usable = ()
+        assert not bench.liveness.any_hub(nobody)
+
+    run(story())
+
+
+def test_a_new_agent_listens_to_whom_the_former_one_listened() -> None:
+    """leyline-bfd would take leave of them, and they would not notice when this gateway dies."""
+
+    async def story() -> None:
+        bench, hubs = Bench(SPOKE), {"10.42.0.1", "10.42.0.2", "fd42::1", "fd42::2"}
+        bench.liveness.client.statuses["zt0", REMOTE] = passive(REMOTE)
+        await bench.liveness.hear_first()
+        assert REMOTE in bench.wants[-1].accept
+        bench.liveness.keep([four(22), six(22)])
+        bench.liveness.complete()
+        assert bench.wants[-1].accept == hubs | {"10.42.0.22", str(ip_address(six(22)))}
+        bench.liveness.keep(())
+        assert bench.wants[-1].accept == hubs
+
+    run(story())
+
+
+def passive(remote: str) -> Status:
+    return Status("zt0", "10.42.0.11", remote, "Up", 0, "Up", 0.0, True, 0, False, 300_000)
+
+
 def test_no_hub_is_left() -> None:
     async def story() -> None:
         bench = await started(SPOKE)
-        assert bench.liveness.any_hub(), "unknown is alive"
+        assert bench.liveness.any_hub(nobody), "unknown is alive"
         for device, number in (("zt0", 1), ("zt1", 1), ("zt0", 2), ("zt1", 2)):
             bench.say(f"10.42.0.{number}", "Up", device=device)
             bench.say(f"10.42.0.{number}", "Down", device=device, downs=1)
             await asyncio.sleep(0)
-            assert bench.liveness.any_hub() is not ((device, number) == ("zt1", 2))
+            assert bench.liveness.any_hub(nobody) is not ((device, number) == ("zt1", 2))
         bench.usable = ()
-        assert not bench.liveness.any_hub()
+        assert not bench.liveness.any_hub(nobody)
 
     run(story())
 

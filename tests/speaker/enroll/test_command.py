@@ -22,7 +22,7 @@ ENROLLED = Access("https://leyline.example", "berlin-1", "leyline_a_b", fingerpr
 NOTHING = dict.fromkeys(
     (
         *("gateway", "controller", "token_file", "cacert", "plan", "metrics"),
-        *("zerotier_home", "audit_seconds", "break_before_make"),
+        *("zerotier_home", "audit_seconds", "break_before_make", "removal_seconds"),
     )
 )
 

@@ -25,6 +25,7 @@ def proc(tmp_path: Path) -> Path:
         path = tmp_path / "sys" / path_of(knob.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("1\n")
+    (tmp_path / "sys/net/ipv6/conf/all/forwarding").write_text("0\n")
     (tmp_path / "net").mkdir()
     (tmp_path / "net/ipv6_route").write_text(f"{RA_DEFAULT}\n{MANUAL}\n")
     return tmp_path
@@ -38,6 +39,7 @@ def test_what_differs_is_set_and_told(proc: Path) -> None:
     outcome = apply_sysctls(["zt0"], proc=proc)
     assert outcome.changed == {
         "net.ipv6.conf.wan0.accept_ra": "1 -> 2",
+        "net.ipv6.conf.all.forwarding": "0 -> 1",
         "net.ipv4.nexthop_compat_mode": "1 -> 0",
         "net.ipv4.neigh.default.gc_thresh3": "1 -> 8192",
         "net.ipv6.neigh.default.gc_thresh3": "1 -> 8192",
@@ -66,6 +68,13 @@ def test_router_advertisements_are_kept_before_forwarding_goes_on(proc: Path) ->
     assert names.index("net.ipv6.conf.wan0.accept_ra") < names.index("net.ipv6.conf.all.forwarding")
 
 
+def test_routes_are_read_only_before_forwarding_goes_on(proc: Path) -> None:
+    """There may be half a million of ours, and an uplink that has just returned is waited for."""
+    apply_sysctls(["zt0"], proc=proc)
+    (proc / "sys/net/ipv6/conf/wan0/accept_ra").write_text("1\n")
+    assert ra_interfaces(proc) == [], "what it had has gone with forwarding, and nothing new is taken"
+
+
 def test_interface_that_refuses_router_advertisements_is_left_alone(proc: Path) -> None:
     (proc / "sys/net/ipv6/conf/wan0/accept_ra").write_text("0\n")
     assert ra_interfaces(proc) == []
@@ -88,7 +97,7 @@ def test_missing_knobs_are_told_and_the_others_set(proc: Path) -> None:
     (proc / "sys/net/ipv4/nexthop_compat_mode").unlink()
     outcome = apply_sysctls(["zt0"], proc=proc)
     assert outcome.missing == ["net.ipv4.nexthop_compat_mode"]
-    assert len(outcome.changed) == 11
+    assert len(outcome.changed) == 12
 
 
 def test_knob_that_refuses_is_told_and_the_others_set(proc: Path) -> None:
@@ -97,7 +106,7 @@ def test_knob_that_refuses_is_told_and_the_others_set(proc: Path) -> None:
     path.mkdir()  # Root may write to everything else.
     outcome = apply_sysctls(["zt0"], proc=proc)
     assert outcome.failed == {"net.ipv4.nexthop_compat_mode": "Is a directory"}
-    assert len(outcome.changed) == 11
+    assert len(outcome.changed) == 12
 
 
 def test_a_box_without_ipv6(tmp_path: Path) -> None:
