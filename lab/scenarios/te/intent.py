@@ -10,7 +10,7 @@ from lab.compare import wait_to_reach
 from lab.cuts import Cuts
 from lab.node import CommandFailed
 from lab.routes import routes
-from lab.scenarios.te import sending, strangers
+from lab.scenarios.te import explained, sending, strangers
 from lab.scenarios.te.oracle import Expected
 from lab.scenarios.te.world import SITES, World
 
@@ -133,6 +133,7 @@ def finance_never_by_satellite(world: World) -> None:
         what = "denver itself sends over satellite then, finance too: rules are about far ends"
         sending.settle(world, what, {"denver-1": "zt0"}, SATELLITE_SECONDS, at, only=ANSWERED)
         run.expect("nyc reaches denver's LAN", nyc.reaches("10.4.0.10"))
+        explained.explain_agrees_while_dead(world, "nyc-1", "10.4.0.10", LTE_OF_DENVER[0])
         kind = routes(world.node("nyc-1"), 4)["10.4.9.0/24"].kind
         run.expect("denver's finance is unreachable in nyc's kernel", kind == UNREACHABLE, kind)
         said = nyc.run("ping -n -c 2 -i 0.2 -W 1 10.4.9.10", check=False).stdout
