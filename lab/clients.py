@@ -26,6 +26,14 @@ def frr_paths(node: Node, family: str) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def frr_details(node: Node, family: str) -> dict[str, list[dict[str, Any]]]:
+    """The same paths with their communities, in the other words that FRR has for them then."""
+    found: dict[str, list[dict[str, Any]]] = json.loads(
+        node.out(["vtysh", "-c", f"show bgp {family} unicast json detail"]) or "{}"
+    ).get("routes", {})
+    return {prefix: [path for path in paths if "peer" in path] for prefix, paths in found.items()}
+
+
 def frr_table(node: Node) -> dict[str, frozenset[str]]:
     """prefix -> next hops of all received paths in bgpd, both families; link-local companions left out."""
     table: dict[str, set[str]] = defaultdict(set)

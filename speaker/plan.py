@@ -232,7 +232,7 @@ class Plan(PlanStruct, frozen=True):
     asn: Asn
     router_id: str
     segments: tuple[str, ...]  # The fabric's on-link prefixes. No received route inside them is installed.
-    uplinks: tuple[UplinkPlan, ...]
+    uplinks: tuple[UplinkPlan, ...]  # In the order in which packets are sent by them: by the first usable one.
     announcements: tuple[AnnouncementPlan, ...]
     sessions: tuple[SessionPlan, ...]
     rejects: tuple[str, ...]  # Declared space: `unreachable` beneath everything, so it never leaks to a default route.

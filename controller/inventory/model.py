@@ -309,7 +309,8 @@ class Assertion(Named):
     """What must hold after every change. Exactly one of `reaches`, `never_over`, `survives` is set.
 
     reaches      every site of `sites` has a route to `prefix` (one that contains it)
-    never_over   no site of `sites` uses a path over one of these circuit classes, to `prefix` or to anything
+    never_over   no site of `sites` uses a path over one of these circuit classes to `prefix` or to anything, or sends
+                 there by an uplink of one while all its own are well
     survives     with any one "gateway", "uplink", "hub" or "provider" gone, the sites of `sites` still reach `prefix`,
                  or each other
     """

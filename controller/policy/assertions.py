@@ -20,6 +20,7 @@ from controller.inventory.model import (
 )
 from controller.policy.failures import Thing
 from controller.policy.intended import NOTHING_FAILED
+from controller.policy.sending import in_order
 from controller.policy.whatif import WhatIf
 
 MAX_SUSPECTS = 16
@@ -138,18 +139,36 @@ class _Check:
                     yield from ((f"{site} does not reach {each}", why) for each in alike)
 
     def _used(self, sites: list[str], prefix: Network | None, classes: set[str]) -> Iterator[str]:
-        """Over a class in any tier: a path that waits is used when the others die."""
+        """Over a class in any tier: a path that waits is used when the others die. And by which uplink it sends."""
         for site in sites:
             viewer = self._intent.of_site[site][0]
+            own, sends = list(self._sent_by(site, classes)), False
             for alike in self._of_group.values():
                 if self._at_home(site, alike[0]):
                     continue
                 allowed = self._intent.route(viewer, alike[0]).decision.allowed
                 used = [each.source for each in allowed if each.source.origin.circuit_class in classes]
-                meant = [each for each in alike if prefix is None or _overlap(each, prefix)] if used else []
+                asked = bool(used or (own and allowed and not sends))
+                meant = [each for each in alike if prefix is None or _overlap(each, prefix)] if asked else []
+                sends = sends or bool(allowed and meant)
                 for each in meant:
                     for source in used:
                         yield f"{site} may use {source.key} ({source.origin.circuit_class}) to {each}"
+            if sends:
+                yield from own
+
+    def _sent_by(self, site: str, classes: set[str]) -> Iterator[str]:
+        """By the best uplink of each gateway (of clients where there is none), whatever the prefix: rules do not choose
+        among its own.
+
+        So nothing could keep it off the next one when that is dead, and whoever has a backup would break every such
+        assertion: what it falls back to is not counted.
+        """
+        members = self._intent.of_site[site]
+        for member in [each for each in members if each.is_ours] or members:
+            for source in in_order(member.sources, is_hub=member.kind == "hub")[:1]:
+                if source.origin.circuit_class in classes:
+                    yield f"{site} sends by {source.key} ({source.origin.circuit_class})"
 
     def _cut_off(self, sites: list[str], kind: str) -> Iterator[str]:
         """Of sites from each other, when one thing fails."""

@@ -23,6 +23,7 @@ from controller.policy.fabric import Session, compile_fabric, speaker_address, s
 from controller.policy.imports import Imports, text, uplinks_of
 from controller.policy.rejects import rejects
 from controller.policy.segment import VERSION_WITHOUT_NETWORK, Segment
+from controller.policy.sending import in_order
 from speaker.plan import (
     AnnouncementPlan,
     BfdPlan,
@@ -85,7 +86,7 @@ class _Compiler:
             asn=self.fabric.asn,
             router_id=str(speaker_address(gateway)),
             segments=self.segments,
-            uplinks=tuple(self.uplink(each, is_hub=is_hub) for each in gateway.uplinks),
+            uplinks=in_order((self.uplink(each, is_hub=is_hub) for each in gateway.uplinks), is_hub=is_hub),
             announcements=self.announcements(gateway),
             sessions=self.sessions_of(gateway),
             rejects=tuple(map(str, rejects(self.inventory))),

@@ -26,9 +26,13 @@ Table master4:
 \tBGP.next_hop: 10.42.0.21
 \tBGP.med: 0
 \tBGP.local_pref: 200
+\tBGP.community: (65000,1) (65000,666)
+\tBGP.large_community: (64512, 1, 21) (64512, 6, 170524673)
+\t\t(64512, 4, 21)
                      unicast [leyline_hub_2 08:45:13.835 from 10.42.0.2] (100) [i]
 \tvia 10.42.0.3 on zt0
 \tType: BGP univ
+\tBGP.origin: Incomplete
 \tBGP.as_path: 
 \tBGP.next_hop: 10.42.0.3
 \tBGP.local_pref: 300
@@ -36,10 +40,13 @@ Table master4:
 Table master6:
 fd10:4::/64          unicast [leyline_hub_1 08:46:38.611 from 10.42.0.1] * (100) [i]
 \tvia fd42:42::a on zt0
+\tBGP.origin: EGP
 \tBGP.as_path: 
 \tBGP.next_hop: fd42:42::a fe80::1
 \tBGP.local_pref: 180
 """  # noqa: W291
+
+OF_PARTNER = frozenset({"65000:1", "65000:666", "64512:1:21", "64512:4:21"})
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +61,27 @@ def wanted(document: dict[str, Any]) -> oracle.Expected:
 
 def test_birds_table_is_read_as_values() -> None:
     assert strangers.told_bird(BIRD, ["hub-1", "hub-2"]) == {
-        Told("hub-1", "10.21.1.0/24", "10.42.0.21", (65021,), 0, 200),
-        Told("hub-2", "10.21.1.0/24", "10.42.0.3", (), None, 300),
-        Told("hub-1", "fd10:4::/64", "fd42:42::a", (), None, 180),
+        Told("hub-1", "10.21.1.0/24", "10.42.0.21", (65021,), 0, 200, 0, OF_PARTNER),
+        Told("hub-2", "10.21.1.0/24", "10.42.0.3", (), None, 300, 2, frozenset()),
+        Told("hub-1", "fd10:4::/64", "fd42:42::a", (), None, 180, 1, frozenset()),
     }
 
 
 def test_frrs_table_is_read_as_values() -> None:
     hops: list[dict[str, Any]] = [{"ip": "10.42.0.3"}, {"ip": "fe80::1", "scope": "link-local"}]
-    path = {"peerId": "10.42.0.1", "path": "64512 64512", "metric": 7, "nexthops": hops}
-    own = {"peerId": "(unspec)", "path": "", "nexthops": [{"ip": "0.0.0.0"}]}
+    path = {
+        "peer": {"peerId": "10.42.0.1"},
+        "aspath": {"string": "64512 64512"},
+        "metric": 7,
+        "origin": "IGP",
+        "community": {"string": "65000:1", "list": ["65000:1"]},
+        "largeCommunity": {"list": ["64512:1:2", "64512:7:170524673"]},
+        "nexthops": hops,
+    }
+    own = {"peer": {"peerId": "0.0.0.0"}, "aspath": {"string": "Local"}, "nexthops": [{"ip": "0.0.0.0"}]}
     routes: dict[str, list[dict[str, Any]]] = {"10.1.0.0/24": [path, own]}
     assert strangers.told_frr(routes, {"10.42.0.1": "hub-1"}) == {
-        Told("hub-1", "10.1.0.0/24", "10.42.0.3", (64512, 64512), 7, None)
+        Told("hub-1", "10.1.0.0/24", "10.42.0.3", (64512, 64512), 7, None, 0, frozenset({"65000:1", "64512:1:2"}))
     }
 
 
@@ -76,7 +91,11 @@ def test_the_oracle_is_asked_as_a_process(wanted: oracle.Expected, document: dic
     assert wanted.kernel("nyc-1", dead=["10.42.0.10"])["10.4.0.0/24"] == {"10.42.0.9"}
     assert "10.4.9.0/24" not in wanted.kernel("nyc-1", dead=["10.42.0.10"])
     assert {each.local_pref for each in wanted.tables["partner"]} == {None}
-    assert Told("hub-1", "10.21.1.0/24", "10.42.0.21", (65021,), 0, 200) in wanted.tables["legacy"]
+    partners = next(each for each in wanted.tables["legacy"] if (each.hub, each.prefix) == ("hub-1", "10.21.1.0/24"))
+    assert partners[2:7] == ("10.42.0.21", (65021,), 0, 200, 0)
+    assert {"64512:1:21", "64512:4:21"} < partners.communities
+    marked = {each.communities for each in wanted.tables["partner"] if each.prefix == "10.22.2.0/24"}
+    assert all({"65000:666", "65000:1"} < each for each in marked), "what the rule adds"
 
 
 def test_the_inventory_means_what_its_comments_say(wanted: oracle.Expected) -> None:
@@ -88,7 +107,8 @@ def test_the_inventory_means_what_its_comments_say(wanted: oracle.Expected) -> N
 
 
 def test_a_difference_names_the_routes() -> None:
-    one, other = Told("hub-1", "10.1.0.0/24", "10.42.0.3", (), None, 200), Told("hub-1", "::/0", "::", (), None, 1)
+    one = Told("hub-1", "10.1.0.0/24", "10.42.0.3", (), None, 200, 0, frozenset())
+    other = Told("hub-1", "::/0", "::", (), None, 1, 0, frozenset())
     assert told_difference(frozenset({one}), frozenset({one})) == ""
     text = told_difference(frozenset({one}), frozenset({other}))
     assert "missing: 1\n  Told(hub='hub-1', prefix='10.1.0.0/24'" in text

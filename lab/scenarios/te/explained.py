@@ -23,6 +23,8 @@ from speaker.show import fetch
 PAIRS = 1_000
 SEED = 4
 BY_REST = 40
+WHILE_DEAD = 25
+"""Pairs of each site."""
 ELSEWHERE = ("198.51.100.0/24", "172.31.0.0/16", "2001:db8::/64")
 ASK_ALL = 'for address in "$@"; do echo "$address $(ip route get "$address" 2>&1 | head -n 1)"; done'
 Announced = Mapping[str, list[dict[str, Any]]]
@@ -43,8 +45,7 @@ def explain_agrees(world: World) -> None:
     chance = random.Random(SEED)
     asked = pairs(world.document, world.announced, chance)
     begun = time.monotonic()
-    with ThreadPoolExecutor(len(world.gateways)) as pool:
-        verdicts = dict(pool.map(lambda name: (name, answers(world, name, asked)), world.gateways))
+    verdicts = asked_of_all(world, asked)
     run.figure("explain_seconds", time.monotonic() - begun)
     wrong, seen = compared(world, verdicts)
     total = sum(seen.values())
@@ -52,6 +53,25 @@ def explain_agrees(world: World) -> None:
     run.figure("explain_differs", len(wrong))
     by_rest(world, verdicts, chance)
     run.table("what explain said", ("verdict", "times"), sorted(seen.items()))
+
+
+def asked_of_all(world: World, asked: Mapping[str, list[str]]) -> dict[str, dict[str, Verdict]]:
+    """Gateway -> address -> verdict."""
+    with ThreadPoolExecutor(len(world.gateways)) as pool:
+        return dict(pool.map(lambda name: (name, answers(world, name, asked)), world.gateways))
+
+
+def explain_agrees_while_dead(world: World, gateway: str, address: str, dead: str) -> None:
+    """The same for fewer pairs while `dead`, a next hop of `gateway` to `address`, does not answer: that it says."""
+    some = pairs(world.document, world.announced, random.Random(SEED))
+    asked = {site: addresses[:WHILE_DEAD] for site, addresses in some.items()}
+    wrong, seen = compared(world, asked_of_all(world, asked))
+    world.run.expect(
+        f"`explain` is what `ip route get` says then, too: {sum(seen.values())} answers", not wrong, "\n".join(wrong)
+    )
+    (entry,) = world.stack.rest.get(f"/explain?from={gateway}&address={address}")["gateways"]
+    said = [each for each in entry["differences"] if dead in each]
+    world.run.expect("and it names the next hop that does not answer", said, entry["differences"])
 
 
 def pairs(document: Mapping[str, Any], announced: Announced, chance: random.Random) -> dict[str, list[str]]:
@@ -91,14 +111,21 @@ def answers(world: World, gateway: str, asked: Mapping[str, list[str]]) -> dict[
 
 
 def by_rest(world: World, verdicts: Mapping[str, Mapping[str, Verdict]], chance: random.Random) -> None:
-    """`leyline explain` takes its live part from the gateways as they are; a few times, for it costs a round trip."""
-    wrong = []
+    """`leyline explain` takes its live part from the gateways as they are; a few times, for it costs a round trip.
+
+    Nothing differs from what was intended, but where strangers and LAN routers announce: of that nothing is declared.
+    """
+    wrong, differs = [], []
+    undeclared = [ip_network(each["prefix"]) for routes in world.announced.values() for each in routes]
     for gateway in chance.choices(sorted(verdicts), k=BY_REST):
         address, verdict = chance.choice(sorted(verdicts[gateway].items()))
         (entry,) = world.stack.rest.get(f"/explain?from={gateway}&address={address}")["gateways"]
         if entry["live"] is None or entry["live"]["verdict"] != verdict:
             wrong.append(f"{gateway} to {address}: {entry} but {verdict}")
+        if entry["differences"] and not any(ip_address(address) in each for each in undeclared):
+            differs.append(f"{gateway} to {address}: {'; '.join(entry['differences'])}")
     world.run.expect(f"the controller says the same, {BY_REST} times", not wrong, "\n".join(wrong))
+    world.run.expect("and that nothing differs from what was intended", not differs, "\n".join(differs))
 
 
 def compared(world: World, verdicts: Mapping[str, Mapping[str, Verdict]]) -> tuple[list[str], Counter[str]]:

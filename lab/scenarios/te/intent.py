@@ -10,7 +10,7 @@ from lab.compare import wait_to_reach
 from lab.cuts import Cuts
 from lab.node import CommandFailed
 from lab.routes import routes
-from lab.scenarios.te import strangers
+from lab.scenarios.te import explained, sending, strangers
 from lab.scenarios.te.oracle import Expected
 from lab.scenarios.te.world import SITES, World
 
@@ -37,6 +37,8 @@ ASSERTION = "nyc-reaches-berlin"
 LTE_OF_DENVER = ("10.42.0.10", "fd42:42::a")
 WATCHERS = ("hub-1", "hub-2", "nyc-1", "berlin-1", "paris-1")
 """Who notices that it is dead: hubs, and where hosts send there. Nobody watches what he does not use."""
+ANSWERED = frozenset(f"10.{SITES[site]}.{lan}.0/24" for site in ("nyc", "berlin", "paris") for lan in (0, 9))
+"""Behind those with whom denver talks at that time."""
 UNREACHABLE = "unreachable"
 
 
@@ -109,6 +111,7 @@ def finance_never_by_satellite(world: World) -> None:
     run, nyc = world.run, world.host("nyc")
     run.step("finance never over satellite, even when satellite is all there is")
     by_satellite(world, "while all is well")
+    sending.settle(world, "and leaves no gateway over satellite either", sending.BEST, CHANGE_SECONDS)
     wanted = world.expected()
     for site in ("nyc", "berlin", "paris"):
         world.host(site).reaches("10.4.0.10")
@@ -127,13 +130,17 @@ def finance_never_by_satellite(world: World) -> None:
         )
         run.figure("satellite_seconds", taken)
         by_satellite(world, "with satellite alone")
+        what = "denver itself sends over satellite then, finance too: rules are about far ends"
+        sending.settle(world, what, {"denver-1": "zt0"}, SATELLITE_SECONDS, at, only=ANSWERED)
         run.expect("nyc reaches denver's LAN", nyc.reaches("10.4.0.10"))
+        explained.explain_agrees_while_dead(world, "nyc-1", "10.4.0.10", LTE_OF_DENVER[0])
         kind = routes(world.node("nyc-1"), 4)["10.4.9.0/24"].kind
         run.expect("denver's finance is unreachable in nyc's kernel", kind == UNREACHABLE, kind)
         said = nyc.run("ping -n -c 2 -i 0.2 -W 1 10.4.9.10", check=False).stdout
         run.expect("and the host there is told so", UNREACHABLE[1:] in said, said)
         at = cuts.heal()
         world.settle("LTE is back, and every table is as before", wanted, SATELLITE_SECONDS, at)
+        sending.settle(world, "denver sends over LTE again", sending.BEST, SATELLITE_SECONDS, at)
     run.expect("nyc reaches denver's finance again", nyc.reaches("10.4.9.10"))
 
 

@@ -19,6 +19,9 @@ from lab.labs import LabError
 ROOT = Path(__file__).parents[3]
 SECONDS = 60.0
 
+RELAYS = (6, 7)
+"""Functions of the fabric's large communities that follow liveness: of these the oracle does not speak."""
+
 Tiers = tuple[frozenset[str], ...]
 
 
@@ -31,6 +34,8 @@ class Told(NamedTuple):
     as_path: tuple[int, ...]
     med: int | None
     local_pref: int | None  # None over eBGP.
+    origin: int
+    communities: frozenset[str]  # "AS:value" and "AS:function:value", but for those that follow liveness: see RELAYS.
 
 
 @dataclass(frozen=True)
@@ -74,4 +79,7 @@ def expected(document: Mapping[str, Any], announced: Mapping[str, list[dict[str,
 
 def _told(hub: str, each: Mapping[str, Any]) -> Told:
     as_path = tuple(each["as_path"])
-    return Told(hub, each["prefix"], each["next_hop"], as_path, each["med"], each["local_pref"])
+    communities = frozenset(each["communities"])
+    return Told(
+        hub, each["prefix"], each["next_hop"], as_path, each["med"], each["local_pref"], each["origin"], communities
+    )

@@ -7,7 +7,7 @@ client (BIRD) under the configuration that Leyline writes for them, a router (FR
 from __future__ import annotations
 
 from lab.expect import Run
-from lab.scenarios.te import anycast, explained, intent
+from lab.scenarios.te import anycast, explained, intent, sending
 from lab.scenarios.te.router import router_joins
 from lab.scenarios.te.world import World
 
@@ -28,6 +28,7 @@ EVIDENCE = {
 def scenario(run: Run) -> None:
     world = World(run)
     world.start()
+    sending.all_send_by_the_best(world)
     router_joins(world)
     intent.all_reach_whom_they_may(world)
     intent.a_rule_changes(world)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from lab.clients import BIRD_SOCKET, birdc, frr_paths
+from lab.clients import BIRD_SOCKET, birdc, frr_details
 from lab.expect import Run
 from lab.node import Node
-from lab.scenarios.te.oracle import Told
+from lab.scenarios.te.oracle import RELAYS, Told
 from lab.stack import Stack
 
 PARTNER, LEGACY = "partner", "legacy"
@@ -32,6 +32,9 @@ FILLED_IN = {
 DAEMONS = ("zebra", "bfdd", "bgpd")
 BIRD_ROUTE = re.compile(r"^(\S+/\d+)?\s+unicast \[leyline_hub_(\d+) ")
 BIRD_ATTRIBUTE = re.compile(r"^\s+BGP\.(\w+): ?(.*)$")
+BIRD_COMMUNITY = re.compile(r"\(([\d, ]+)\)")
+RELAY = re.compile(rf"64512:({'|'.join(map(str, RELAYS))}):")
+ORIGINS = {"igp": 0, "egp": 1, "incomplete": 2}
 
 
 def start(run: Run, stack: Stack) -> None:
@@ -69,19 +72,32 @@ def told(name: str, node: Node, hubs: Mapping[str, str]) -> frozenset[Told]:
     """What stands in the client's table. `hubs`: name -> address. Raises CommandFailed."""
     if name == PARTNER:
         names = {address: hub for hub, address in hubs.items()}
-        return told_frr({**frr_paths(node, "ipv4"), **frr_paths(node, "ipv6")}, names)
+        return told_frr({**frr_details(node, "ipv4"), **frr_details(node, "ipv6")}, names)
     return told_bird(birdc(node, "show route all where source = RTS_BGP"), sorted(hubs))
 
 
 def told_frr(routes: Mapping[str, list[dict[str, Any]]], hubs: Mapping[str, str]) -> frozenset[Told]:
-    """`routes`: as `show bgp FAMILY unicast json` has them. `hubs`: address -> name; what others told is left out."""
+    """`routes`: as `show bgp FAMILY unicast json detail` has them. `hubs`: address -> name; others' are left out."""
     return frozenset(
-        Told(hubs[path["peerId"]], prefix, hop["ip"], _as_path(path["path"]), path.get("metric"), None)
+        Told(
+            hubs[path["peer"]["peerId"]],
+            prefix,
+            hop["ip"],
+            _as_path(path["aspath"]["string"]),
+            path.get("metric"),
+            None,
+            ORIGINS[path["origin"].lower()],
+            _communities(_listed(path, "community"), _listed(path, "largeCommunity")),
+        )
         for prefix, paths in routes.items()
         for path in paths
         for hop in path["nexthops"]
-        if path.get("peerId") in hubs and hop.get("scope") != "link-local"
+        if path["peer"]["peerId"] in hubs and hop.get("scope") != "link-local"
     )
+
+
+def _listed(path: Mapping[str, Any], kind: str) -> list[str]:
+    return list(path.get(kind, {}).get("list", ()))
 
 
 def told_bird(text: str, hubs: list[str]) -> frozenset[Told]:
@@ -94,13 +110,30 @@ def told_bird(text: str, hubs: list[str]) -> frozenset[Told]:
             found.append((hubs[int(route[2]) - 1], prefix, {}))
         elif (attribute := BIRD_ATTRIBUTE.match(line)) and found:
             found[-1][2][attribute[1]] = attribute[2]
+        elif line.startswith("\t\t(") and found:  # More of a list than stands in one line.
+            last = next(reversed(found[-1][2]))
+            found[-1][2][last] += line
     return frozenset(_bird_route(*each) for each in found)
 
 
 def _bird_route(hub: str, prefix: str, attributes: Mapping[str, str]) -> Told:
     next_hop = str(ip_address(attributes["next_hop"].split()[0]))  # After an IPv6 one stands the link-local one.
     med = int(attributes["med"]) if "med" in attributes else None
-    return Told(hub, prefix, next_hop, _as_path(attributes["as_path"]), med, int(attributes["local_pref"]))
+    listed = BIRD_COMMUNITY.findall(attributes.get("community", "") + attributes.get("large_community", ""))
+    return Told(
+        hub,
+        prefix,
+        next_hop,
+        _as_path(attributes["as_path"]),
+        med,
+        int(attributes["local_pref"]),
+        ORIGINS[attributes["origin"].lower()],
+        _communities(":".join(each.replace(",", " ").split()) for each in listed),
+    )
+
+
+def _communities(*lists: Iterable[str]) -> frozenset[str]:
+    return frozenset(each for listed in lists for each in listed if not RELAY.match(each))
 
 
 def _as_path(text: str) -> tuple[int, ...]:

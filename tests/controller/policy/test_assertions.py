@@ -7,7 +7,18 @@ from ipaddress import ip_network
 
 import pytest
 
-from controller.inventory.model import Action, Assertion, Inventory, Match, Rule, Site, Viewer, objects
+from controller.inventory.model import (
+    Action,
+    Assertion,
+    CircuitClass,
+    Client,
+    Inventory,
+    Match,
+    Rule,
+    Site,
+    Viewer,
+    objects,
+)
 from controller.policy.assertions import Broken, Verdict, broken, judge
 from tests.controller.policy.intents import anycast, fabric, gateway
 
@@ -65,6 +76,40 @@ def test_never_over_counts_paths_that_only_wait() -> None:
     assert breaks(never, Rule("deny", Action(deny=True), Match(circuit_classes=("lte",)))) == ()
     assert breaks(replace(never, prefix=DC)) == ()
     assert breaks(replace(never, sites=("berlin",))) == (), "its own prefix does not cross the fabric"
+
+
+def test_never_over_counts_the_uplink_that_the_site_itself_sends_by() -> None:
+    plain = small(Assertion("no-lte", sites=("berlin", "york"), prefix=DC, never_over=("lte",)))
+    assert broken(plain) == [], "its best is fibre; what it falls back to no rule could prevent"
+    best = replace(plain, circuit_classes=(CircuitClass("lte", 300),))
+    assert broken(best)[0].what == ("berlin sends by berlin-1/lte (lte)",)
+    only = replace(plain.gateways[2], uplinks=plain.gateways[2].uplinks[1:])
+    alone = replace(plain, gateways=tuple(only if each.name == only.name else each for each in plain.gateways))
+    assert broken(alone)[0].what == ("berlin sends by berlin-1/lte (lte)",)
+    assert [each.assertion for each in verdict(plain, best).new] == ["no-lte"]
+    assert verdict(best, plain).new == (), "who mends it is not refused"
+
+
+def test_who_has_no_route_there_sends_nothing_over_it() -> None:
+    never = Assertion("no-fiber", sites=("york",), prefix=DC, never_over=("fiber",))
+    far = Rule("far", Action(deny=True), Match(circuit_classes=("fiber",)), Viewer(sites=("york",)))
+    assert "york sends by york-1/fiber (fiber)" in breaks(never)
+    assert breaks(never, far) == ()
+    assert breaks(replace(never, prefix=ip_network("10.4.1.0/24"))) == (), "it is at home there"
+
+
+def test_a_hub_sends_by_its_primary_and_a_client_by_its_only_line() -> None:
+    inventory = fabric(
+        gateway("hub-1", "core", "satellite", "fiber", role="hub"),
+        gateway("dc-1", "dc"),
+        sites=SITES,
+        clients=(Client("york-frr", "york", "satellite"), Client("core-frr", "core", "lte")),
+        assertions=(Assertion("never", sites=("core", "york"), prefix=DC, never_over=("satellite", "lte")),),
+    )
+    assert broken(inventory)[0].what == (
+        "core sends by hub-1/satellite (satellite)",
+        "york sends by york-frr (satellite)",
+    ), "a site is spoken for by its gateways, and by clients where it has none"
 
 
 def test_survives_between_sites() -> None:

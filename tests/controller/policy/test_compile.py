@@ -32,6 +32,7 @@ from controller.policy.compile import compile_plans
 from controller.policy.fabric import compile_fabric
 from speaker.plan import BfdPlan, Plan, SessionPlan, digest, encode
 from tests.controller.inventories import inventories, shuffled
+from tests.controller.policy import intents
 from tests.controller.ruled import ruled_inventories
 
 MIRROR = {"hub": "client", "client": "hub", "peer": "peer"}
@@ -351,6 +352,28 @@ def test_a_spoke_dials_by_another_uplink_and_every_hub_waits_there(inventory: In
             for each in waiting.values():
                 assert each.passive
                 assert each.imports == first.imports
+
+
+def test_a_spoke_sends_by_its_best_uplink_and_keeps_its_sessions_on_the_primary() -> None:
+    """Speakers send by the first usable uplink of the plan, whichever the operator declared first."""
+    declared = ("satellite", "lte", "fiber", "gold", "broadband")
+    inventory = intents.fabric(
+        intents.gateway("hub-1", "core", "satellite", "fiber", role="hub"),
+        intents.gateway("york-1", "york", *declared),
+        circuit_classes=(CircuitClass("gold", 200),),
+    )
+    hub, york = inventory.gateways
+    by_lte = tuple(replace(each, preference=201) if each.name == "lte" else each for each in york.uplinks)
+    plans = compile_plans(inventory)
+    assert [each.name for each in plans["york-1"].uplinks] == ["fiber", "gold", "broadband", "lte", "satellite"]
+    assert [each.name for each in plans["hub-1"].uplinks] == ["satellite", "fiber"], "it watches over the primary alone"
+    (session,) = plans["york-1"].sessions
+    addresses = [str(each.address) for each in york.uplinks]
+    assert plans["york-1"].router_id == session.local_address == addresses[0]
+    assert list(session.local_fallbacks) == addresses[1:]
+    after = compile_plans(replace(inventory, gateways=(hub, replace(york, uplinks=by_lte))))
+    names = [each.name for each in after["york-1"].uplinks]
+    assert names == ["lte", "fiber", "gold", "broadband", "satellite"], "a preference of its own counts"
 
 
 @some
