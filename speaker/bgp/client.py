@@ -59,6 +59,8 @@ TICK_SECONDS = 0.005
 ANSWER_SECONDS = 5.0
 ENDED = re.compile(r"notification (?:sent|received) \((\d+),(\d+)\)")
 HOLD_TIMER_EXPIRED = 4
+RECONFIGURED = "closing without sending any notification"
+"""ExaBGP's reason when it ends a session of graceful restart because its configuration is another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,11 +277,12 @@ class BridgeClient:
         self._sender.up(name)
         self._events.append(_peer_up(name, ours, theirs, resumed))
 
-    def _down(self, name: str, reason: str) -> None:
+    def _down(self, name: str, reason: str, ours: bool = False) -> None:
         peer = self._peer(name)
         ended = ENDED.search(reason)
         notified = peer.ceased or (ended is not None and int(ended[1]) != HOLD_TIMER_EXPIRED)
-        self._events.append(PeerDown(name, reason, established=peer.up, notification=peer.up and notified))
+        ours = peer.up and (ours or RECONFIGURED in reason)
+        self._events.append(PeerDown(name, reason, established=peer.up, notification=peer.up and notified, ours=ours))
         peer.up, peer.ceased = False, False
         peer.sent = peer.received = None
         if self._stock is not None:
@@ -316,7 +319,7 @@ class BridgeClient:
     def _all_down(self, reason: str) -> None:
         for name, peer in self._peers.items():
             if peer.up:
-                self._down(name, reason)
+                self._down(name, reason, ours=True)
 
     # Mode stock -----------------------------------------------------------------------------------------------------
 

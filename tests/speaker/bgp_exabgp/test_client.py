@@ -143,8 +143,9 @@ def test_what_ends_graceful_restart(tmp_path: Path, reason: str, purges: bool) -
             await events(1)
             bridge.say(*UP, state("down", reason), state("down", reason))
             heard = await events(4)
-            assert heard[2] == PeerDown(PEER, reason, established=True, notification=purges)
-            assert heard[3] == PeerDown(PEER, reason, established=False, notification=False)
+            ours = reason.startswith("graceful restarted")  # Our ExaBGP has read another configuration.
+            assert heard[2] == PeerDown(PEER, reason, established=True, notification=purges, ours=ours)
+            assert heard[3] == PeerDown(PEER, reason, established=False, notification=False, ours=False)
 
     asynchronous(run)()
 
@@ -179,7 +180,7 @@ async def test_after_an_overflow_every_session_is_new(tmp_path: Path) -> None:
         heard = await events(5)
         assert heard[2] == Overflow()
         assert isinstance(heard[3], PeerDown)
-        assert (heard[3].established, heard[3].notification) == (True, False)
+        assert (heard[3].established, heard[3].notification, heard[3].ours) == (True, False, True)
         assert isinstance(heard[4], PeerUp)
         assert heard[4].resumed
 
@@ -194,7 +195,7 @@ async def test_a_bridge_that_goes_takes_the_sessions_along_and_is_looked_for(tmp
         bridge.hang_up()
         heard = await events(5)
         assert heard[2] == BridgeGone()
-        assert heard[3] == PeerDown(PEER, "the bridge is gone", established=True, notification=False)
+        assert heard[3] == PeerDown(PEER, "the bridge is gone", established=True, notification=False, ours=True)
         assert isinstance(heard[4], Hello)
         await client.drain()  # What was queued for the old one is gone.
         bridge.told.clear()
