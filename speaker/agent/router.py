@@ -168,7 +168,7 @@ class Router:
         if session.stale_until is not None and not resumed and not session.moving:
             # What the peer did not go on forwarding goes before it is said again (RFC 4724 4.2, the F bit).
             self._purge_stale(source, event.graceful_restart.forwarding if event.graceful_restart is not None else ())
-        session.graceful = event.graceful_restart
+        session.graceful, session.refresh = event.graceful_restart, event.refresh
         session.up, session.since, session.reason, session.moving = True, time(), "", False
         if session.stale_until is not None:  # Kept for longer than that with all hubs gone: now it may speak.
             session.stale_until = max(session.stale_until, monotonic() + session.plan.restart_time)
@@ -345,7 +345,12 @@ class Router:
         """Refused paths that were only counted, and that might be accepted by now."""
         sources = self.rib.to_ask()
         for session in self.sessions:
-            if session.up and session.source in sources:
+            if not session.up or session.source not in sources:
+                continue
+            if not session.refresh:
+                says = "it does no ROUTE-REFRESH: reset its session to hear what was only counted"
+                log.warning("peer cannot be asked", peer=session.plan.peer, says=says)
+            else:
                 for family in session.families:
                     self._transport.send([session.address], [route_refresh(family, REFRESH_REQUEST)])
 

@@ -46,6 +46,7 @@ class Session:
     source: Source | None = None  # Of the present or of the last connection: its paths may be stale, not gone.
     negotiated: Negotiated | None = None
     decoder: Decoder | None = None
+    refresh: bool = False  # Both ends do ROUTE-REFRESH (RFC 2918).
     graceful: GracefulRestart | None = None  # Of the peer, in the present or the last connection.
     heard: set[Family] = field(default_factory=set)  # End-of-RIB or EoRR came since the agent started.
     asked: dict[Family, float] = field(default_factory=dict)  # Refresh wanted, not begun: when to ask again.

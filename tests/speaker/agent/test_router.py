@@ -152,11 +152,12 @@ class Bench:
         graceful: GracefulRestart | None = EVERY_FAMILY,
         *,
         resumed: bool = False,
+        refresh: bool = True,
         enhanced: bool = True,
     ) -> None:
         packed = ip_address(peer).packed
         self.router.peer_up(
-            PeerUp(peer, packed, AGREED, graceful, refresh=True, enhanced_refresh=enhanced, resumed=resumed)
+            PeerUp(peer, packed, AGREED, graceful, refresh=refresh, enhanced_refresh=enhanced, resumed=resumed)
         )
 
     def says(self, peer: str, *prefixes: str, withdrawn: Sequence[str] = (), next_hop: str | None = None) -> None:
