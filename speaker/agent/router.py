@@ -37,6 +37,7 @@ from speaker.rib.policy import ImportPolicy, import_policy
 from speaker.rib.prefix import Family, Key, network_of
 from speaker.rib.rib import Rib, RouteChange
 from speaker.rib.table import Change
+from speaker.spawn import spawn
 
 log = structlog.get_logger()
 
@@ -366,7 +367,7 @@ class Router:
                 session.resends.append((family, closing))
         task = self._resends.get(session.address)
         if task is None or task.done():
-            self._resends[session.address] = asyncio.create_task(self._outbound.tell_all(session))
+            self._resends[session.address] = spawn(self._outbound.tell_all(session))
 
     def _stop_resend(self, session: Session) -> None:
         session.resends.clear()

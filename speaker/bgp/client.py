@@ -43,6 +43,7 @@ from speaker.bgp.sending import Sender
 from speaker.bgp.stock import Stock, peer_up
 from speaker.bgp.text import Unreadable
 from speaker.rib.prefix import Family
+from speaker.spawn import spawn
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +110,7 @@ class BridgeClient:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._stay_connected())
+        self._task = spawn(self._stay_connected())
         return self
 
     async def __aexit__(

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from speaker.agent.router import Router
+from speaker.agent.sessions import Session
 from speaker.bgp.decode import Decoder
 from speaker.bgp.encode import encode_updates
 from speaker.bgp.events import PeerDown, PeerUp, RefreshReceived, UpdateReceived
@@ -444,6 +445,24 @@ def test_a_request_for_refresh_is_answered_whole() -> None:
         hub.router.refresh(RefreshReceived(PARIS, Family.IPV4, 0))
         await hub.settle()
         assert hub.heard(PARIS) == [("BoRR", "ipv4"), ("announce", 2, "10.1.1.0/24"), *CLOSED]
+
+    run(story())
+
+
+def test_a_resend_that_fails_is_not_kept_in_silence() -> None:
+    """Its peer would wait for End-of-RIB, and we for nothing."""
+
+    async def story() -> None:
+        hub, errors = a_hub(), []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+
+        async def tell_all(_: Session) -> None:
+            raise RuntimeError("a bug")
+
+        hub.router._outbound.tell_all = tell_all  # type: ignore[method-assign]
+        hub.up(BERLIN)
+        await hub.settle()
+        assert list(map(str, errors)) == ["a bug"]
 
     run(story())
 

@@ -248,6 +248,24 @@ async def test_an_open_that_cannot_be_read_costs_its_own_session_only(tmp_path: 
 
 
 @asynchronous
+async def test_a_connection_that_is_given_up_is_not_given_up_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with talking(tmp_path) as (bridge, client, events):
+        await events(1)
+
+        def mistaken() -> None:
+            raise ValueError("a bug")
+
+        monkeypatch.setattr(client, "_gone", mistaken)
+        errors: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        bridge.hang_up()
+        await until(lambda: len(errors) == 1, 5)
+        assert str(errors[0]["exception"]) == "a bug"
+
+
+@asynchronous
 async def test_our_own_mistake_is_not_taken_for_a_line_that_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
