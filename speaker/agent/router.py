@@ -7,7 +7,7 @@ which is the only place that takes changes out of the RIB.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from time import monotonic, time
 from typing import Protocol
@@ -17,7 +17,7 @@ import structlog
 from speaker.agent.limits import LimitWatch
 from speaker.agent.outbound import Outbound, Transport
 from speaker.agent.sessions import Closing, Session, Sessions
-from speaker.agent.stale import NO_LIVENESS, ClientLiveness, why_purge, without
+from speaker.agent.stale import NO_LIVENESS, ClientLiveness, kept_families, restart_seconds, why_purge, without
 from speaker.bgp.decode import Decoder
 from speaker.bgp.events import PeerDown, PeerUp, RefreshReceived, UpdateReceived
 from speaker.bgp.wire import (
@@ -32,11 +32,12 @@ from speaker.plan import Plan
 from speaker.rib.facts import RouterFacts
 from speaker.rib.hops import Hops
 from speaker.rib.intent import NO_INTENT, intent_of
-from speaker.rib.path import Tiers
+from speaker.rib.path import Source, Tiers
 from speaker.rib.policy import ImportPolicy, import_policy
 from speaker.rib.prefix import Family, Key, network_of
 from speaker.rib.rib import Rib, RouteChange
 from speaker.rib.table import Change
+from speaker.spawn import spawn
 
 log = structlog.get_logger()
 
@@ -165,6 +166,10 @@ class Router:
         source = session.source_for(event.router_id)
         self.rib.set_session(source, self._import_policy(session))
         resumed = event.resumed
+        if session.stale_until is not None and not resumed and not session.moving:
+            # What the peer did not go on forwarding goes before it is said again (RFC 4724 4.2, the F bit).
+            self._purge_stale(source, event.graceful_restart.forwarding if event.graceful_restart is not None else ())
+        session.graceful, session.refresh = event.graceful_restart, event.refresh
         session.up, session.since, session.reason, session.moving = True, time(), "", False
         if session.stale_until is not None:  # Kept for longer than that with all hubs gone: now it may speak.
             session.stale_until = max(session.stale_until, monotonic() + session.plan.restart_time)
@@ -199,7 +204,9 @@ class Router:
             session.moving = True
 
     def peer_down(self, event: PeerDown) -> None:
-        """TCP was lost: paths stay, stale, for the restart time. A NOTIFICATION means it: they go (RFC 4724)."""
+        """TCP was lost: what the peer restarts gracefully stays, stale, for the restart time. A NOTIFICATION means it:
+        all goes (RFC 4724). An attempt that failed changes nothing.
+        """
         session = self.sessions.get(event.peer)
         if session is None:
             return
@@ -213,15 +220,22 @@ class Router:
         session.asked.clear()
         session.told.clear()
         session.owed.clear()
-        if session.source is None:
+        if session.source is None or not lost:
             return
-        keep = (session.moving or not event.notification) and session.plan.restart_time > 0
-        self.rib.session_lost(session.source, keep=keep)
-        if not keep:
+        session.moving |= event.ours and not event.notification
+        kept = kept_families(session) if session.moving or not event.notification else ()
+        self.rib.session_lost(session.source, keep=bool(kept))
+        self._purge_stale(session.source, kept)
+        if not kept:
             session.stale_until = session.lost_at = None
-        elif lost and session.stale_until is None:
+        elif session.stale_until is None:
             session.lost_at = monotonic()
-            session.stale_until = session.lost_at + session.plan.restart_time
+            session.stale_until = session.lost_at + restart_seconds(session)
+
+    def _purge_stale(self, source: Source, but: Collection[Family] = ()) -> None:
+        for family in Family:
+            if family not in but:
+                self.rib.end_of_rib(source, family)
 
     def update(self, event: UpdateReceived) -> None:
         session = self.sessions.get(event.peer)
@@ -270,8 +284,7 @@ class Router:
                 session.stale_until = session.lost_at = None
                 log.warning("stale paths go", peer=session.plan.peer, reason=why)
                 if session.source is not None:
-                    for family in Family:
-                        self.rib.end_of_rib(session.source, family)
+                    self._purge_stale(session.source)
             if session.up and session.asked:
                 self._ask_due(session)
         self._limits.look(self.sessions, self.rib)
@@ -333,7 +346,12 @@ class Router:
         """Refused paths that were only counted, and that might be accepted by now."""
         sources = self.rib.to_ask()
         for session in self.sessions:
-            if session.up and session.source in sources:
+            if not session.up or session.source not in sources:
+                continue
+            if not session.refresh:
+                says = "it does no ROUTE-REFRESH: reset its session to hear what was only counted"
+                log.warning("peer cannot be asked", peer=session.plan.peer, says=says)
+            else:
                 for family in session.families:
                     self._transport.send([session.address], [route_refresh(family, REFRESH_REQUEST)])
 
@@ -349,7 +367,7 @@ class Router:
                 session.resends.append((family, closing))
         task = self._resends.get(session.address)
         if task is None or task.done():
-            self._resends[session.address] = asyncio.create_task(self._outbound.tell_all(session))
+            self._resends[session.address] = spawn(self._outbound.tell_all(session))
 
     def _stop_resend(self, session: Session) -> None:
         session.resends.clear()

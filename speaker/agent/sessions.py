@@ -9,6 +9,7 @@ from ipaddress import ip_address
 
 from speaker.bgp.decode import Decoder
 from speaker.bgp.negotiated import Negotiated
+from speaker.bgp.opens import GracefulRestart
 from speaker.plan import Plan, SessionPlan
 from speaker.rib.export import ExportGroup, LanRouter, View
 from speaker.rib.lan import Adoption, adoption_of
@@ -42,10 +43,12 @@ class Session:
     since: float
     up: bool = False
     reason: str = "not yet connected"
-    moving: bool = False  # We ourselves end it, to dial from another uplink: what the peer told stays until it returns.
+    moving: bool = False  # Its end is our doing (we dial anew, ExaBGP died): what the peer told stays until it returns.
     source: Source | None = None  # Of the present or of the last connection: its paths may be stale, not gone.
     negotiated: Negotiated | None = None
     decoder: Decoder | None = None
+    refresh: bool = False  # Both ends do ROUTE-REFRESH (RFC 2918).
+    graceful: GracefulRestart | None = None  # Of the peer, in the present or the last connection.
     heard: set[Family] = field(default_factory=set)  # End-of-RIB or EoRR came since the agent started.
     asked: dict[Family, float] = field(default_factory=dict)  # Refresh wanted, not begun: when to ask again.
     stale_until: float | None = None  # When the peer's restart time is over (RFC 4724).

@@ -13,6 +13,7 @@ import msgspec
 
 from speaker.agent.sessions import Session
 from speaker.plan import Plan, SessionPlan
+from speaker.rib.prefix import Family
 
 LEFT_SECONDS = 10.0
 """A gateway whose BGP was lost and whose BFD said AdminDown has so long to restart both."""
@@ -37,6 +38,24 @@ class NoLiveness:
 
 
 NO_LIVENESS = NoLiveness()
+
+
+def kept_families(session: Session) -> frozenset[Family]:
+    """What stays of a session that ended without a NOTIFICATION: what the peer said it restarts gracefully (RFC 4724
+    4.2); all of it when our own end was lost, for then it is we who restart (4.1).
+    """
+    if not session.plan.restart_time:
+        return frozenset()
+    if session.moving:
+        return frozenset(Family)
+    return session.graceful.families if session.graceful is not None else frozenset()
+
+
+def restart_seconds(session: Session) -> int:
+    """How long that stays: the peer's restart time, ours being the upper bound (RFC 4724 4.2)."""
+    if session.moving or session.graceful is None:
+        return session.plan.restart_time
+    return min(session.plan.restart_time, session.graceful.seconds)
 
 
 def why_purge(

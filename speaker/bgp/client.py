@@ -43,6 +43,7 @@ from speaker.bgp.sending import Sender
 from speaker.bgp.stock import Stock, peer_up
 from speaker.bgp.text import Unreadable
 from speaker.rib.prefix import Family
+from speaker.spawn import spawn
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,10 @@ TICK_SECONDS = 0.005
 ANSWER_SECONDS = 5.0
 ENDED = re.compile(r"notification (?:sent|received) \((\d+),(\d+)\)")
 HOLD_TIMER_EXPIRED = 4
+KIND = re.compile(rb'"type": ?"([a-z-]+)"')
+NOT_TO_BE_MISSED = (b"update", b"state", b"route-refresh")
+RECONFIGURED = "closing without sending any notification"
+"""ExaBGP's reason when it ends a session of graceful restart because its configuration is another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class BridgeClient:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._stay_connected())
+        self._task = spawn(self._stay_connected())
         return self
 
     async def __aexit__(
@@ -211,13 +216,25 @@ class BridgeClient:
         for data in lines:
             try:
                 self._understand(parse_line(data), data)
-            except (msgspec.MsgspecError, OpenUnreadable, Unreadable, ValueError) as error:
+            except (msgspec.MsgspecError, Unreadable) as error:
                 log.warning("line_from_bridge_unreadable", error=str(error), line=data[:200])
+                self._missed(data)
         if self._events:
             self._arrived.set()
         if len(self._events) > UNREAD_EVENTS and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
+
+    def _missed(self, data: bytes) -> None:
+        """A line that told of a session is lost, and a wrong route may stand for it: as after an overflow.
+
+        Mode stock: what a peer announces may be the reason, and must not cost it its session (RFC 7606).
+        """
+        kind = KIND.search(data)
+        if kind is None or kind[1] not in NOT_TO_BE_MISSED or self._stock is not None or self._transport is None:
+            return
+        self._all_down("a line of the bridge was unreadable")
+        self._transport.write(b"show sessions 0\n")
 
     def _understand(self, line: Line, data: bytes) -> None:
         kind = line.type
@@ -226,7 +243,7 @@ class BridgeClient:
         if kind == "update":
             peer, message = line.neighbor.address.peer, line.neighbor.message
             if peer in self._peers and self._peers[peer].up and line.neighbor.direction == "receive":
-                self._events.append(UpdateReceived(peer, bytes.fromhex(message.body[2:])))
+                self._events.append(UpdateReceived(peer, _octets(message.body[2:])))
         elif kind == "raw":
             self._answered(line)
         elif kind == "state":
@@ -249,7 +266,7 @@ class BridgeClient:
         return self._peers.setdefault(name, _Peer())
 
     def _open(self, line: Line) -> None:
-        peer, body = self._peer(line.neighbor.address.peer), bytes.fromhex(line.neighbor.message.body[2:])
+        peer, body = self._peer(line.neighbor.address.peer), _octets(line.neighbor.message.body[2:])
         if line.neighbor.direction == "send":
             peer.sent = body
         else:
@@ -270,23 +287,28 @@ class BridgeClient:
             if self._transport is not None:
                 self._transport.write(b"show sessions 0\n")
             return
-        ours, theirs = parse_open(peer.sent), parse_open(peer.received)
+        try:
+            ours, theirs = parse_open(peer.sent), parse_open(peer.received)
+        except OpenUnreadable as error:  # The peer's doing, maybe: it costs that session and no other.
+            log.warning("open_unreadable", peer=name, error=str(error))
+            return
         peer.up, peer.ceased = True, False
         self._sender.up(name)
         self._events.append(_peer_up(name, ours, theirs, resumed))
 
-    def _down(self, name: str, reason: str) -> None:
+    def _down(self, name: str, reason: str, ours: bool = False) -> None:
         peer = self._peer(name)
         ended = ENDED.search(reason)
         notified = peer.ceased or (ended is not None and int(ended[1]) != HOLD_TIMER_EXPIRED)
-        self._events.append(PeerDown(name, reason, established=peer.up, notification=peer.up and notified))
+        ours = peer.up and (ours or RECONFIGURED in reason)
+        self._events.append(PeerDown(name, reason, established=peer.up, notification=peer.up and notified, ours=ours))
         peer.up, peer.ceased = False, False
         peer.sent = peer.received = None
         if self._stock is not None:
             self._stock.down(name)
 
     def _refresh(self, line: Line) -> None:
-        name, body = line.neighbor.address.peer, bytes.fromhex(line.neighbor.message.body[2:])
+        name, body = line.neighbor.address.peer, _octets(line.neighbor.message.body[2:])
         family = wire.FAMILY_OF.get((int.from_bytes(body[:2], "big"), body[3])) if len(body) == 4 else None
         if family is not None and line.neighbor.direction == "receive" and self._peer(name).up:
             self._events.append(RefreshReceived(name, family, body[2]))
@@ -305,9 +327,9 @@ class BridgeClient:
         if session.up == peer.up:
             return
         if session.sent is not None:
-            peer.sent = bytes.fromhex(session.sent)
+            peer.sent = _octets(session.sent)
         if session.received is not None:
-            peer.received = bytes.fromhex(session.received)
+            peer.received = _octets(session.received)
         if not session.up:
             self._down(session.peer, "found down")
         elif peer.sent is not None and peer.received is not None:
@@ -316,7 +338,7 @@ class BridgeClient:
     def _all_down(self, reason: str) -> None:
         for name, peer in self._peers.items():
             if peer.up:
-                self._down(name, reason)
+                self._down(name, reason, ours=True)
 
     # Mode stock -----------------------------------------------------------------------------------------------------
 
@@ -364,10 +386,13 @@ class BridgeClient:
             self._understand(parse_line(data), data)
 
     def _refresh_stock(self, name: str, said: dict[str, Any]) -> None:
-        refresh = said["route-refresh"]
-        subtype = ("query", "begin", "end").index(refresh["subtype"])
-        if self._peer(name).up and said["direction"] == "receive" and refresh["safi"] == "unicast":
-            self._events.append(RefreshReceived(name, Family(refresh["afi"]), subtype))
+        try:
+            refresh = said["route-refresh"]
+            subtype = ("query", "begin", "end").index(refresh["subtype"])
+            if self._peer(name).up and said["direction"] == "receive" and refresh["safi"] == "unicast":
+                self._events.append(RefreshReceived(name, Family(refresh["afi"]), subtype))
+        except (KeyError, ValueError) as error:
+            raise Unreadable(f"route-refresh of {name}: {error!r}") from None
 
     def _pump_text(self) -> None:
         """Writes what may be said, and comes back when more may."""
@@ -440,6 +465,13 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio calls it so
         self.client._transport = None
         self.client._lost.set()
+
+
+def _octets(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise Unreadable(str(error)) from None
 
 
 def _fresh_id() -> int:

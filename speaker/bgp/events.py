@@ -47,12 +47,15 @@ class PeerDown:
     notification: the session ended by a NOTIFICATION, so graceful restart does not apply and what the peer sent
     is purged (RFC 4724 4.2). A hold timer that ran out does not count, whichever end said so (RFC 8538 2):
     a hub that lost its power must not take the routes of its clients with it.
+    ours: it was our end that was lost or closed it: the bridge or ExaBGP died, or read another configuration. Then it
+    is we who restart, and nothing is known of the peer (RFC 4724 4.1).
     """
 
     peer: str
     reason: str
     established: bool
     notification: bool
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

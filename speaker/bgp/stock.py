@@ -24,7 +24,8 @@ from speaker.rib.path import Update
 from speaker.rib.prefix import Family
 
 GRACEFUL_SECONDS = 120
-"""`show neighbor json` says whether the peer does graceful restart, not for how long."""
+"""`show neighbor json` says whether the peer does graceful restart, not for how long, nor what it keeps: as our
+hubs have it, all."""
 
 
 @dataclass(slots=True)
@@ -155,7 +156,7 @@ def _peer_up(said: Mapping[str, Any], resumed: bool) -> PeerUp:
 
     common = families("local", "families") & families("peer", "families")
     theirs, ours = said["peer"]["capabilities"], said["local"]["capabilities"]
-    graceful = GracefulRestart(False, GRACEFUL_SECONDS, common, frozenset()) if theirs["graceful-restart"] else None
+    graceful = GracefulRestart(False, GRACEFUL_SECONDS, common, common) if theirs["graceful-restart"] else None
     return PeerUp(
         peer=said["peer"]["address"],
         router_id=IPv4Address(said["peer"]["id"]).packed,

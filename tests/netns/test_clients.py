@@ -89,6 +89,13 @@ class Frr:
         (directory / "frr.conf").write_text(config)
         self.loaded = self._vtysh("-f", str(directory / "frr.conf"))
 
+    def start_bgpd_again(self, config: str) -> None:
+        (self.directory / "bgpd.vty").unlink()
+        self.processes.append(self._start("bgpd"))
+        wait_until((self.directory / "bgpd.vty").exists, 30, self.log)
+        (self.directory / "frr.conf").write_text(config)
+        self.loaded = self._vtysh("-f", str(self.directory / "frr.conf"))
+
     def _start(self, name: str) -> Any:
         d = self.directory
         (d / f"{name}.conf").write_text(f"hostname {name}\n")

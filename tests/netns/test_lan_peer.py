@@ -161,6 +161,7 @@ def test_a_router_in_the_lan(world: World) -> None:
 
     the_lan_dies_and_lives_again(world)
     frr_is_killed(world)
+    frr_that_only_helps_others_is_killed(world)
 
 
 def the_lan_dies_and_lives_again(world: World) -> None:
@@ -177,11 +178,15 @@ def the_lan_dies_and_lives_again(world: World) -> None:
     wait_until(lambda: world.kernel("lima-1").get(ITS) == "10.1.9.2", PATIENCE, world.evidence)
 
 
-def frr_is_killed(world: World) -> None:
-    """Graceful restart: what it said stays for the restart time, and goes then."""
-    killed = time.monotonic()
+def kill(world: World) -> float:
     bgpd = int((world.frr.directory / "bgpd.pid").read_text())
     world.lan.stop(next(each for each in world.frr.processes if each.pid == bgpd), signal.SIGKILL)
+    return time.monotonic()
+
+
+def frr_is_killed(world: World) -> None:
+    """Graceful restart: what it said stays for the restart time, and goes then."""
+    killed = kill(world)
     wait_until(lambda: world.session().get("state") == "down", PATIENCE, world.evidence)
     assert world.session()["stale"]["ipv4"] > 0, world.evidence()
     assert ITS in world.kernel("paris-1")
@@ -191,3 +196,13 @@ def frr_is_killed(world: World) -> None:
     assert gone >= RESTART_SECONDS
     wait_until(lambda: ITS not in world.kernel("lima-1"), PATIENCE, world.evidence)
     assert CONNECTED in world.kernel("paris-1")
+
+
+def frr_that_only_helps_others_is_killed(world: World) -> None:
+    """Without `bgp graceful-restart` its capability names no family (RFC 4724 3): what it said goes at once."""
+    world.frr.start_bgpd_again(FRR.replace(" bgp graceful-restart\n", ""))
+    wait_until(lambda: ITS in world.kernel("paris-1"), PATIENCE, world.evidence)
+    killed = kill(world)
+    wait_until(lambda: ITS not in world.kernel("paris-1"), PATIENCE, world.evidence)
+    assert time.monotonic() - killed < RESTART_SECONDS / 2, world.evidence()
+    assert not any(world.session()["stale"].values()), world.evidence()

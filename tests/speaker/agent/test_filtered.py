@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from speaker.agent import answers
 from speaker.agent.reporting import _sessions
@@ -117,6 +118,25 @@ def test_what_was_counted_only_is_counted_here_too() -> None:
     body = ask(told(story, limit=1)).body
     assert [(each["rejected"], each["paths"]) for each in body["counts"]] == [("over-limit", 2)]
     assert body["unkept"] == {f"gw-{BERLIN}": 7}
+
+
+@pytest.mark.parametrize("refresh", [True, False])
+def test_what_was_counted_only_is_asked_for_where_the_peer_can_be_asked(refresh: bool) -> None:
+    """RFC 2918 4: only a peer that has said so is sent a ROUTE-REFRESH; others may end the session over it."""
+
+    async def story() -> None:
+        hub = a_hub(limit=1)
+        hub.router.rib._limits._most_filtered = 2
+        hub.up(BERLIN, refresh=refresh, enhanced=False)
+        hub.says(BERLIN, *(f"10.1.{n}.0/24" for n in range(4)))
+        with capture_logs() as logs:
+            for n in range(3):
+                hub.says(BERLIN, withdrawn=[f"10.1.{n}.0/24"])
+                await hub.settle()
+        assert (("request", "ipv4") in hub.heard(BERLIN)) is refresh
+        assert len([each for each in logs if each["event"] == "peer cannot be asked"]) == (not refresh)
+
+    run(story())
 
 
 def test_the_report_counts_by_reason_without_being_asked() -> None:

@@ -16,7 +16,7 @@ from speaker.plan import AllocationPlan, ImportPlan, NextHopPlan, Plan, SessionP
 from speaker.rib.attributes import AS_SEQUENCE, Attributes
 from speaker.rib.facts import facts_of
 from speaker.rib.prefix import Family, key_of
-from tests.speaker.agent.test_router import BERLIN, HUB, RecordingFib, plan, run, session
+from tests.speaker.agent.test_router import BERLIN, EVERY_FAMILY, HUB, RecordingFib, plan, run, session
 from tests.speaker.agent.test_views import EVERYWHERE, PLAIN, Held, Peers
 
 ASN, LAN_AS = 64512, 65001
@@ -66,7 +66,9 @@ class Bench:
     def up(self, peer: str) -> None:
         packed = ip_address(peer).packed
         agreed = self.peers.agreed[peer]
-        self.router.peer_up(PeerUp(peer, packed, agreed, None, refresh=True, enhanced_refresh=True, resumed=False))
+        self.router.peer_up(
+            PeerUp(peer, packed, agreed, EVERY_FAMILY, refresh=True, enhanced_refresh=True, resumed=False)
+        )
 
     def says(self, peer: str, announced: str = "", withdrawn: str = "") -> None:
         ebgp = peer == CORE

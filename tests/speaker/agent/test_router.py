@@ -12,10 +12,12 @@ import msgspec
 import pytest
 
 from speaker.agent.router import Router
+from speaker.agent.sessions import Session
 from speaker.bgp.decode import Decoder
 from speaker.bgp.encode import encode_updates
 from speaker.bgp.events import PeerDown, PeerUp, RefreshReceived, UpdateReceived
 from speaker.bgp.negotiated import Negotiated
+from speaker.bgp.opens import GracefulRestart
 from speaker.bgp.wire import HEADER_OCTETS, ROUTE_REFRESH, UPDATE, end_of_rib
 from speaker.plan import (
     AllocationPlan,
@@ -34,6 +36,8 @@ from speaker.rib.prefix import Family, Key, key_of, network_of
 AGREED = Negotiated(
     families=frozenset(Family), add_path_receive=frozenset(Family), add_path_send=frozenset(Family), as4=True
 )
+EVERY_FAMILY = GracefulRestart(restarting=True, seconds=120, families=frozenset(Family), forwarding=frozenset(Family))
+"""What a gateway of ours says of itself."""
 HUB, BERLIN, PARIS = "10.42.0.1", "10.42.0.2", "10.42.0.3"
 NUMBERS = {HUB: 1, BERLIN: 2, PARIS: 3}
 
@@ -143,11 +147,18 @@ class Bench:
         )
         self.router.apply(the_plan, facts_of(the_plan))
 
-    def up(self, peer: str, *, resumed: bool = False, enhanced: bool = True) -> None:
+    def up(
+        self,
+        peer: str,
+        graceful: GracefulRestart | None = EVERY_FAMILY,
+        *,
+        resumed: bool = False,
+        refresh: bool = True,
+        enhanced: bool = True,
+    ) -> None:
+        packed = ip_address(peer).packed
         self.router.peer_up(
-            PeerUp(
-                peer, ip_address(peer).packed, AGREED, None, refresh=True, enhanced_refresh=enhanced, resumed=resumed
-            )
+            PeerUp(peer, packed, AGREED, graceful, refresh=refresh, enhanced_refresh=enhanced, resumed=resumed)
         )
 
     def says(self, peer: str, *prefixes: str, withdrawn: Sequence[str] = (), next_hop: str | None = None) -> None:
@@ -245,7 +256,87 @@ def test_tcp_loss_keeps_routes_and_end_of_rib_purges_what_did_not_come_back() ->
     run(story())
 
 
-def test_a_notification_purges_at_once() -> None:
+def graceful(families: Iterable[Family] = (), forwarding: Iterable[Family] = (), seconds: int = 120) -> GracefulRestart:
+    return GracefulRestart(False, seconds, frozenset(families), frozenset(forwarding))
+
+
+async def a_hub_that_lost_berlin(said: GracefulRestart | None, *, ours: bool = False) -> Bench:
+    """Berlin had one prefix, and `said` that of graceful restart."""
+    hub = a_hub(patience=0.0)
+    hub.up(BERLIN, said)
+    hub.up(PARIS)
+    for peer in (BERLIN, PARIS):
+        hub.says_all(peer)
+    hub.says(BERLIN, "10.1.1.0/24")
+    await hub.settle()
+    hub.heard(PARIS)
+    hub.router.peer_down(PeerDown(BERLIN, "hold timer", established=True, notification=False, ours=ours))
+    await hub.settle()
+    return hub
+
+
+@pytest.mark.parametrize("said", [None, graceful(), graceful([Family.IPV6])], ids=["nothing", "helper", "other"])
+def test_what_a_peer_does_not_restart_gracefully_goes_with_the_session(said: GracefulRestart | None) -> None:
+    """RFC 4724 4.2: only families of its capability are kept. FRR that merely helps others names none."""
+
+    async def story() -> None:
+        hub = await a_hub_that_lost_berlin(said)
+        assert hub.heard(PARIS) == [("withdraw", 2, "10.1.1.0/24")]
+        assert hub.fib.routes == {}
+        hub.router.peer_down(PeerDown(BERLIN, "connection refused", established=False, notification=False))
+        await hub.settle()
+        assert hub.heard(PARIS) == []
+
+    run(story())
+
+
+@pytest.mark.parametrize("said", [None, graceful([Family.IPV4]), graceful(Family, [Family.IPV6])])
+def test_what_a_peer_did_not_go_on_forwarding_goes_when_it_is_back(said: GracefulRestart | None) -> None:
+    """RFC 4724 4.2: a family without F bit, or without mention, in the new OPEN."""
+
+    async def story() -> None:
+        hub = await a_hub_that_lost_berlin(EVERY_FAMILY)
+        assert set(hub.fib.routes) == {"10.1.1.0/24"}
+        hub.up(BERLIN, said)
+        await hub.settle()
+        assert hub.heard(PARIS) == [("withdraw", 2, "10.1.1.0/24")]
+        assert hub.fib.routes == {}
+        hub.says(BERLIN, "10.1.1.0/24")
+        await hub.settle()
+        assert set(hub.fib.routes) == {"10.1.1.0/24"}
+
+    run(story())
+
+
+def test_when_it_is_we_who_restart_paths_stay_whatever_the_peer_can() -> None:
+    """RFC 4724 4.1: our own ExaBGP died. The kernel goes on, and the peer says all again."""
+
+    async def story() -> None:
+        hub = await a_hub_that_lost_berlin(None, ours=True)
+        hub.router.peer_down(PeerDown(BERLIN, "connection refused", established=False, notification=False))
+        hub.up(BERLIN, None)
+        await hub.settle()
+        assert hub.heard(PARIS) == []
+        assert set(hub.fib.routes) == {"10.1.1.0/24"}
+        hub.says_all(BERLIN)
+        await hub.settle()
+        assert hub.heard(PARIS) == [("withdraw", 2, "10.1.1.0/24")]
+
+    run(story())
+
+
+def test_a_session_that_lived_on_while_we_could_not_see_it_loses_nothing() -> None:
+    async def story() -> None:
+        hub = await a_hub_that_lost_berlin(graceful([Family.IPV4]), ours=True)
+        hub.up(BERLIN, graceful([Family.IPV4]), resumed=True)
+        await hub.settle()
+        assert set(hub.fib.routes) == {"10.1.1.0/24"}
+
+    run(story())
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["its", "ours"])
+def test_a_notification_purges_at_once(ours: bool) -> None:
     async def story() -> None:
         hub = a_hub(patience=0.0)
         for peer in (BERLIN, PARIS):
@@ -253,7 +344,7 @@ def test_a_notification_purges_at_once() -> None:
         hub.says(BERLIN, "10.1.1.0/24")
         await hub.settle()
         hub.heard(PARIS)
-        hub.router.peer_down(PeerDown(BERLIN, "cease", established=True, notification=True))
+        hub.router.peer_down(PeerDown(BERLIN, "cease", established=True, notification=True, ours=ours))
         await hub.settle()
         assert hub.heard(PARIS) == [("withdraw", 2, "10.1.1.0/24")]
         assert hub.fib.routes == {}
@@ -354,6 +445,24 @@ def test_a_request_for_refresh_is_answered_whole() -> None:
         hub.router.refresh(RefreshReceived(PARIS, Family.IPV4, 0))
         await hub.settle()
         assert hub.heard(PARIS) == [("BoRR", "ipv4"), ("announce", 2, "10.1.1.0/24"), *CLOSED]
+
+    run(story())
+
+
+def test_a_resend_that_fails_is_not_kept_in_silence() -> None:
+    """Its peer would wait for End-of-RIB, and we for nothing."""
+
+    async def story() -> None:
+        hub, errors = a_hub(), []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+
+        async def tell_all(_: Session) -> None:
+            raise RuntimeError("a bug")
+
+        hub.router._outbound.tell_all = tell_all  # type: ignore[method-assign]
+        hub.up(BERLIN)
+        await hub.settle()
+        assert list(map(str, errors)) == ["a bug"]
 
     run(story())
 

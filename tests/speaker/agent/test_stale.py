@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from speaker.agent.sessions import Session
-from speaker.agent.stale import NO_LIVENESS, over, why_purge, without
+from speaker.agent.stale import NO_LIVENESS, kept_families, over, restart_seconds, why_purge, without
+from speaker.bgp.opens import GracefulRestart
 from speaker.plan import AnnouncementPlan, SessionPlan, UplinkPlan
 from speaker.rib.prefix import Family
 from tests.speaker.agent.test_router import BERLIN, HUB, PARIS, plan, session
@@ -37,6 +38,23 @@ def other_hub(*, up: bool, heard: bool) -> Session:
 @pytest.fixture(autouse=True)
 def numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(plan.__globals__["NUMBERS"], "10.42.0.9", 9)
+
+
+@pytest.mark.parametrize(("ours", "theirs", "kept"), [(120, 30, 30), (120, 300, 120), (120, 0, 0)])
+def test_the_shorter_restart_time_holds(ours: int, theirs: int, kept: int) -> None:
+    """RFC 4724 4.2: never longer than the peer said; ours is the upper bound."""
+    said = GracefulRestart(False, theirs, frozenset(Family), frozenset())
+    of_peer = Session(replace(session(HUB, "hub"), restart_time=ours), 0.0, graceful=said)
+    assert restart_seconds(of_peer) == kept
+    of_peer.moving = True
+    assert restart_seconds(of_peer) == ours, "it is we who restart"
+
+
+def test_without_graceful_restart_of_ours_nothing_is_kept() -> None:
+    off = replace(session(HUB, "hub"), restart_time=0)
+    said = GracefulRestart(False, 120, frozenset(Family), frozenset(Family))
+    assert not kept_families(Session(off, 0.0, graceful=said))
+    assert not kept_families(Session(off, 0.0, graceful=said, moving=True))
 
 
 def test_nothing_is_stale() -> None:

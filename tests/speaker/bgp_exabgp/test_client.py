@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,8 +144,9 @@ def test_what_ends_graceful_restart(tmp_path: Path, reason: str, purges: bool) -
             await events(1)
             bridge.say(*UP, state("down", reason), state("down", reason))
             heard = await events(4)
-            assert heard[2] == PeerDown(PEER, reason, established=True, notification=purges)
-            assert heard[3] == PeerDown(PEER, reason, established=False, notification=False)
+            ours = reason.startswith("graceful restarted")  # Our ExaBGP has read another configuration.
+            assert heard[2] == PeerDown(PEER, reason, established=True, notification=purges, ours=ours)
+            assert heard[3] == PeerDown(PEER, reason, established=False, notification=False, ours=False)
 
     asynchronous(run)()
 
@@ -179,7 +181,7 @@ async def test_after_an_overflow_every_session_is_new(tmp_path: Path) -> None:
         heard = await events(5)
         assert heard[2] == Overflow()
         assert isinstance(heard[3], PeerDown)
-        assert (heard[3].established, heard[3].notification) == (True, False)
+        assert (heard[3].established, heard[3].notification, heard[3].ours) == (True, False, True)
         assert isinstance(heard[4], PeerUp)
         assert heard[4].resumed
 
@@ -194,7 +196,7 @@ async def test_a_bridge_that_goes_takes_the_sessions_along_and_is_looked_for(tmp
         bridge.hang_up()
         heard = await events(5)
         assert heard[2] == BridgeGone()
-        assert heard[3] == PeerDown(PEER, "the bridge is gone", established=True, notification=False)
+        assert heard[3] == PeerDown(PEER, "the bridge is gone", established=True, notification=False, ours=True)
         assert isinstance(heard[4], Hello)
         await client.drain()  # What was queued for the old one is gone.
         bridge.told.clear()
@@ -208,10 +210,77 @@ async def test_junk_is_passed_over(tmp_path: Path) -> None:
     broken = [packet("open", "zz"), packet("open", "04"), packet("route-refresh", "00"), packet("update", "abc")]
     async with talking(tmp_path) as (bridge, _, events):
         await events(1)
-        bridge.say(*junk, *broken, *UP, packet("update", "xyz"), packet("update", "00000000"))
+        bridge.say(*junk, *broken, *UP, *junk, packet("update", "00000000"))
         heard = await events(3)
         assert isinstance(heard[1], PeerUp)
         assert heard[2] == UpdateReceived(PEER, bytes(4))
+
+
+@pytest.mark.parametrize(
+    "line", [packet("update", "xyz"), packet("route-refresh", "x"), '{"type": "state", "neighbor": {"state": "do']
+)
+@asynchronous
+async def test_a_line_that_is_lost_is_an_overflow_of_one(tmp_path: Path, line: object) -> None:
+    """What it would have said is not known: nothing that was heard since the session came up may be trusted."""
+    async with talking(tmp_path) as (bridge, _, events):
+        await events(1)
+        bridge.say(*UP, line, packet("update", "00000000"), session(up=True), packet("update", "00000000"))
+        heard = await events(5)
+        assert isinstance(heard[2], PeerDown)
+        assert (heard[2].established, heard[2].notification, heard[2].ours) == (True, False, True)
+        assert isinstance(heard[3], PeerUp)
+        assert heard[3].resumed
+        assert heard[4] == UpdateReceived(PEER, bytes(4))
+        assert bridge.told == ["show sessions 0"]
+
+
+@asynchronous
+async def test_an_open_that_cannot_be_read_costs_its_own_session_only(tmp_path: Path) -> None:
+    other = {"peer": "10.0.0.3", "description": "d", "up": True, "leaving": False, "sent": OPEN, "received": "04"}
+    both = session(up=True)
+    both["sessions"] = [other, *both["sessions"]]  # type: ignore[misc]
+    async with talking(tmp_path) as (bridge, _, events):
+        await events(1)
+        bridge.say(both)
+        up = (await events(2))[1]
+        assert isinstance(up, PeerUp)
+        assert up.peer == PEER
+
+
+@asynchronous
+async def test_a_connection_that_is_given_up_is_not_given_up_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with talking(tmp_path) as (bridge, client, events):
+        await events(1)
+
+        def mistaken() -> None:
+            raise ValueError("a bug")
+
+        monkeypatch.setattr(client, "_gone", mistaken)
+        errors: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        bridge.hang_up()
+        await until(lambda: len(errors) == 1, 5)
+        assert str(errors[0]["exception"]) == "a bug"
+
+
+@asynchronous
+async def test_our_own_mistake_is_not_taken_for_a_line_that_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with talking(tmp_path) as (bridge, client, events):
+        await events(1)
+
+        def mistaken(*_: object) -> None:
+            raise ValueError("a bug")
+
+        monkeypatch.setattr(client, "_state", mistaken)
+        errors: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        bridge.say(state("up"))
+        assert (await events(2))[1] == BridgeGone(), "it begins anew"
+        assert str(errors[0]["exception"]) == "a bug"
 
 
 @asynchronous
