@@ -226,7 +226,10 @@ class Objects:
         return hop is not None and bool(hop.error)
 
     def _spare(self, tiers: Tiers) -> Iterator[Hop]:
-        """What a group may hold one day: made ahead, so that a failover has nothing to wait for."""
+        """What a group may hold one day: made ahead, so that a failover has nothing to wait for.
+
+        Detours are left out: they are asked for when somebody has died, and their next hops go ahead of the group then.
+        """
         hops = [self._hop(way) for way in self.reach.all_direct(tiers)]
         hops.append(self.held.hops.make(BLACKHOLE[family_of_routes(tiers)]))
         return (hop for hop in hops if hop is not None)
