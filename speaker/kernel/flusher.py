@@ -179,6 +179,7 @@ class Flusher:
         while self._objects.dirty:
             if not idle:
                 return None
+            self._objects.inherit()
             batch = self._objects.next_batch()
             if batch is not None:
                 return batch
@@ -212,7 +213,7 @@ class Flusher:
         restless = self._objects.held.restless
         self._walked |= restless
         restless.clear()
-        stale = {group if group.void else group.reject for group in self._walked}
+        stale = {place for group in self._walked for place in group.places if place.nhid != group.now.nhid}
         for table in self._on_groups:
             table.begin_walk(stale)
             table.wake()

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from speaker.kernel.hops import GROUP_IDS, NEXTHOP_IDS, Hop, Hops, Ids
 from speaker.kernel.port import PROTO_LEYLINE, NextHopRecord
-from speaker.kernel.targets import Content, Group
+from speaker.kernel.targets import Content, Group, Target
 
 
 class Holdings:
@@ -60,30 +60,50 @@ class Holdings:
         if group.set_void(void):
             self.restless.add(group)
 
-    def lose(self, hops: Iterable[Hop]) -> list[Group]:
-        """The kernel dropped these. Returns the groups that it dropped with them, which have new ids now."""
+    def lose(self, hops: Iterable[Hop]) -> list[Target]:
+        """The kernel dropped these. Returns what routes stood on that it dropped with them: groups have new ids now."""
         going = {hop.id: hop for hop in hops}
         groups = {group: None for hop in going.values() for group in hop.holders}
         for hop in going.values():
             self.hops.forget(hop)
-        dropped = []
+        dropped: list[Target] = []
         for group in groups:
             kept = tuple(entry for entry in group.content or () if entry[0] not in going)
             self.hold(group, kept or None)
             self.dirty[group] = None
             if not kept:
+                dropped += group.tenants
                 self.renumber(group)
-                dropped.append(group)
         return dropped
 
     def renumber(self, group: Group) -> None:
+        for borrower in list(group.borrowers):
+            borrower.give_back()
+            self.dirty[borrower] = None
         del self.groups[group.nhid]
         self.hold(group, None)
         group.renumber(self.new_id())
         self.groups[group.nhid] = group
         self.dirty[group] = None
 
+    def exchange(self, lender: Group, heir: Group) -> None:
+        """The heir gets the lender's object, and the others' debts; the lender an id that the kernel does not have."""
+        content, nhid, spare = lender.content, lender.nhid, heir.nhid
+        heir.resilient, heir.plain = lender.resilient, lender.plain
+        self.hold(lender, None)
+        lender.renumber(spare)
+        heir.renumber(nhid)
+        self.groups[spare], self.groups[nhid] = lender, heir
+        heir.give_back()
+        for borrower in lender.borrowers:
+            borrower.lender = heir
+        heir.borrowers |= lender.borrowers
+        lender.borrowers.clear()
+        self.hold(heir, content)
+        self.dirty[lender] = self.dirty[heir] = None
+
     def forget(self, group: Group) -> None:
+        group.give_back()
         self.hold(group, None)
         del self.groups[group.nhid]
         self.dirty.pop(group, None)

@@ -1,7 +1,8 @@
 """Groups and their members: what routes refer to. Keeps desired and actual; makes the messages between.
 
 A route refers to a group, also of one member, so a dead member leaves without a route being
-touched. A group's key is the ordered tiers of its routes' paths; what it holds of them is `choice`'s.
+touched. A group's key is the ordered tiers of its routes' paths; what it holds of them is `choice`'s, and which of
+them share an object is `borrowing`'s.
 Pure: no socket, no clock.
 
 A neighbour that died leaves in one batch: first the groups that it would leave empty are replaced (by
@@ -17,6 +18,7 @@ from itertools import islice
 
 from speaker.kernel import messages as m
 from speaker.kernel.batches import ObjectBatch, by_object, group_message
+from speaker.kernel.borrowing import alike, common
 from speaker.kernel.choice import Chosen, Pair, Reach, Relay, choose, chosen
 from speaker.kernel.holdings import Holdings
 from speaker.kernel.hops import BLACKHOLE, Hop
@@ -27,6 +29,8 @@ from speaker.rib.prefix import Family
 
 MAX_GROUPS = 1 << 16
 GROUPS_A_BATCH = 2000
+MAX_BORROWERS = 64
+"""Of one object."""
 UNSUPPORTED = {errno.EOPNOTSUPP, errno.EINVAL}
 TRANSIENT = {errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR}
 NO_MEMBER = "Invalid nexthop id"
@@ -45,6 +49,8 @@ class Objects:
         self._groups: dict[Tiers, Group] = {}
         self._by_next_hop: dict[bytes, set[Group]] = {}
         self._beside: dict[bytes, set[bytes]] = {}  # Who shares a group with a next hop; of those that were asked for.
+        self._lenders: dict[Group, None] = {}
+        self._parting: dict[Group, None] = {}  # Borrowers with objects of their own, until their routes are there.
         self._deaths = False  # Some object in the kernel may be of a dead neighbour.
         self._transient = False  # Something was refused that may go through the next time.
         self._recent: dict[int, tuple[Tiers, Group]] = {}  # id(tiers) -> : hashing tiers costs a microsecond a time.
@@ -54,7 +60,7 @@ class Objects:
     # What is wanted
 
     def group(self, tiers: Tiers, current: Target | None = None) -> Group | None:
-        """The group of these tiers; `current` is what the asking route is on, taken over when it holds the same.
+        """The group of these tiers; `current` is what the asking route is on, shared or taken over if it fits.
 
         None when there are MAX_GROUPS already.
         """
@@ -65,7 +71,7 @@ class Objects:
         if group is None:
             if len(self.held.groups) >= MAX_GROUPS:
                 return None
-            group = self._adopted(tiers, current) or Group(self.held.new_id(), tiers)
+            group = self._adopted(tiers, current) or self._borrower(tiers, current) or Group(self.held.new_id(), tiers)
             group.tiers = tiers
             self._groups[tiers] = self.held.groups[group.nhid] = group
             members = _next_hops(tiers)
@@ -87,6 +93,33 @@ class Objects:
         if isinstance(current, Group) and current.tiers is None and current.content == content:
             return current
         return self.held.orphan(content)
+
+    def _borrower(self, tiers: Tiers, current: Target | None) -> Group | None:
+        """A new group on the object that `current` is on, if that holds for good what these tiers ask for."""
+        lender = None if current is None else self.held.groups.get(current.nhid)
+        if lender is None or lender.tiers is None or len(lender.borrowers) >= MAX_BORROWERS:
+            return None
+        content = self._desired(tiers)
+        if not content or self.held.is_void(content) or not content == lender.content == self._desired(lender.tiers):
+            return None
+        lasts = lender.resilient or self.held.resilient is False or not self.reach.can_share(tiers)
+        if not lasts or not alike(tiers, lender.tiers, self.reach):
+            return None
+        group = Group(self.held.new_id(), tiers)
+        group.borrow(lender)
+        self._lenders[lender] = None
+        return group
+
+    def inherit(self) -> None:
+        """Objects on which no route of their own tiers is left go to who borrowed them. With no batch under way."""
+        for lender in list(self._lenders):
+            heirs = [group for group in lender.borrowers if group.borrows]
+            if heirs and not (lender.at_home or lender.void or lender.error):
+                heir = max(heirs, key=lambda group: group.users)
+                self.held.exchange(lender, heir)
+                self._lenders[heir] = None
+            if not lender.borrowers:
+                del self._lenders[lender]
 
     def set_liveness(
         self,
@@ -121,15 +154,15 @@ class Objects:
         if self._transient:
             self.retry()
 
-    def set_link(self, name: str, index: int | None) -> list[Group]:
-        """The interface is usable under `index`, or gone (None). Returns the groups that the kernel dropped.
+    def set_link(self, name: str, index: int | None) -> list[Target]:
+        """The interface is usable under `index`, or gone (None). Returns what routes stood on that the kernel dropped.
 
         Linux removes all next hops of an interface that goes down, groups that become empty,
         and their routes; it tells about none of them.
         """
         links = self.reach.links
         previous = links.get(name)
-        dropped: list[Group] = []
+        dropped: list[Target] = []
         if previous is not None and previous != index:
             dropped = self.held.lose([hop for hop in self.held.hops if hop.spec[0] == previous])
         if index is None:
@@ -193,7 +226,10 @@ class Objects:
         return hop is not None and bool(hop.error)
 
     def _spare(self, tiers: Tiers) -> Iterator[Hop]:
-        """What a group may hold one day: made ahead, so that a failover has nothing to wait for."""
+        """What a group may hold one day: made ahead, so that a failover has nothing to wait for.
+
+        Detours are left out: they are asked for when somebody has died, and their next hops go ahead of the group then.
+        """
         hops = [self._hop(way) for way in self.reach.all_direct(tiers)]
         hops.append(self.held.hops.make(BLACKHOLE[family_of_routes(tiers)]))
         return (hop for hop in hops if hop is not None)
@@ -202,15 +238,22 @@ class Objects:
 
     @property
     def dirty(self) -> bool:
-        return bool(self.held.dirty or self.held.misfits or self._deaths)
+        return bool(self.held.dirty or self.held.misfits or self._deaths or self._parted())
 
     def next_batch(self) -> ObjectBatch | None:
         """What must go to the kernel before routes do: gateways first, then groups. None when nothing must."""
         if self.held.misfits:
             misfits, self.held.misfits = self.held.misfits, []
             return ObjectBatch(b"".join(map(m.delete_nexthop, misfits)), deleted=misfits)
+        for borrower in self._parted():
+            del self._parting[borrower]
+            if borrower.lender is not None:
+                self.held.dirty[borrower.lender] = None
+                borrower.give_back()
         groups = list(islice(self.held.dirty, GROUPS_A_BATCH))
         desired: Desired = {group: self._desired(group.tiers) for group in groups if group.tiers}
+        for lender in {each: None for group in groups for each in (group, group.lender) if each and each.borrowers}:
+            self._share(lender, desired)
         dying = self._dying() if len(groups) == len(self.held.dirty) else set()
         self._retreat(desired, dying)
         missing = self._missing(desired)
@@ -226,6 +269,29 @@ class Objects:
         data = [group_message(group, content) for group, content in changed]
         data += [m.delete_nexthop(hop.id) for hop in dying]
         return ObjectBatch(b"".join(data), groups=[(g, g.nhid, content) for g, content in changed], dying=list(dying))
+
+    def _parted(self) -> list[Group]:
+        return [group for group in self._parting if group.borrowed is None or not group.borrowed.routes]
+
+    def _share(self, lender: Group, desired: Desired) -> None:
+        """Who may go on borrowing has no object of its own. Who may not gets one, and until its routes are there the
+        lender's holds what both want."""
+        own = self._desired(lender.tiers or ())
+        leaving: list[Content | None] = []
+        for group in lender.borrowers:
+            wanted = self._desired(group.tiers or ())
+            same = wanted == own and not (own is not None and self.held.is_void(own))
+            if group.borrows and same and alike(group.tiers or (), lender.tiers or (), self.reach):
+                desired.pop(group, None)
+                continue
+            leaving.append(wanted)
+            desired[group] = wanted
+            if group.borrows:
+                group.part()
+                self._parting[group] = self.held.dirty[group] = None
+                self.held.restless.add(group)
+        if leaving:
+            desired[lender] = common(own, leaving)
 
     def _dying(self) -> set[Hop]:
         """Objects in the kernel whose neighbour is dead. Not one that answers again: it may be the last resort."""
@@ -368,7 +434,7 @@ class Objects:
         unused: set[Target] = {
             group
             for group in self.held.groups.values()
-            if group.users == 0 and group not in in_use and (may_remove or group.tiers is not None)
+            if not (group.users or group.borrowers or group in in_use) and (may_remove or group.tiers is not None)
         }
         going = [group for group in self.held.groups.values() if group in unused and group in self._unused]
         self._unused = unused.difference(going)

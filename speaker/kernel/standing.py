@@ -39,6 +39,8 @@ def standing(table: Table, objects: Objects, key: Key) -> Standing:
     refusal = table.refused.get(key)
     moving = key in table.puts or key in table.removals
     refused = refusal.text if refusal is not None else ""
+    if target is not None and isinstance(target.wish, Group) and target is target.wish.borrowed:
+        target = objects.held.groups.get(target.nhid)
     if isinstance(target, Group):
         ways = tuple(_ways(target, objects))
         return Standing("group" if ways else "unreachable", ways, moving, refused or target.error)

@@ -79,7 +79,7 @@ class Table:
             self.refused.pop(key, None)
         actual = self.actual.get(key)
         now = None if target is None else target.now
-        if now is not actual and _both_unreachable(now, actual):
+        if now is not actual and _same_place(now, actual):
             self._set_actual(key, now)
             actual = now
         if now is actual:
@@ -304,7 +304,8 @@ class Table:
         target, before = batch.targets[position], batch.befores[position]
         wanted = self.wanted(key)
         gone = before is not None and number in (errno.ENOENT, errno.ESRCH)
-        if self.actual.get(key) is target:  # Otherwise a later batch is under way, and its outcome counts.
+        actual = self.actual.get(key)  # Elsewhere by now: a later batch is under way, and its outcome counts.
+        if actual is target or _same_place(actual, target):
             self._set_actual(key, None if gone else before)
         if gone and target is None:
             self.want(key, wanted)
@@ -337,7 +338,7 @@ class Table:
 
     def same(self, expected: Target | None, truth: Target) -> bool:
         """Whether a route found on `truth` is where it was thought to be."""
-        return expected is truth or _both_unreachable(expected, truth)
+        return expected is truth or _same_place(expected, truth)
 
     def target_of(self, record: RouteRecord, groups: dict[int, Target]) -> Target:
         """What a route found in the kernel is on."""
@@ -362,7 +363,7 @@ class Table:
             if key in self.removals:
                 del self.removals[key]
             elif key not in self.puts and key not in self.refused:
-                self.puts[key] = target
+                self.puts[key] = target.wish
         self._fresh = True
 
     def in_use(self) -> Iterator[Target]:
@@ -371,6 +372,6 @@ class Table:
         yield from {refusal.target for refusal in self.refused.values() if refusal.target is not None}
 
 
-def _both_unreachable(one: Target | None, other: Target | None) -> bool:
-    """For whatever reasons: the kernel knows no difference."""
-    return one is not None and other is not None and one.nhid == 0 == other.nhid and one.ready and other.ready
+def _same_place(one: Target | None, other: Target | None) -> bool:
+    """Both unreachable, for whatever reasons, or both on one object: the kernel knows no difference."""
+    return one is not None and other is not None and one.nhid == other.nhid and one.ready and other.ready

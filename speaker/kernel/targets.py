@@ -56,7 +56,7 @@ _UNREACHABLE = Frames(METRIC_ROUTE, 0)
 class Group(Target):
     """`tiers` is None for a group found in the kernel that no route of this process has asked for yet."""
 
-    __slots__ = ("content", "error", "plain", "reject", "resilient", "tiers")
+    __slots__ = ("borrowed", "borrowers", "content", "error", "lender", "plain", "reject", "resilient", "tiers")
 
     def __init__(self, nhid: int, tiers: Tiers | None) -> None:
         super().__init__(nhid)
@@ -68,15 +68,24 @@ class Group(Target):
         self.reject = Target(0, ready=True)
         self.reject.frames = _UNREACHABLE
         self.reject.wish = self
+        self.lender: Group | None = None  # On whose object routes of this one are: see `borrowing`.
+        self.borrowed: Target | None = None  # That object, as they stand on it.
+        self.borrowers: dict[Group, None] = {}
 
     def holds(self, content: Content | None) -> None:
         self.content = content
-        self.ready = content is not None
+        for place in self.tenants:
+            place.ready = content is not None
 
     @property
     def void(self) -> bool:
         """Nobody in it is alive: its routes are to stand `unreachable`."""
-        return self.now is not self
+        return self.now is self.reject
+
+    @property
+    def borrows(self) -> bool:
+        """Its routes are to be on the lender's object, and it has none of its own."""
+        return self.now is self.borrowed
 
     def set_void(self, void: bool) -> bool:
         """Whether that is news, and routes have to move."""
@@ -86,7 +95,42 @@ class Group(Target):
     @property
     def users(self) -> int:
         """Routes in the kernel that wish for it."""
-        return self.routes + self.reject.routes
+        return self.routes + self.reject.routes + (0 if self.borrowed is None else self.borrowed.routes)
+
+    @property
+    def places(self) -> list[Target]:
+        """What its routes may stand on."""
+        return [place for place in (self, self.borrowed, self.reject) if place is not None]
+
+    @property
+    def at_home(self) -> int:
+        """Its routes that are on its own object."""
+        return sum(place.routes for place in self.places if place.nhid == self.nhid)
+
+    @property
+    def tenants(self) -> list[Target]:
+        """All that routes on its object stand on: for itself, or for a borrower."""
+        places = [place for group in (self, *self.borrowers) for place in group.places]
+        return [place for place in places if place.nhid == self.nhid]
+
+    def borrow(self, lender: Group) -> None:
+        self.lender = lender
+        lender.borrowers[self] = None
+        self.borrowed = self.now = Target(lender.nhid, ready=True)
+        self.borrowed.frames = lender.frames
+        self.borrowed.wish = self
+
+    def part(self) -> None:
+        """It wants an object of its own. `lender` stays until its routes have moved."""
+        if self.borrows:
+            self.now = self
+
+    def give_back(self) -> None:
+        """None of its routes is on the lender's object any more."""
+        self.part()
+        if self.lender is not None:
+            del self.lender.borrowers[self]
+            self.lender = None
 
     def renumber(self, nhid: int) -> None:
         """A new id, which the kernel does not have yet."""

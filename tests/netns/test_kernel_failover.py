@@ -184,6 +184,28 @@ def test_survivors_keep_their_flows_and_those_of_the_dead_move_when_liveness_say
     assert net.fib.audit() == 0
 
 
+def test_a_dead_path_that_is_withdrawn_moves_no_flow_of_the_others(net: Net) -> None:
+    """The routes have other paths then, and stay on the object that they are on."""
+    keys = [bytes([24, 30, n >> 8, n & 255]) for n in range(2000)]
+    net.fib.want_many(Family.IPV4, keys, via(FAR["b"], FAR["c"], FAR["d"]))
+    want(net.fib, LAN, via(FAR["b"], FAR["c"], FAR["d"]))
+    assert net.fib.flush().converged
+    net.cut("b")
+    net.tell("b")
+    before = net.answers()
+    assert set(before) == {"c", "d"}
+
+    want(net.fib, LAN, via(FAR["c"], FAR["d"]))
+    net.fib.want_many(Family.IPV4, keys[:1500], via(FAR["c"], FAR["d"]))
+    assert net.fib.flush().installed == 0
+    assert net.answers() == before
+    net.mend("b")
+    net.tell()  # 500 prefixes still have it, and this one has not.
+    net.new_flows()
+    assert set(net.answers()) == {"c", "d"}
+    assert net.fib.audit() == 0
+
+
 def test_tiers_then_a_detour_then_unreachable_and_back(net: Net) -> None:
     want(net.fib, LAN, (*via(FAR["b"], FAR["c"]), *via(FAR["d"])))
     net.fib.flush()

@@ -32,6 +32,7 @@ WATCHED_FLOWS = 400
 DEAD = "plant-2"
 ROUND_SECONDS = 0.1
 MOVED_SECONDS = 3.0
+WITHDRAWN_SECONDS = 15.0
 
 
 def scenario(run: Run) -> None:
@@ -98,7 +99,10 @@ def weights(run: Run) -> None:
 
 
 def death(run: Run, fabric: PlannedSpeakers) -> None:
-    """One packet of each flow every tenth of a second, while a gateway is cut off."""
+    """One packet of each flow every tenth of a second, while a gateway is cut off, and until its path was withdrawn.
+
+    BFD notices the death, and BGP after the hold time: neither may move a flow of the others.
+    """
     run.step(f"{WATCHED_FLOWS} UDP flows from cloud to plant; {DEAD} is cut off meanwhile")
     source, target = run.lab.node("host-cloud"), run.lab.node("host-plant")
     run.wait_until(
@@ -113,7 +117,14 @@ def death(run: Run, fabric: PlannedSpeakers) -> None:
     ):
         _rounds(flows, 1.0)
         before = {stream: carriers[-1] for stream, carriers in seen.of_streams(HOST_PLANT).items()}
+        paths = _paths(fabric)
         cuts.node(DEAD)
+        _rounds(flows, MOVED_SECONDS)
+        noticed = seen.of_streams(HOST_PLANT)
+        end = time.monotonic() + WITHDRAWN_SECONDS
+        while _paths(fabric) >= paths and time.monotonic() < end:
+            _rounds(flows, 5 * ROUND_SECONDS)
+        run.expect(f"the hub has withdrawn the path of {DEAD}", _paths(fabric) < paths, fabric.report("cloud-1"))
         _rounds(flows, MOVED_SECONDS)
         after = seen.of_streams(HOST_PLANT)
     run.expect(f"all {WATCHED_FLOWS} flows were seen", len(before) == WATCHED_FLOWS, len(before))
@@ -121,11 +132,19 @@ def death(run: Run, fabric: PlannedSpeakers) -> None:
         part = share(before.values(), name)
         run.expect(f"{name} carried {part:.0%} of them", 0.15 <= part <= 0.35, Counter(before.values()))
     moved = [stream for stream, carrier in before.items() if carrier != DEAD and after[stream] != [carrier]]
-    stuck = [stream for stream, carrier in before.items() if carrier == DEAD and after[stream][-1] == DEAD]
+    stuck = [stream for stream, carrier in before.items() if carrier == DEAD and noticed[stream][-1] == DEAD]
+    twice = [stream for stream, carrier in before.items() if carrier == DEAD and after[stream] != noticed[stream]]
     others = sum(carrier != DEAD for carrier in before.values())
     run.figure("flows_moved_without_need", len(moved))
     run.expect(f"none of the {others} flows of the others has moved", not moved and others, moved[:5])
     run.expect(f"all {WATCHED_FLOWS - others} flows of {DEAD} have another gateway", not stuck, stuck[:5])
+    run.expect("and keep it when BGP knows too", not twice, twice[:5])
+
+
+def _paths(fabric: PlannedSpeakers) -> int:
+    """That cloud-1 has received."""
+    sessions = fabric.report("cloud-1").get("sessions", ())
+    return sum(number for session in sessions for number in session["received"].values())
 
 
 def _without_bfd(fabric: PlannedSpeakers) -> list[str]:

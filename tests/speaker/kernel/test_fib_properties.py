@@ -15,7 +15,7 @@ from speaker.kernel import nexthops, table
 from speaker.kernel.choice import Relay
 from speaker.kernel.fake import FakeKernel, FakeRoute, FakeWay
 from speaker.kernel.fib import Fib
-from speaker.kernel.port import Fault, KernelError, NextHopRecord
+from speaker.kernel.port import TABLE_MAIN, Fault, KernelError, NextHopRecord
 from speaker.rib.path import Tiers
 from speaker.rib.prefix import Family, Key
 from tests.speaker.kernel.world import SEGMENTS, name_of, via
@@ -40,6 +40,22 @@ relays = st.dictionaries(
     st.lists(st.builds(Relay, st.sampled_from(sorted(LINKS)), st.sampled_from(HUBS), st.sampled_from([None, 16003]))),
 ).map(lambda ways: {hop: tuple(way for way in found if len(way.address) == len(hop)) for hop, found in ways.items()})
 liveness = st.tuples(st.just("liveness"), pairs, relays, pairs, pairs)
+
+
+def death(*next_hops: bytes) -> tuple[Any, ...]:
+    return "liveness", frozenset((name, hop) for name in LINKS for hop in next_hops), {}, frozenset(), frozenset()
+
+
+deaths = st.sampled_from([death(), death(NEXT_HOPS[0]), death(NEXT_HOPS[1])])
+WITHDRAWN = [  # Two routes with different paths are on one object: the dead one was withdrawn for one of them.
+    ("want", PREFIXES[0], via("10.42.0.3", "10.42.0.4")),
+    ("want", PREFIXES[1], via("10.42.0.3", "10.42.0.4")),
+    ("flush",),
+    death(NEXT_HOPS[0]),
+    ("flush",),
+    ("want", PREFIXES[0], via("10.42.0.4")),
+]
+beginnings = st.sampled_from([[], WITHDRAWN])
 
 wishes = st.sampled_from(PREFIXES).flatmap(
     lambda name: st.tuples(
@@ -68,7 +84,8 @@ events = st.one_of(
     st.tuples(st.just("foreign"), st.sampled_from(PREFIXES), st.sampled_from([20, 1000])),
     st.tuples(st.just("may remove"), st.booleans()),
     liveness,
-    liveness,
+    deaths,
+    deaths,
     st.tuples(st.just("lo down")),
 )
 
@@ -208,7 +225,10 @@ class Story:
             self.kernel.nexthops_by_id[id_] = NextHopRecord(id_, 76, 1, bytes([10, 42, 0, number]))
 
     def on_foreign(self, name: tuple[Family, Key], metric: int) -> None:
+        """Where a route of ours was lost and nobody knows, we hear of it: Linux replaces whoever's it is."""
         self.calm = False
+        if name[1] in self.fib._routes[TABLE_MAIN, name[0]].actual:
+            self.fib.suspect()
         self.kernel.routes_by_name.setdefault((*name, metric), FakeRoute(4, 0, 7))
 
     def on_may_remove(self, may_remove: bool) -> None:
@@ -278,11 +298,13 @@ def _gateway(kernel: FakeKernel, record: NextHopRecord) -> bytes:
 
 @pytest.mark.slow
 @settings(max_examples=300)
-@given(story=st.lists(events, max_size=40), resilient=st.booleans())
-def test_converges_whatever_happened(story: list[tuple[Any, ...]], resilient: bool) -> None:
+@given(beginning=beginnings, story=st.lists(events, max_size=40), resilient=st.booleans())
+def test_converges_whatever_happened(
+    beginning: list[tuple[Any, ...]], story: list[tuple[Any, ...]], resilient: bool
+) -> None:
     life = Story(resilient)
     strangers: dict[tuple[Family, Key, int], FakeRoute] = {}
-    for event in story:
+    for event in [*beginning, *story]:
         life.happen(event)
         strangers |= life.kernel.foreign()
     life.settle()
@@ -323,6 +345,7 @@ def test_flushing_in_between_changes_nothing(story: list[tuple[Any, ...]], split
 meanwhile = st.one_of(
     wishes,
     liveness,
+    deaths,
     st.tuples(st.just("down"), st.sampled_from(sorted(LINKS)), st.just(True)),
     st.tuples(st.just("up"), st.sampled_from(sorted(LINKS))),
     st.tuples(st.just("reject"), st.sets(st.sampled_from(["10.0.0.0/8", "10.1.0.0/16"]))),
@@ -332,7 +355,7 @@ meanwhile = st.one_of(
 @pytest.mark.slow
 @settings(max_examples=300)
 @given(
-    before=st.lists(wishes, max_size=8),
+    before=st.one_of(st.lists(wishes, max_size=8), st.just(WITHDRAWN)),
     story=st.lists(meanwhile, max_size=30),
     width=st.integers(1, 3),
     audit=st.booleans(),
