@@ -59,6 +59,7 @@ REASONS = {
     17: ("underlay", "it lies among addresses that ZeroTier runs over, or contains some and is not itself allocated"),
     18: ("first-as", "AS_PATH does not begin with the peer's own AS (RFC 4271 6.3)"),
     19: ("lan-down", "the interface to the LAN of this router is down, or without carrier"),
+    20: ("too-many-paths", "the peer announces more paths of this prefix than it may"),
 }
 """Number -> code and meaning. A number is never given another meaning. The speaker has the same table."""
 

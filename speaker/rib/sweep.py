@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from speaker.rib.limits import accepts
 from speaker.rib.path import Path, PathSet, Source
 from speaker.rib.prefix import Key
-from speaker.rib.reasons import OVER_LIMIT
+from speaker.rib.reasons import OVER_LIMIT, TOO_MANY_PATHS
 from speaker.rib.steps import Marks
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Sweeps:
         for reason, judged, marks in policy.verdicts(table.family, keys):
 
             def again(path: Path, reason: str = reason, marks: Marks = marks) -> Path:
-                if path.source != source or path.received is None:
+                if path.source != source or path.received is None or path.rejected == TOO_MANY_PATHS:
                     return path
                 new = policy.path(source, path.path_id, path.received, reason, marks)
                 return sets.stale(sets.path(new)) if path.stale else sets.path(new)
