@@ -125,10 +125,14 @@ class Sweeps:
         if not fresh:
             self._table.move(piece, self._stepper(frozenset()))
             return
+        of_piece = set(piece)
+        exempt_by_key: dict[Key, list[tuple[int, int]]] = {}
+        for standing, path_id, announced in fresh:  # A client may have as many path ids as prefixes.
+            for key in announced & of_piece:
+                exempt_by_key.setdefault(key, []).append((id(standing), path_id))
         by_exemption: dict[frozenset[tuple[int, int]], list[Key]] = {}
         for key in piece:
-            exempt = frozenset((id(standing), path_id) for standing, path_id, keys in fresh if key in keys)
-            by_exemption.setdefault(exempt, []).append(key)
+            by_exemption.setdefault(frozenset(exempt_by_key.get(key, ())), []).append(key)
         for exempt, keys in by_exemption.items():
             self._table.move(keys, self._stepper(exempt))
 
