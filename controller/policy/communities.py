@@ -33,7 +33,7 @@ WELL_KNOWN = {
     "BLACKHOLE": (
         "65535:666",
         "RFC 7999",
-        "with `blackhole: true` of the fabric: an `unreachable` route, up to /32 and /128 inside an allocation",
+        "with `blackhole: true` of the fabric: an `unreachable` route, up to host routes; not in anycast space",
     ),
 }
 """Name -> community, where it comes from, and what is done about it."""

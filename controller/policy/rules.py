@@ -28,6 +28,7 @@ from speaker.plan import PrefixRangePlan, PrefixSetPlan, StepPlan
 REGION_ONLY = "told in its own region only"
 CLOSED_REGION = "closed region"
 OWN_REGION_FIRST = "anycast: own region first"
+NO_PART_OF_ANYCAST = "anycast: no BLACKHOLE inside"
 """Steps that come from no rule; no rule has such a name, for these have spaces."""
 
 ANYCAST_PREFERENCE = 1_000_000
@@ -57,7 +58,9 @@ class Rules:
         self.inventory = inventory
         self.closed = tuple(sorted(region.name for region in inventory.regions if region.closed))
         self.anycast = anycast_ranges(inventory.allocations)
-        self.prefix_sets = _numbered([*(_in_order(rule.match.prefixes) for rule in rules), self.anycast])
+        self._parts = _parts_of_anycast(inventory)
+        named = [_in_order(rule.match.prefixes) for rule in rules]
+        self.prefix_sets = _numbered([*named, self.anycast, *self._parts.values()])
         self._parted: dict[tuple[str, ...], tuple[Steps, Steps]] = {}
         self._views: dict[tuple[str, tuple[str, ...]], Steps] = {}
 
@@ -71,8 +74,9 @@ class Rules:
     def imported(self, origin: Origin, preference: int, large_communities: tuple[str, ...]) -> Imported:
         """What a hub makes of what `origin` announces; `preference` and `large_communities` are those without rules."""
         found = tuple(rule for rule in self.of_import if origin_matches(rule.match, origin))
+        spared = self._spared(origin)
         if not found:
-            return Imported(preference, large_communities, ())
+            return Imported(preference, large_communities, spared)
         names = tuple(rule.name for rule in found)
         if names not in self._parted:
             self._parted[names] = self._part(tuple(_reached(map(self.step, found))))
@@ -81,11 +85,20 @@ class Rules:
         for step in always:
             preference = _preferred(step, preference)
             added.update(dict.fromkeys((*step.add, *self._limit(step))))
-        return Imported(preference, tuple(added), steps)
+        return Imported(preference, tuple(added), (*spared, *steps))
 
     def own(self, origin: Origin) -> Steps:
         """What a hub makes of what it announces itself, whose import is nobody's."""
-        return tuple(_reached(self.step(rule) for rule in self.of_import if origin_matches(rule.match, origin)))
+        steps = _reached(self.step(rule) for rule in self.of_import if origin_matches(rule.match, origin))
+        return (*self._spared(origin), *steps)
+
+    def _spared(self, origin: Origin) -> Steps:
+        """What is longer than an anycast allocation allows comes in as BLACKHOLE alone (RFC 7999).
+
+        It would be the longest match in every region: one site would end there what others serve.
+        """
+        parts = self._parts.get(origin.site)
+        return (StepPlan(NO_PART_OF_ANYCAST, prefix_set=self.prefix_sets[parts], deny=True),) if parts else ()
 
     def _part(self, steps: Steps) -> tuple[Steps, Steps]:
         """Those at the front that a next hop can say by itself, and the others."""
@@ -185,6 +198,21 @@ def anycast_ranges(allocations: Iterable[Allocation]) -> Ranges:
             if order not in longest or longest[order].longest < each.longest:
                 longest[order] = each
     return _in_order(PrefixMatch(each.prefix, each.prefix.prefixlen, each.longest) for each in longest.values())
+
+
+def _parts_of_anycast(inventory: Inventory) -> dict[str, Ranges]:
+    """Site -> what is longer than its anycast allocations allow, where BLACKHOLE would let it in."""
+    found: dict[str, list[PrefixMatch]] = defaultdict(list)
+    if inventory.fabric is not None and inventory.fabric.blackhole:
+        for each in inventory.allocations:
+            # A default route is no space: nothing is inside it.
+            if each.anycast and each.tenant == GLOBAL and 0 < each.prefix.prefixlen <= each.longest < _bits(each):
+                found[each.site].append(PrefixMatch(each.prefix, each.longest + 1, _bits(each)))
+    return {site: _in_order(ranges) for site, ranges in found.items()}
+
+
+def _bits(allocation: Allocation) -> int:
+    return allocation.prefix.max_prefixlen
 
 
 def _in_order(ranges: Iterable[PrefixMatch]) -> Ranges:
