@@ -28,7 +28,8 @@ FUNCTIONS = {
 
 WELL_KNOWN = {
     "NO_EXPORT": ("65535:65281", "RFC 1997", "not told to eBGP clients"),
-    "NO_ADVERTISE": ("65535:65282", "RFC 1997", "not told to eBGP clients"),
+    "NO_EXPORT_SUBCONFED": ("65535:65283", "RFC 1997", "not told to eBGP clients"),
+    "NO_ADVERTISE": ("65535:65282", "RFC 1997", "told to nobody: the hubs that hear it use it themselves"),
     "GRACEFUL_SHUTDOWN": ("65535:0", "RFC 8326", "LOCAL_PREF 0, whatever rules say"),
     "BLACKHOLE": (
         "65535:666",
