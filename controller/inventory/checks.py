@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from controller.inventory import rules_anycast as anycast
 from controller.inventory import rules_effect as effect
 from controller.inventory import rules_liveness as liveness
 from controller.inventory import rules_members as members
@@ -55,6 +56,7 @@ RULES: tuple[Rule, ...] = (
     peers.lan_peer_on_uplink,
     policy.unknown_names,
     policy.communities_of_the_fabric,
+    anycast.preference_too_high,
     order.unreachable,
     order.contradictory,
     effect.without_effect,

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
+
 from controller.inventory.matching import Origin, in_order, origin_matches, viewer_matches
 from controller.inventory.model import (
     GLOBAL,
@@ -60,7 +62,8 @@ class Rules:
         self.anycast = anycast_ranges(inventory.allocations)
         self._parts = _parts_of_anycast(inventory)
         named = [_in_order(rule.match.prefixes) for rule in rules]
-        self.prefix_sets = _numbered([*named, self.anycast, *self._parts.values()])
+        of_last = [self._anycast_of(rule) for rule in self.of_views if _ends(rule)]
+        self.prefix_sets = _numbered([*named, self.anycast, *of_last, *self._parts.values()])
         self._parted: dict[tuple[str, ...], tuple[Steps, Steps]] = {}
         self._views: dict[tuple[str, tuple[str, ...]], Steps] = {}
 
@@ -137,17 +140,47 @@ class Rules:
         )
 
     def view(self, site: Site) -> Steps:
-        """What a viewer of `site` is told goes through these: what the fabric implies, then the rules that mean it."""
+        """What a viewer of `site` is told goes through these: what the fabric implies, and the rules that mean it.
+
+        Own region first is the last word, whatever rules say of preference.
+        """
         found = tuple(rule for rule in self.of_views if rule.viewer is not None and viewer_matches(rule.viewer, site))
         key = site.region, tuple(rule.name for rule in found)
         if key not in self._views:
-            steps = [self.step(rule, self.groups(rule.match)) for rule in found]
-            implied = self.implied(site.region)
-            self._views[key] = (*implied, *_reached(steps))
+            steps = [step for rule in found for step in self._viewed(rule, site.region)]
+            first = self._own_region_first(site.region, self.anycast)
+            self._views[key] = (*self.implied(site.region), *_reached((*steps, *first)))
         return self._views[key]
 
+    def _viewed(self, rule: Rule, region: str) -> Iterator[StepPlan]:
+        """`last` would keep own region first away: there it comes between the rule's preference and all else of it."""
+        step = self.step(rule, self.groups(rule.match))
+        for first in self._own_region_first(region, self._anycast_of(rule) if _ends(rule) else ()):
+            where = {
+                "prefix_set": first.prefix_set,
+                "communities": step.communities,
+                "large": (*step.large, *first.large),
+            }
+            if step.preference is not None or step.preference_add:
+                said = {"preference": step.preference, "preference_add": step.preference_add}
+                yield msgspec.structs.replace(StepPlan(rule.name), **where, **said)
+            yield msgspec.structs.replace(first, **where)
+            yield msgspec.structs.replace(step, **where, preference=None, preference_add=0)
+        yield step
+
+    def _anycast_of(self, rule: Rule) -> Ranges:
+        """What the rule matches of anycast space."""
+        ranges = rule.match.prefixes
+        return _in_order(each for a in self.anycast for b in ranges for each in _both(a, b)) if ranges else self.anycast
+
+    def _own_region_first(self, region: str, anycast: Ranges) -> Iterator[StepPlan]:
+        if anycast:
+            ours = communities.of_region(self.asn, region)
+            number = self.prefix_sets[anycast]
+            yield StepPlan(OWN_REGION_FIRST, prefix_set=number, large=((ours,),), preference_add=ANYCAST_PREFERENCE)
+
     def implied(self, region: str) -> Iterator[StepPlan]:
-        """Regions that keep their routes for themselves, and anycast."""
+        """Regions that keep their routes for themselves."""
         ours = communities.of_region(self.asn, region)
         if any(rule.action.region_only for rule in self.of_import):
             only = communities.region_only(self.asn)
@@ -158,9 +191,6 @@ class Rules:
         elif self.closed:
             theirs = tuple(communities.of_region(self.asn, each) for each in self.closed)
             yield StepPlan(CLOSED_REGION, large=(theirs,), large_none=(opened,), deny=True)
-        if self.anycast:
-            number = self.prefix_sets[self.anycast]
-            yield StepPlan(OWN_REGION_FIRST, prefix_set=number, large=((ours,),), preference_add=ANYCAST_PREFERENCE)
 
     def groups(self, match: Match) -> tuple[tuple[str, ...], ...]:
         """The origin in communities: of each group a path must have one."""
@@ -213,6 +243,20 @@ def _parts_of_anycast(inventory: Inventory) -> dict[str, Ranges]:
 
 def _bits(allocation: Allocation) -> int:
     return allocation.prefix.max_prefixlen
+
+
+def _ends(rule: Rule) -> bool:
+    """Whether no later step sees a path that it matches, which is told all the same."""
+    return rule.action.last and not rule.action.deny
+
+
+def _both(a: PrefixMatch, b: PrefixMatch) -> Iterator[PrefixMatch]:
+    """What is in both ranges, if anything is."""
+    (version, address, length), (other, start, least) = network_order(a.prefix), network_order(b.prefix)
+    shift = a.prefix.max_prefixlen - min(length, least)
+    ge, le = max(a.ge, b.ge), min(a.le, b.le)
+    if version == other and address >> shift == start >> shift and ge <= le:
+        yield PrefixMatch(a.prefix if length >= least else b.prefix, ge, le)
 
 
 def _in_order(ranges: Iterable[PrefixMatch]) -> Ranges:
