@@ -60,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     order.unreachable,
     order.contradictory,
     effect.without_effect,
+    effect.assertion_without_effect,
     segment.without_network,
     segment.unknown_gateway,
     segment.unknown_uplink,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from controller.inventory.findings import Finding
 from controller.inventory.matching import Origin, in_order, origin_matches, viewer_matches
 from controller.inventory.model import (
+    GLOBAL,
     Action,
     Allocation,
     Inventory,
@@ -35,6 +36,20 @@ def without_effect(inventory: Inventory) -> Iterator[Finding]:
         if why is not None:
             field, message = why
             yield Finding(rule.label, "rule-without-effect", f"has no effect: {message}", field=field)
+
+
+def assertion_without_effect(inventory: Inventory) -> Iterator[Finding]:
+    """`never_over` and `survives` hold of what is not there. What shall be reached and is not there is broken."""
+    if unreadable(inventory, "allocation"):
+        return
+    for assertion in inventory.assertions:
+        prefix = assertion.prefix
+        if prefix is None or assertion.reaches or assertion.tenant != GLOBAL:
+            continue
+        spaces = (each.prefix for each in inventory.allocations if each.tenant == GLOBAL)
+        if not any(space.version == prefix.version and space.overlaps(prefix) for space in spaces):
+            message = f"says nothing: no allocation has anything of {prefix}: correct it, or remove the assertion"
+            yield Finding(assertion.label, "assertion-without-effect", message, field="prefix")
 
 
 class _World:
