@@ -58,6 +58,7 @@ RULES: tuple[Rule, ...] = (
     policy.communities_of_the_fabric,
     anycast.preference_too_high,
     order.unreachable,
+    order.denied_before,
     order.contradictory,
     effect.without_effect,
     effect.assertion_without_effect,
