@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from controller.inventory import rules_anycast as anycast
 from controller.inventory import rules_effect as effect
 from controller.inventory import rules_liveness as liveness
 from controller.inventory import rules_members as members
@@ -55,9 +56,12 @@ RULES: tuple[Rule, ...] = (
     peers.lan_peer_on_uplink,
     policy.unknown_names,
     policy.communities_of_the_fabric,
+    anycast.preference_too_high,
     order.unreachable,
+    order.denied_before,
     order.contradictory,
     effect.without_effect,
+    effect.assertion_without_effect,
     segment.without_network,
     segment.unknown_gateway,
     segment.unknown_uplink,

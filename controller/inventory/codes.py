@@ -106,7 +106,9 @@ CODES: dict[str, dict[str, str]] = {
         "vrid-without-first-hop": "A VRRP number, but no first hop.",
     },
     "Rules and assertions": {
+        "assertion-without-effect": "The prefix of an assertion is outside of all allocations: it would always hold.",
         "community-reserved": "Large communities that begin with the fabric's AS are set by hubs alone.",
+        "preference-too-high": "Own region first would not hold: an anycast prefix has a preference from 1,000,000 on.",
         "rule-contradictory": "Two rules of one order, match and viewer set the same thing differently.",
         "rule-unreachable": "A rule before it denies every path that it matches, or is the last for them.",
         "rule-without-effect": "A rule matches nothing that is declared, or changes nothing for anybody.",

@@ -5,18 +5,22 @@ A rule that quietly does nothing is a rule that its author believes in.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
 from controller.inventory.findings import Finding
 from controller.inventory.matching import Origin, in_order, origin_matches, viewer_matches
 from controller.inventory.model import (
+    GLOBAL,
     Action,
     Allocation,
+    Client,
     Inventory,
     PrefixMatch,
     Rule,
     Site,
+    Uplink,
     circuit_classes,
     network_order,
 )
@@ -37,15 +41,30 @@ def without_effect(inventory: Inventory) -> Iterator[Finding]:
             yield Finding(rule.label, "rule-without-effect", f"has no effect: {message}", field=field)
 
 
+def assertion_without_effect(inventory: Inventory) -> Iterator[Finding]:
+    """`never_over` and `survives` hold of what is not there. What shall be reached and is not there is broken."""
+    if unreadable(inventory, "allocation"):
+        return
+    for assertion in inventory.assertions:
+        prefix = assertion.prefix
+        if prefix is None or assertion.reaches or assertion.tenant != GLOBAL:
+            continue
+        spaces = (each.prefix for each in inventory.allocations if each.tenant == GLOBAL)
+        if not any(space.version == prefix.version and space.overlaps(prefix) for space in spaces):
+            message = f"says nothing: no allocation has anything of {prefix}: correct it, or remove the assertion"
+            yield Finding(assertion.label, "assertion-without-effect", message, field="prefix")
+
+
 class _World:
     """What rules could speak of."""
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
         self.sites = {site.name: site for site in inventory.sites}
-        self.classes = set(circuit_classes(inventory))
+        self.classes = circuit_classes(inventory)
         self.regions = {region.name for region in inventory.regions}
         self.members = {each.name for each in (*inventory.gateways, *inventory.clients)}
+        self.preferences: dict[tuple[str, str], set[int]] = defaultdict(set)  # (Member, class) -> of its uplinks.
         self.origins = list(self._origins())
         asn = None if inventory.fabric is None else inventory.fabric.asn
         self.ebgp = [each for each in inventory.clients if each.asn not in (None, asn) and each.site in self.sites]
@@ -57,11 +76,20 @@ class _World:
         for gateway in self.inventory.gateways:
             site = self.sites.get(gateway.site)
             if site is not None:
+                for uplink in gateway.uplinks:
+                    self._note(gateway.name, uplink)
                 for circuit_class in sorted({uplink.circuit_class for uplink in gateway.uplinks}):
                     yield _origin(gateway.name, site, circuit_class)
         for client in self.inventory.clients:
             if client.site in self.sites:
+                self._note(client.name, client)
                 yield _origin(client.name, self.sites[client.site], client.circuit_class)
+
+    def _note(self, member: str, each: Uplink | Client) -> None:
+        found = self.classes.get(each.circuit_class)
+        preference = found.preference if found is not None and each.preference is None else each.preference
+        if preference is not None:
+            self.preferences[member, each.circuit_class].add(preference)
 
     def knows(self, rule: Rule) -> bool:
         match, viewer = rule.match, rule.viewer
@@ -69,7 +97,7 @@ class _World:
             self.sites.keys() >= {*match.sites, *(viewer.sites if viewer else ())}
             and self.regions >= {*match.regions, *(viewer.regions if viewer else ())}
             and self.members >= set(match.gateways)
-            and self.classes >= set(match.circuit_classes)
+            and self.classes.keys() >= set(match.circuit_classes)
         )
 
     def why_not(self, rule: Rule) -> tuple[str, str] | None:
@@ -108,14 +136,39 @@ class _World:
 
     def _vain(self, rule: Rule) -> tuple[str, str] | None:
         """Its action changes nothing for anybody."""
-        action, viewer = rule.action, rule.viewer
-        audible = [each for each in self.ebgp if viewer is None or viewer_matches(viewer, self.sites[each.site])]
-        if not audible and action.prepend and _nothing(replace(action, prepend=0)):
-            whom = "no client" if viewer is None else "no client that its viewer means"
-            return "action", f"prepend is for clients by eBGP, and {whom} has an asn of its own: remove it"
+        action = rule.action
         if _nothing(replace(action, last=False)) and not self._has_later(rule):
             return "action", "no rule comes after it that `last` could keep away: remove it"
+        vain = dict(self._vain_parts(rule))
+        if vain and _nothing(replace(action, **{name: getattr(Action(), name) for name in vain})):
+            return "action", f"{'; '.join(vain.values())}: remove it"
         return None
+
+    def _vain_parts(self, rule: Rule) -> Iterator[tuple[str, str]]:
+        """(field of the action, why it changes nothing)."""
+        action, viewer, fabric = rule.action, rule.viewer, self.inventory.fabric
+        audible = [each for each in self.ebgp if viewer is None or viewer_matches(viewer, self.sites[each.site])]
+        if not audible and action.prepend:
+            whom = "no client" if viewer is None else "no client that its viewer means"
+            yield "prepend", f"prepend is for clients by eBGP, and {whom} has an asn of its own"
+        if action.open and not any(region.closed for region in self.inventory.regions):
+            yield "open", "open is for closed regions, and none is closed"
+        if fabric is not None and action.max_paths >= fabric.max_paths:
+            yield "max_paths", f"max_paths of the fabric is {fabric.max_paths} already"
+        if action.preference is not None and not action.preference_add and self._has_already(rule, action.preference):
+            yield "preference", f"what it matches has preference {action.preference} already"
+
+    def _has_already(self, rule: Rule, preference: int) -> bool:
+        """Every path that it matches, unless a rule before it has changed that."""
+        matched = [origin for origin in self.origins if origin_matches(rule.match, origin)]
+        if any(self.preferences[each.member, each.circuit_class] != {preference} for each in matched):
+            return False
+        for each in self.inventory.rules:
+            before = (each.viewer is not None, each.order, each.name) < (rule.viewer is not None, rule.order, rule.name)
+            changes = each.action.preference is not None or each.action.preference_add
+            if before and changes and any(origin_matches(each.match, origin) for origin in matched):
+                return False
+        return True
 
     def _has_later(self, rule: Rule) -> bool:
         rules = [each for each in in_order(self.inventory.rules) if (each.viewer is None) == (rule.viewer is None)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from controller.inventory.findings import Finding
 from controller.inventory.matching import in_order
@@ -31,6 +32,21 @@ def unreachable(inventory: Inventory) -> Iterator[Finding]:
                 yield Finding(rule.label, "rule-unreachable", message, field="order")
 
 
+def denied_before(inventory: Inventory) -> Iterator[Finding]:
+    """Rules of viewers see what the import has left, whatever their order."""
+    imports, views = _kinds(inventory)
+    # What is behind a `last` may never see what the rule of a viewer sees.
+    sure = list(takewhile(lambda rule: rule.action.deny or not rule.action.last, imports))
+    for rule in views:
+        end = next((n for n, each in enumerate(sure) if each.action.deny and _covers(each, rule, sure[:n])), None)
+        if end is not None:
+            message = (
+                f"is never reached: rule {sure[end].name} denies every path that it matches at the import, which comes"
+                f" before all viewers; narrow rule {sure[end].name}, give it a viewer, or remove one of them"
+            )
+            yield Finding(rule.label, "rule-unreachable", message, field="match")
+
+
 def contradictory(inventory: Inventory) -> Iterator[Finding]:
     """Of two rules that say different things of the same paths at the same place, chance of naming would decide."""
     groups: dict[Same, list[Rule]] = defaultdict(list)
@@ -50,7 +66,7 @@ def contradictory(inventory: Inventory) -> Iterator[Finding]:
 
 
 def _kinds(inventory: Inventory) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
-    """Those of the import and those of the export, as they are looked at: they never meet."""
+    """Those of the import and those of the export, as they are looked at."""
     rules = in_order(inventory.rules)
     return tuple(each for each in rules if each.viewer is None), tuple(
         each for each in rules if each.viewer is not None

@@ -28,12 +28,13 @@ FUNCTIONS = {
 
 WELL_KNOWN = {
     "NO_EXPORT": ("65535:65281", "RFC 1997", "not told to eBGP clients"),
-    "NO_ADVERTISE": ("65535:65282", "RFC 1997", "not told to eBGP clients"),
+    "NO_EXPORT_SUBCONFED": ("65535:65283", "RFC 1997", "not told to eBGP clients"),
+    "NO_ADVERTISE": ("65535:65282", "RFC 1997", "told to nobody: the hubs that hear it use it themselves"),
     "GRACEFUL_SHUTDOWN": ("65535:0", "RFC 8326", "LOCAL_PREF 0, whatever rules say"),
     "BLACKHOLE": (
         "65535:666",
         "RFC 7999",
-        "with `blackhole: true` of the fabric: an `unreachable` route, up to /32 and /128 inside an allocation",
+        "with `blackhole: true` of the fabric: an `unreachable` route, up to host routes; not in anycast space",
     ),
 }
 """Name -> community, where it comes from, and what is done about it."""
@@ -59,6 +60,7 @@ REASONS = {
     17: ("underlay", "it lies among addresses that ZeroTier runs over, or contains some and is not itself allocated"),
     18: ("first-as", "AS_PATH does not begin with the peer's own AS (RFC 4271 6.3)"),
     19: ("lan-down", "the interface to the LAN of this router is down, or without carrier"),
+    20: ("too-many-paths", "the peer announces more paths of this prefix than it may"),
 }
 """Number -> code and meaning. A number is never given another meaning. The speaker has the same table."""
 

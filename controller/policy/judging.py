@@ -112,10 +112,9 @@ class Rules:
         hidden = self._hidden(origin, imported, view)
         if hidden:
             return replace(imported, denied=hidden)
-        judged = imported
+        judged, denied_by = self._through(view.rules, origin, imported, marks)
         if self._anycast and self._number[self._anycast] in marks and origin.region == view.region:
             judged = _preferring(judged, None, ANYCAST_ADD, "anycast: own region first")
-        judged, denied_by = self._through(view.rules, origin, judged, marks)
         denied = f"rule {denied_by} denies it to this viewer" if denied_by else self._kept_from(view, judged)
         return replace(judged, denied=denied) if denied else judged
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
+
 from controller.inventory.matching import Origin, in_order, origin_matches, viewer_matches
 from controller.inventory.model import (
     GLOBAL,
@@ -28,6 +30,7 @@ from speaker.plan import PrefixRangePlan, PrefixSetPlan, StepPlan
 REGION_ONLY = "told in its own region only"
 CLOSED_REGION = "closed region"
 OWN_REGION_FIRST = "anycast: own region first"
+NO_PART_OF_ANYCAST = "anycast: no BLACKHOLE inside"
 """Steps that come from no rule; no rule has such a name, for these have spaces."""
 
 ANYCAST_PREFERENCE = 1_000_000
@@ -57,7 +60,10 @@ class Rules:
         self.inventory = inventory
         self.closed = tuple(sorted(region.name for region in inventory.regions if region.closed))
         self.anycast = anycast_ranges(inventory.allocations)
-        self.prefix_sets = _numbered([*(_in_order(rule.match.prefixes) for rule in rules), self.anycast])
+        self._parts = _parts_of_anycast(inventory)
+        named = [_in_order(rule.match.prefixes) for rule in rules]
+        of_last = [self._anycast_of(rule) for rule in self.of_views if _ends(rule)]
+        self.prefix_sets = _numbered([*named, self.anycast, *of_last, *self._parts.values()])
         self._parted: dict[tuple[str, ...], tuple[Steps, Steps]] = {}
         self._views: dict[tuple[str, tuple[str, ...]], Steps] = {}
 
@@ -71,8 +77,9 @@ class Rules:
     def imported(self, origin: Origin, preference: int, large_communities: tuple[str, ...]) -> Imported:
         """What a hub makes of what `origin` announces; `preference` and `large_communities` are those without rules."""
         found = tuple(rule for rule in self.of_import if origin_matches(rule.match, origin))
+        spared = self._spared(origin)
         if not found:
-            return Imported(preference, large_communities, ())
+            return Imported(preference, large_communities, spared)
         names = tuple(rule.name for rule in found)
         if names not in self._parted:
             self._parted[names] = self._part(tuple(_reached(map(self.step, found))))
@@ -81,11 +88,20 @@ class Rules:
         for step in always:
             preference = _preferred(step, preference)
             added.update(dict.fromkeys((*step.add, *self._limit(step))))
-        return Imported(preference, tuple(added), steps)
+        return Imported(preference, tuple(added), (*spared, *steps))
 
     def own(self, origin: Origin) -> Steps:
         """What a hub makes of what it announces itself, whose import is nobody's."""
-        return tuple(_reached(self.step(rule) for rule in self.of_import if origin_matches(rule.match, origin)))
+        steps = _reached(self.step(rule) for rule in self.of_import if origin_matches(rule.match, origin))
+        return (*self._spared(origin), *steps)
+
+    def _spared(self, origin: Origin) -> Steps:
+        """What is longer than an anycast allocation allows comes in as BLACKHOLE alone (RFC 7999).
+
+        It would be the longest match in every region: one site would end there what others serve.
+        """
+        parts = self._parts.get(origin.site)
+        return (StepPlan(NO_PART_OF_ANYCAST, prefix_set=self.prefix_sets[parts], deny=True),) if parts else ()
 
     def _part(self, steps: Steps) -> tuple[Steps, Steps]:
         """Those at the front that a next hop can say by itself, and the others."""
@@ -124,17 +140,47 @@ class Rules:
         )
 
     def view(self, site: Site) -> Steps:
-        """What a viewer of `site` is told goes through these: what the fabric implies, then the rules that mean it."""
+        """What a viewer of `site` is told goes through these: what the fabric implies, and the rules that mean it.
+
+        Own region first is the last word, whatever rules say of preference.
+        """
         found = tuple(rule for rule in self.of_views if rule.viewer is not None and viewer_matches(rule.viewer, site))
         key = site.region, tuple(rule.name for rule in found)
         if key not in self._views:
-            steps = [self.step(rule, self.groups(rule.match)) for rule in found]
-            implied = self.implied(site.region)
-            self._views[key] = (*implied, *_reached(steps))
+            steps = [step for rule in found for step in self._viewed(rule, site.region)]
+            first = self._own_region_first(site.region, self.anycast)
+            self._views[key] = (*self.implied(site.region), *_reached((*steps, *first)))
         return self._views[key]
 
+    def _viewed(self, rule: Rule, region: str) -> Iterator[StepPlan]:
+        """`last` would keep own region first away: there it comes between the rule's preference and all else of it."""
+        step = self.step(rule, self.groups(rule.match))
+        for first in self._own_region_first(region, self._anycast_of(rule) if _ends(rule) else ()):
+            where = {
+                "prefix_set": first.prefix_set,
+                "communities": step.communities,
+                "large": (*step.large, *first.large),
+            }
+            if step.preference is not None or step.preference_add:
+                said = {"preference": step.preference, "preference_add": step.preference_add}
+                yield msgspec.structs.replace(StepPlan(rule.name), **where, **said)
+            yield msgspec.structs.replace(first, **where)
+            yield msgspec.structs.replace(step, **where, preference=None, preference_add=0)
+        yield step
+
+    def _anycast_of(self, rule: Rule) -> Ranges:
+        """What the rule matches of anycast space."""
+        ranges = rule.match.prefixes
+        return _in_order(each for a in self.anycast for b in ranges for each in _both(a, b)) if ranges else self.anycast
+
+    def _own_region_first(self, region: str, anycast: Ranges) -> Iterator[StepPlan]:
+        if anycast:
+            ours = communities.of_region(self.asn, region)
+            number = self.prefix_sets[anycast]
+            yield StepPlan(OWN_REGION_FIRST, prefix_set=number, large=((ours,),), preference_add=ANYCAST_PREFERENCE)
+
     def implied(self, region: str) -> Iterator[StepPlan]:
-        """Regions that keep their routes for themselves, and anycast."""
+        """Regions that keep their routes for themselves."""
         ours = communities.of_region(self.asn, region)
         if any(rule.action.region_only for rule in self.of_import):
             only = communities.region_only(self.asn)
@@ -145,9 +191,6 @@ class Rules:
         elif self.closed:
             theirs = tuple(communities.of_region(self.asn, each) for each in self.closed)
             yield StepPlan(CLOSED_REGION, large=(theirs,), large_none=(opened,), deny=True)
-        if self.anycast:
-            number = self.prefix_sets[self.anycast]
-            yield StepPlan(OWN_REGION_FIRST, prefix_set=number, large=((ours,),), preference_add=ANYCAST_PREFERENCE)
 
     def groups(self, match: Match) -> tuple[tuple[str, ...], ...]:
         """The origin in communities: of each group a path must have one."""
@@ -185,6 +228,35 @@ def anycast_ranges(allocations: Iterable[Allocation]) -> Ranges:
             if order not in longest or longest[order].longest < each.longest:
                 longest[order] = each
     return _in_order(PrefixMatch(each.prefix, each.prefix.prefixlen, each.longest) for each in longest.values())
+
+
+def _parts_of_anycast(inventory: Inventory) -> dict[str, Ranges]:
+    """Site -> what is longer than its anycast allocations allow, where BLACKHOLE would let it in."""
+    found: dict[str, list[PrefixMatch]] = defaultdict(list)
+    if inventory.fabric is not None and inventory.fabric.blackhole:
+        for each in inventory.allocations:
+            # A default route is no space: nothing is inside it.
+            if each.anycast and each.tenant == GLOBAL and 0 < each.prefix.prefixlen <= each.longest < _bits(each):
+                found[each.site].append(PrefixMatch(each.prefix, each.longest + 1, _bits(each)))
+    return {site: _in_order(ranges) for site, ranges in found.items()}
+
+
+def _bits(allocation: Allocation) -> int:
+    return allocation.prefix.max_prefixlen
+
+
+def _ends(rule: Rule) -> bool:
+    """Whether no later step sees a path that it matches, which is told all the same."""
+    return rule.action.last and not rule.action.deny
+
+
+def _both(a: PrefixMatch, b: PrefixMatch) -> Iterator[PrefixMatch]:
+    """What is in both ranges, if anything is."""
+    (version, address, length), (other, start, least) = network_order(a.prefix), network_order(b.prefix)
+    shift = a.prefix.max_prefixlen - min(length, least)
+    ge, le = max(a.ge, b.ge), min(a.le, b.le)
+    if version == other and address >> shift == start >> shift and ge <= le:
+        yield PrefixMatch(a.prefix if length >= least else b.prefix, ge, le)
 
 
 def _in_order(ranges: Iterable[PrefixMatch]) -> Ranges:

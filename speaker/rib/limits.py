@@ -1,4 +1,5 @@
 """How much of a client is taken: accepted prefixes up to the plan's limit, refused paths up to what memory may cost.
+And so many paths of one prefix: path ids are of the client's own choice, and each path costs as much as there are.
 
 What is beyond the limit of accepted prefixes is kept as filtered and *waits*; whoever has waited longest is admitted
 when room comes. What is announced while others wait goes behind them. So the accepted prefixes are the first ones
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from speaker.rib.path import Path, PathSet, Source
 from speaker.rib.pathset import EMPTY
 from speaker.rib.prefix import Family, Key
-from speaker.rib.reasons import OVER_LIMIT
+from speaker.rib.reasons import OVER_LIMIT, TOO_MANY_PATHS
 
 if TYPE_CHECKING:
     from speaker.rib.policy import ImportPolicy
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 MOST_FILTERED = 100_000
 """Refused paths that are kept of one client, to be shown. Further ones are counted only."""
+MOST_PATHS = 16
+"""Of one prefix, of one client, refused ones too: a gateway announces one for each of its uplinks, 8 at most, and for a
+moment both the old and the new ones. One more is kept as filtered, to be shown; further ones are counted only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class _Client:
     unkept: int = 0
     unkept_over: int = 0  # Of those, only because of the limit.
     judged_anew: bool = False  # What was not kept might be accepted now.
+    crowded: bool = False  # For a path of some prefix there was no room, since all was last asked for.
+    room: bool = False  # Now there may be.
     trim: Iterator[tuple[Family, list[Key]]] | None = None
 
     @property
@@ -71,7 +77,7 @@ class Limits:
             self._clients[source] = _Client(policy)
             return
         client.policy, client.trim = policy, None
-        client.judged_anew = anew and bool(client.unkept)
+        client.judged_anew = anew and bool(client.unkept or client.crowded)
         if not policy.limit:
             for waiting in client.waiting.values():
                 waiting.clear()
@@ -90,7 +96,7 @@ class Limits:
         client = self._clients.get(source)
         if client is not None:
             client.unkept = client.unkept_over = 0
-            client.judged_anew = False
+            client.judged_anew = client.crowded = client.room = False
 
     def state(self, source: Source) -> LimitState:
         client = self._clients.get(source)
@@ -106,7 +112,7 @@ class Limits:
         return found
 
     def _missing(self, source: Source, client: _Client) -> bool:
-        if client.judged_anew:
+        if client.judged_anew or client.room:
             return True
         return bool(client.unkept_over) and not client.waits and self._prefixes(source) < client.limit
 
@@ -116,16 +122,53 @@ class Limits:
         """`Table.announce`, as far as there is room."""
         client = self._clients[source]
         if path.rejected:
+            self._look_for_room(table, client, source, keys, path.path_id)
             self._keep(table, client, keys, path)
             self._settle(table, client, source, keys)
         elif not client.limit or (not client.waits and self._prefixes(source) + len(keys) <= client.limit):
-            table.announce(keys, path)
+            self._take(table, client, keys, path)
         else:
             self._announce_some(table, client, keys, path)
 
     def withdraw(self, table: Table, source: Source, keys: Collection[Key], path_id: int) -> None:
+        client = self._clients[source]
+        self._look_for_room(table, client, source, keys, path_id)
         table.withdraw(keys, source, path_id)
-        self._settle(table, self._clients[source], source, keys)
+        self._settle(table, client, source, keys)
+
+    def _take(self, table: Table, client: _Client, keys: Collection[Key], path: Path) -> Collection[Key]:
+        """`Table.announce`, where not too many paths of the prefix are there. Returns the keys of those."""
+        left = table.announce(keys, path, _fits)
+        if not left:
+            return keys
+        dropped: list[Key] = []
+        by_set: dict[int, list[Key]] = {}
+        for key in left:
+            by_set.setdefault(id(table.rows[key]), []).append(key)
+        for some in by_set.values():
+            there = _of_source(table.rows[some[0]], path)
+            least = min(there, key=_use)
+            if _use(least) < _use(path):
+                client.unkept += 0 if least.stale else len(some)
+                table.withdraw(some, path.source, least.path_id)
+                table.announce(some, path)
+                continue
+            dropped += some
+            if any(each.rejected == TOO_MANY_PATHS for each in table.rows[some[0]] if _another(each, path)):
+                client.unkept += len(some)
+            else:
+                self._keep(table, client, some, replace(path, rejected=TOO_MANY_PATHS, marks=()))
+        client.crowded = True
+        gone = set(dropped)
+        return [key for key in keys if key not in gone] if gone else keys
+
+    def _look_for_room(
+        self, table: Table, client: _Client, source: Source, keys: Collection[Key], path_id: int
+    ) -> None:
+        """A path of `keys` is about to go. Where there were too many, another one was not taken for want of room."""
+        if client.crowded and not client.room:
+            gives = _remembered(lambda pathset: _gives_room(pathset, source, path_id))
+            client.room = any(gives(table.rows.get(key, EMPTY)) for key in keys)
 
     def _announce_some(self, table: Table, client: _Client, keys: Collection[Key], path: Path) -> None:
         source, waiting = path.source, client.waiting[table.family]
@@ -136,7 +179,7 @@ class Limits:
             (inside if counted(table.rows.get(key, EMPTY)) else fresh).append(key)
         room = 0 if client.waits else max(0, client.limit - self._prefixes(source))
         if inside or room:
-            table.announce([*inside, *fresh[:room]], path)
+            self._take(table, client, [*inside, *fresh[:room]], path)
         if beyond := fresh[room:]:
             kept = self._keep(table, client, beyond, replace(path, rejected=OVER_LIMIT, marks=()))
             waiting.update(dict.fromkeys(key for key in kept if key not in waiting))
@@ -161,8 +204,7 @@ class Limits:
             client.unkept_over += len(dropped) if path.rejected == OVER_LIMIT else 0
             table.withdraw(sorted(dropped), source, path.path_id)  # It announces something else now (RFC 4271 9).
             keys = kept
-        table.announce(keys, path)
-        return keys
+        return self._take(table, client, keys, path)
 
     def _settle(self, table: Table, client: _Client, source: Source, keys: Collection[Key]) -> None:
         """Those of `keys` that have nothing beyond the limit any more wait no longer."""
@@ -275,6 +317,32 @@ class Limits:
 def accepts(pathset: PathSet, source: Source) -> bool:
     """Whether something of `source` is accepted in it."""
     return any(not path.rejected and (path.source is source or path.source == source) for path in pathset)
+
+
+def _another(path: Path, than: Path) -> bool:
+    """Of the same source, under another path id."""
+    return path.path_id != than.path_id and path.source == than.source
+
+
+def _of_source(pathset: PathSet, path: Path) -> list[Path]:
+    """Those that `path` has to stand beside, as far as they count."""
+    return [each for each in pathset if each.rejected != TOO_MANY_PATHS and _another(each, path)]
+
+
+def _fits(pathset: PathSet, path: Path) -> bool:
+    few = len(pathset) < MOST_PATHS or path.rejected == TOO_MANY_PATHS
+    return few or len(_of_source(pathset, path)) < MOST_PATHS
+
+
+def _use(path: Path) -> tuple[int, bool]:
+    """The greater, the better to keep: what is used, what only waits for room, what is refused."""
+    return 0 if path.rejected not in {"", OVER_LIMIT} else 1 if path.rejected else 2, not path.stale
+
+
+def _gives_room(pathset: PathSet, source: Source, path_id: int) -> bool:
+    """Whether it has as many paths of `source` as there may be, and the one of this id is in the way of a good one."""
+    counted = [path for path in pathset if path.source == source and path.rejected != TOO_MANY_PATHS]
+    return len(counted) >= MOST_PATHS and any(path.path_id == path_id and _use(path)[0] for path in counted)
 
 
 def _over(pathset: PathSet, source: Source) -> bool:

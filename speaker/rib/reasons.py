@@ -21,6 +21,7 @@ OVER_LIMIT = "over-limit"
 UNDERLAY = "underlay"
 FIRST_AS = "first-as"
 LAN_DOWN = "lan-down"
+TOO_MANY_PATHS = "too-many-paths"
 
 REASONS = {
     NEXT_HOP_NOT_YOURS: "the next hop is none of the uplinks that the plan gives this peer",
@@ -42,6 +43,7 @@ REASONS = {
     UNDERLAY: "it lies among addresses that ZeroTier runs over, or contains some and is not itself allocated",
     FIRST_AS: "AS_PATH does not begin with the peer's own AS (RFC 4271 6.3)",
     LAN_DOWN: "the interface to the LAN of this router is down, or without carrier",
+    TOO_MANY_PATHS: "the peer announces more paths of this prefix than it may",
 }
 """Every reason code, with what it says to people."""
 

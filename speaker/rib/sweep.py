@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from speaker.rib.limits import accepts
 from speaker.rib.path import Path, PathSet, Source
 from speaker.rib.prefix import Key
-from speaker.rib.reasons import OVER_LIMIT
+from speaker.rib.reasons import OVER_LIMIT, TOO_MANY_PATHS
 from speaker.rib.steps import Marks
 
 if TYPE_CHECKING:
@@ -125,10 +125,14 @@ class Sweeps:
         if not fresh:
             self._table.move(piece, self._stepper(frozenset()))
             return
+        of_piece = set(piece)
+        exempt_by_key: dict[Key, list[tuple[int, int]]] = {}
+        for standing, path_id, announced in fresh:  # A client may have as many path ids as prefixes.
+            for key in announced & of_piece:
+                exempt_by_key.setdefault(key, []).append((id(standing), path_id))
         by_exemption: dict[frozenset[tuple[int, int]], list[Key]] = {}
         for key in piece:
-            exempt = frozenset((id(standing), path_id) for standing, path_id, keys in fresh if key in keys)
-            by_exemption.setdefault(exempt, []).append(key)
+            by_exemption.setdefault(frozenset(exempt_by_key.get(key, ())), []).append(key)
         for exempt, keys in by_exemption.items():
             self._table.move(keys, self._stepper(exempt))
 
@@ -169,7 +173,7 @@ class Sweeps:
         for reason, judged, marks in policy.verdicts(table.family, keys):
 
             def again(path: Path, reason: str = reason, marks: Marks = marks) -> Path:
-                if path.source != source or path.received is None:
+                if path.source != source or path.received is None or path.rejected == TOO_MANY_PATHS:
                     return path
                 new = policy.path(source, path.path_id, path.received, reason, marks)
                 return sets.stale(sets.path(new)) if path.stale else sets.path(new)

@@ -65,11 +65,26 @@ class Table:
         self._told: dict[Key, PathSet] = {}
         self._least_log_limit = self._log_limit = log_limit
 
-    def announce(self, keys: Collection[Key], path: Path) -> None:
-        """`path` is now what its source announces for `keys` under its path id."""
+    def announce(
+        self, keys: Collection[Key], path: Path, fits: Callable[[PathSet, Path], bool] | None = None
+    ) -> list[Key]:
+        """`path` is now what its source announces for `keys` under its path id. Returns those where it does not fit.
+
+        These stay as they are.
+        """
         path, with_path = self.sets.path(path), self.sets.with_path
-        self.sweeps.refreshed(path.source, path.path_id, keys)
-        self.move(keys, lambda old: with_path(old, path))
+        full: dict[int, PathSet] = {}
+
+        def step(old: PathSet) -> PathSet:
+            if fits is None or fits(old, path):
+                return with_path(old, path)
+            full[id(old)] = old
+            return old
+
+        self.move(keys, step)
+        left = [key for key in dict.fromkeys(keys) if id(self.rows.get(key, EMPTY)) in full] if full else []
+        self.sweeps.refreshed(path.source, path.path_id, set(keys).difference(left) if left else keys)
+        return left
 
     def withdraw(self, keys: Collection[Key], source: Source, path_id: int) -> None:
         """`source` no longer announces `keys` under `path_id`. Unknown ones are ignored (RFC 4271 4.3)."""

@@ -275,6 +275,7 @@ def _heard(chance: random.Random, document: Document) -> dict[str, tuple[Announc
             "0.0.0.0/0",
             f"10.{100 + n}.9.0/24",
             f"10.{100 + n}.8.8/32",
+            "10.200.0.8/32",
         ]
         routes = [_route(chance, each, prefix) for prefix in chance.sample([*good, *bad], 3)]
         if each.get("address6") and chance.random() < 0.5:

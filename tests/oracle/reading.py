@@ -111,6 +111,11 @@ def allocations(document: Document, site: str) -> Iterator[tuple[str, int]]:
             yield each["prefix"], longest_of(each)
 
 
+def anycast(document: Document) -> set[str]:
+    """What several sites may announce."""
+    return {each["prefix"] for each in document.get("allocations", ()) if each.get("anycast")}
+
+
 def longest_of(allocation: dict[str, Any]) -> int:
     """Without a word /24 and /64, or its own length when that is longer; of a default route 0."""
     network = ip_network(allocation["prefix"])

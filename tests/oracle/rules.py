@@ -74,9 +74,11 @@ def view(document: Document, viewer: Site, chosen: list[dict[str, Any]], path: P
     closed = closed_regions(document) & {path.member.site.region, viewer.region}
     if closed and not own_region and f"{asn}:8:2" not in path.communities:
         return None
-    if own_region and is_anycast(document, path.prefix):
-        path = path._replace(local_pref=in_bounds(path, path.local_pref + OWN_REGION_FIRST))
-    return after(document, chosen, path)
+    seen = after(document, chosen, path)
+    if seen is None or not (own_region and is_anycast(document, seen.prefix)):
+        return seen
+    # Everybody takes the copy of his own region first, whatever preference is: that decides among those of one region.
+    return seen._replace(local_pref=in_bounds(seen, seen.local_pref + OWN_REGION_FIRST))
 
 
 def is_for(rule: dict[str, Any], viewer: Site) -> bool:

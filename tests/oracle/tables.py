@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 
 from tests.oracle import decision, rules
-from tests.oracle.reading import Member, allocations, inside, members, origin_communities
+from tests.oracle.reading import Member, allocations, anycast, inside, members, origin_communities
 from tests.oracle.rules import BLACKHOLE, GRACEFUL_SHUTDOWN, LARGEST, NO_ADVERTISE, NO_EXPORT, Path
 from tests.oracle.words import Expected, Tiers, Told, World
 
@@ -152,7 +152,7 @@ def of_others(asn: int, communities: frozenset[str]) -> frozenset[str]:
 def allowed(world: World, client: Member, path: Path) -> bool:
     """Origin owns the prefix; the underlay is nobody's, and what is around it has to be allocated as it is.
 
-    So has a default route, which is a route and no space.
+    So has a default route, which is a route and no space. A part of what is anycast is no site's to end for the others.
     """
     fabric = world.document["fabric"]
     spaces = dict(allocations(world.document, client.site.name))
@@ -163,8 +163,9 @@ def allowed(world: World, client: Member, path: Path) -> bool:
         if inside(path.prefix, underlay) or (inside(underlay, path.prefix) and path.prefix not in spaces):
             return False
     blackhole = fabric.get("blackhole") and BLACKHOLE in path.communities
+    shared = anycast(world.document)
     return any(
-        inside(path.prefix, space) and (blackhole or length <= longest)
+        inside(path.prefix, space) and ((blackhole and space not in shared) or length <= longest)
         for space, longest in spaces.items()
         if ip_network(space).prefixlen
     )

@@ -85,6 +85,9 @@ def attacks() -> Iterator[Attack]:
         refusals("prefix-not-allocated", theft), frozenset({f"path id {PARIS}", f"path id {HUB}"}), (theft,),
     )  # fmt: skip
 
+    many = tuple(announced("10.2.0.0/24", path_id=path_id) for path_id in range(100, 140))
+    yield Attack("many path ids", many, refusals("prefix-not-allocated", many[0]) | refusals("too-many-paths", many[0]))
+
     raised = announced(SHARED, preference=2**32 - 1)
     yield Attack("raised LOCAL_PREF", (raised,), overruled=frozenset({f"LOCAL_PREF {2**32 - 1}"}))
 

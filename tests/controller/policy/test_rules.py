@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address, ip_network
 from typing import Any
 
@@ -29,7 +30,10 @@ from controller.inventory.model import (
     Viewer,
     community_value,
 )
+from controller.inventory.rules_anycast import OWN_REGION_FIRST
 from controller.policy.compile import compile_plans
+from controller.policy.judging import ANYCAST_ADD
+from controller.policy.rules import ANYCAST_PREFERENCE
 from speaker.plan import AllocationPlan, NextHopPlan, Plan, PolicyPlan, SessionPlan, StepPlan, encode
 from tests.controller.inventories import inventories, shuffled
 from tests.controller.ruled import ruled_inventories
@@ -248,7 +252,7 @@ def test_a_closed_region_keeps_its_routes_and_gets_none() -> None:
     )
 
 
-def test_what_the_fabric_implies_comes_before_the_rules() -> None:
+def test_what_the_fabric_implies_comes_before_the_rules_and_own_region_first_behind_them() -> None:
     anycast = ip_network("10.9.0.0/16")
     plan = hub_of(
         world(
@@ -262,12 +266,36 @@ def test_what_the_fabric_implies_comes_before_the_rules() -> None:
     assert [step.rule for step in found] == [
         "told in its own region only",
         "closed region",
-        "anycast: own region first",
         "view",
+        "anycast: own region first",
     ]
     assert found[0] == StepPlan(found[0].rule, large=(("64512:8:1",),), large_none=(US,), deny=True)
-    assert found[2] == StepPlan(found[2].rule, prefix_set=2, large=((US,),), preference_add=1_000_000)
+    assert found[3] == StepPlan(found[3].rule, prefix_set=2, large=((US,),), preference_add=1_000_000)
     assert [(each.prefix, each.ge, each.le) for each in plan.prefix_sets[1].ranges] == [("10.9.0.0/16", 16, 28)]
+
+
+def test_what_is_added_for_own_region_is_what_no_preference_may_come_up_to() -> None:
+    assert OWN_REGION_FIRST == ANYCAST_PREFERENCE == ANYCAST_ADD
+
+
+def test_last_does_not_keep_own_region_first_away() -> None:
+    anycast = tuple(Allocation(site, ip_network("10.9.0.0/16"), 24, anycast=True) for site in ("berlin", "nyc"))
+    wide = PrefixMatch(ip_network("10.8.0.0/15"), 20, 32), PrefixMatch(ip_network("10.2.0.0/16"), 16, 24)
+    action = Action(preference=40, med=7, last=True)
+    plan = hub_of(
+        world(Rule("view", action, Match(prefixes=wide), viewer=Viewer(regions=("us",))), allocations=anycast)
+    )
+    found = steps(plan, session(plan, "nyc").view)
+    ranges = {each.number: [(one.prefix, one.ge, one.le) for one in each.ranges] for each in plan.prefix_sets}
+    inside = partial(StepPlan, prefix_set=found[0].prefix_set, large=((US,),))
+    assert ranges[found[0].prefix_set] == [("10.9.0.0/16", 20, 24)]
+    assert found == (
+        inside("view", preference=40),
+        inside("anycast: own region first", preference_add=1_000_000),
+        inside("view", med=7, last=True),
+        StepPlan("view", prefix_set=found[3].prefix_set, preference=40, med=7, last=True),
+        StepPlan("anycast: own region first", prefix_set=found[4].prefix_set, large=((US,),), preference_add=1_000_000),
+    )
 
 
 def test_guard_rails_go_to_every_gateway() -> None:

@@ -139,8 +139,10 @@ def plan(address: str, sessions: Sequence[SessionPlan], prefixes: Sequence[str] 
 class Bench:
     """A router with its surroundings, and peers that speak in messages."""
 
-    def __init__(self, the_plan: Plan, *, patience: float = 3600.0) -> None:
-        self.transport = RecordingTransport()
+    def __init__(
+        self, the_plan: Plan, *, patience: float = 3600.0, transport: RecordingTransport | None = None
+    ) -> None:
+        self.transport = transport or RecordingTransport()
         self.fib = RecordingFib()
         self.router = Router(
             facts_of(the_plan), self.transport, self.fib, lambda: None, patience=patience, slice_routes=1000
