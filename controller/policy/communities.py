@@ -16,7 +16,10 @@ FUNCTIONS = {
     CLASS: "CRC-32 of the circuit class's name",
     UPLINK: "number of the originating uplink or client",
     TAG: "CRC-32 of the tag",
-    RELAY: "IPv4 overlay address, as a number, of a hub that can relay to this path's next hop by plain IP",
+    RELAY: (
+        "IPv4 overlay address, as a number, of a hub that can relay to this path's next hop by plain IP; told only to"
+        " those who see paths as that hub does"
+    ),
     LABEL_RELAY: "IPv4 overlay address, as a number, of a hub that can relay to this path's next hop by relay label",
     SCOPE: "1: told in the origin's own region only (`region_only`); 2: leaves and enters closed regions (`open`)",
     REASON: "why a hub keeps this path as filtered, see below; never on a path that is used or told",

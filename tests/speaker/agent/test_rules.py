@@ -47,8 +47,9 @@ class NothingInstalled:
         return False
 
 
-def routes(hub: Bench, prefix: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = answers.routes({"prefix": prefix}, hub.router.rib, NothingInstalled())["routes"]
+async def routes(hub: Bench, prefix: str) -> list[dict[str, Any]]:
+    answer = await answers.routes({"prefix": prefix}, hub.router.rib, NothingInstalled())
+    found: list[dict[str, Any]] = answer["routes"]
     return found
 
 
@@ -74,7 +75,7 @@ def test_a_filtered_path_is_shown_with_rule_words_and_number() -> None:
         hub = a_hub(policy=1)
         hub.says(BERLIN, "10.1.1.0/24", "10.1.2.0/24")
         await hub.settle()
-        (filtered,), (used,) = routes(hub, "10.1.1.0/24"), routes(hub, "10.1.2.0/24")
+        (filtered,), (used,) = await routes(hub, "10.1.1.0/24"), await routes(hub, "10.1.2.0/24")
         assert (filtered["rejected"], filtered["reason"]) == ("denied-by-rule", "a rule denies it")
         assert (filtered["rules"], filtered["best"]) == (["not-here"], False)
         assert filtered["communities"] == ["64512:4:2", "64512:9:15"]
