@@ -238,7 +238,8 @@ def exabgp(state_dir: Path) -> None:
 @speaker.command()
 @state_option
 def bfd(state_dir: Path) -> None:
-    """Run BFD alone: it keeps its sessions while the agent restarts. Ended by SIGTERM it says AdminDown to its peers.
+    """Run BFD alone: it keeps its sessions while the agent restarts. Ended by SIGTERM it says AdminDown to its peers,
+    or Down when systemd says that the whole box goes down.
 
     \b
     Example:

@@ -28,7 +28,7 @@ MOST_TRIED = 2
 DIAGNOSTICS = {
     1: "nothing heard for the detection time",
     2: "echo failed",
-    3: "the far end hears nothing",
+    3: "the far end says Down: it hears nothing, or goes down",
     4: "forwarding plane reset",
     5: "path down",
     6: "concatenated path down",

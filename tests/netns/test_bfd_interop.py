@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -133,6 +134,26 @@ def test_bfdd_sees_our_admin_down_when_we_stop(ours: Leyline, bfdd: Bfdd) -> Non
         assert bfdd.peer(address)["remote-diagnostic"] == "administratively down"
 
 
+def test_bfdd_leaves_us_at_once_when_our_box_goes_down(
+    ends: tuple[Namespace, Namespace], bfdd: Bfdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = on_a_box_that_goes_down(ends[0], tmp_path, monkeypatch)
+    both_up(ours)
+    ours.namespace.stop(ours.process)
+    for address in (OURS, OURS6):
+        peer = bfdd.peer(address)
+        assert peer["status"] != "up", "it was told a second ago"
+        assert peer["remote-diagnostic"] == "forwarding plane reset"
+
+
+def on_a_box_that_goes_down(node: Namespace, place: Path, monkeypatch: pytest.MonkeyPatch) -> Leyline:
+    """A leyline-bfd to which systemd says that everything ends."""
+    (place / "systemctl").write_text("#!/bin/sh\necho stopping\nexit 1\n")
+    (place / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    return Leyline(node, place / "ours")
+
+
 def test_bfdd_shut_down_is_unknown_and_not_dead(ours: Leyline, bfdd: Bfdd) -> None:
     both_up(ours)
     bfdd.vtysh("configure terminal", "bfd", "profile quick", "shutdown", check=True)
@@ -199,6 +220,15 @@ def test_bird_sees_our_admin_down_when_we_drain_and_stop(ours: Leyline, bird: Bi
     ours.want(OURS, THEIRS, THEIRS6, address6=OURS6)
     ours.until(lambda: ours.up() == 2)
     assert [ours.status(remote).downs for remote in (THEIRS, THEIRS6)] == [0, 0]
+
+
+def test_bird_leaves_us_at_once_when_our_box_goes_down(
+    ends: tuple[Namespace, Namespace], bird: Bird, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = on_a_box_that_goes_down(ends[0], tmp_path, monkeypatch)
+    both_up(ours)
+    ours.namespace.stop(ours.process)
+    assert not any(bird_says(bird, address, "Up") for address in (OURS, OURS6)), "it was told a second ago"
 
 
 def test_what_is_on_the_wire(ours: Leyline, ends: tuple[Namespace, Namespace], tmp_path: Path) -> None:

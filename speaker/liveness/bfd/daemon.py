@@ -21,10 +21,13 @@ from speaker.liveness.bfd.control import Status, Want
 from speaker.liveness.bfd.network import Network, Uplink, drain, link_watch
 from speaker.liveness.bfd.packet import STATE_NAMES, UP
 from speaker.liveness.bfd.registry import Key, Pair, Registry, Tools
+from speaker.liveness.bfd.shutdown import Inquiry
 
 SECOND = 1.0
 COLLECT_SECONDS = 60.0
 FAREWELLS, FAREWELL_PAUSE = 3, 0.03
+LAST_SECONDS = 1.0
+"""A box that goes down waits so long for what is on its way: then systemd stops ZeroTier, which comes after us."""
 NICENESS = -10
 SPIN_US = 500_000
 """With real-time priority and no rest for so long, we are ordinary again: a flood must not take the box from others."""
@@ -37,7 +40,7 @@ class InUse(RuntimeError):
 
 
 class Daemon:
-    """Serves `path` until SIGTERM or SIGINT; then says AdminDown to everybody."""
+    """Serves `path` until SIGTERM or SIGINT; then says AdminDown to everybody, or Down when the whole box goes down."""
 
     def __init__(self, path: Path) -> None:
         self._log = Log()
@@ -50,6 +53,7 @@ class Daemon:
         self._epoll.register(self._links, select.EPOLLIN)
         self._agent = AgentSocket(path, secrets.token_hex(8), self, self._epoll)
         self._stopping = False
+        self._inquiry: Inquiry | None = None
         self._wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll.register(self._wake_in, select.EPOLLIN)
         signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
@@ -59,7 +63,7 @@ class Daemon:
     def run(self) -> None:
         tidy_at = time.monotonic()
         collect_at = tidy_at + COLLECT_SECONDS
-        while not self._stopping:
+        while not self._may_end():
             at = min(self.registry.next_at(), tidy_at)
             events = self._epoll.poll(max(0.0, at - time.monotonic()))
             # What has arrived is read before a timer may say that nothing arrived.
@@ -75,10 +79,31 @@ class Daemon:
                 collect_at = now + COLLECT_SECONDS
                 gc.collect()
             self._agent.flush()
+        self._say_goodbye(going_down=self._inquiry is not None and self._inquiry.going_down)
+
+    def _may_end(self) -> bool:
+        """Told to end, and systemd has said whether everything ends. Until then the sessions are served."""
+        if not self._stopping:
+            return False
+        now = time.monotonic()
+        if self._inquiry is None:
+            try:
+                self._inquiry = Inquiry(now)
+            except OSError:  # No descriptor or no process is left for the question.
+                return True
+            self._epoll.register(self._inquiry.descriptor, select.EPOLLIN)
+        return self._inquiry.over(now)
+
+    def _say_goodbye(self, *, going_down: bool) -> None:
         for _ in range(FAREWELLS):
-            self.registry.stop(time.monotonic())
+            self.registry.stop(time.monotonic(), going_down=going_down)
             time.sleep(FAREWELL_PAUSE)
-        self._agent.flush()
+        if not going_down:
+            self._agent.flush()
+            return
+        # The agent is not told: our own next hops are as good as before, and it would leave them all.
+        self._log("the box goes down: the far ends are told that nothing is forwarded any more")
+        time.sleep(LAST_SECONDS)
 
     def _handle(self, descriptor: int, event: int) -> None:
         listener = self._listeners.get(descriptor)

@@ -176,10 +176,16 @@ class Registry:
         pair.due_at = NEVER  # Its entries in the heap mean nothing any more.
         self.tools.watcher.gone(pair)
 
-    def stop(self, now: float) -> None:
-        """AdminDown everywhere; again at each call, because a packet may be lost. `set_want` would begin anew."""
+    def stop(self, now: float, *, going_down: bool = False) -> None:
+        """AdminDown everywhere; again at each call, because a packet may be lost. `set_want` would begin anew.
+
+        `going_down`: Down instead. Nothing may be `received` any more: an answer would bring the sessions up again.
+        """
         for pair in self.pairs.values():
-            pair.session.admin_down(now)
+            if going_down:
+                pair.session.forwarding_ends(now)
+            else:
+                pair.session.admin_down(now)
             pair.session.tx_at = min(pair.session.tx_at, now) if pair.session.remote_discriminator else NEVER
             self._settle(pair, now)
 

@@ -17,6 +17,7 @@ from speaker.liveness.bfd.packet import (
     ADMINISTRATIVELY_DOWN,
     DETECTION_TIME_EXPIRED,
     DOWN,
+    FORWARDING_PLANE_RESET,
     INIT,
     NEIGHBOUR_SIGNALLED_DOWN,
     NO_DIAGNOSTIC,
@@ -176,6 +177,11 @@ class Session:
         self.ever_up = self.ever_up and self.state != UP  # What was dead before stays so.
         self._become(ADMIN_DOWN, ADMINISTRATIVELY_DOWN, now)
         self._hurry, self._hurry_us = FAREWELLS - 1, pace
+
+    def forwarding_ends(self, now: float) -> None:
+        """6.8.17: the peer can no longer rely on what we forward. Who is AdminDown stays so."""
+        if self.state != ADMIN_DOWN:
+            self._become(DOWN, FORWARDING_PLANE_RESET, now)
 
     def enable(self, now: float) -> None:
         if self.state == ADMIN_DOWN:

@@ -341,6 +341,22 @@ def test_stopping_says_admin_down_to_all_who_know_us(box: Box) -> None:
     assert len([key for key, _ in box.sent if key == ZT1]) <= 1
 
 
+def test_a_box_that_goes_down_says_that_it_forwards_nothing_any_more(box: Box) -> None:
+    """RFC 5880 6.8.17, to all who know us; what we have taken our leave of stays so."""
+    left = ("zt0", OTHER)
+    box.want(ZT0, ZT1, left)
+    box.come_up(ZT0)
+    box.come_up(left)
+    box.want(ZT0, ZT1)
+    box.sent.clear()
+    for _ in range(3):
+        box.registry.stop(box.now, going_down=True)
+    said = [(packet.state, packet.diagnostic, packet.your_discriminator) for key, packet in box.sent if key == ZT0]
+    assert said == [(DOWN, 4, 900)] * 3
+    assert {(packet.state, packet.diagnostic) for key, packet in box.sent if key == left} == {(ADMIN_DOWN, 7)}
+    assert len([key for key, _ in box.sent if key == ZT1]) <= 1
+
+
 # Time --------------------------------------------------------------------------------
 
 

@@ -255,6 +255,29 @@ def test_our_admin_down_is_no_failure_but_what_was_dead_before_stays_dead() -> N
     assert (dead.ever_up, dead.downs) == (True, 1)
 
 
+def test_a_peer_whose_box_goes_down_has_failed_and_hearing_it_thrice_does_not_bring_it_back() -> None:
+    """It says Down, and does not answer when we begin anew: what it said last must not be where we wait for it."""
+    going, told = session(UP), session(UP)
+    for number in range(3):
+        now = 1.0 + 0.03 * number
+        going.forwarding_ends(now)
+        for packet in sent(going, now):
+            assert (packet.state, packet.diagnostic) == (DOWN, 4)
+            told.receive(packet._replace(my_discriminator=77, your_discriminator=1), now)
+        going.tx_at = now
+        assert told.state in (DOWN, INIT)
+        assert (told.ever_up, told.downs) == (True, 1)
+    told.expire(told.detect_at)
+    assert (told.state, told.ever_up, told.downs) == (DOWN, True, 1)
+
+
+def test_who_is_administratively_down_stays_so_when_its_box_goes_down() -> None:
+    made = session(UP)
+    made.admin_down(1.0)
+    made.forwarding_ends(2.0)
+    assert (made.state, made.diagnostic) == (ADMIN_DOWN, ADMIN)
+
+
 # Active and passive --------------------------------------------------------------------------------
 
 
