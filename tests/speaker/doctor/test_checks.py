@@ -13,7 +13,7 @@ from speaker.doctor.facts import ControllerSeen, Facts, Interface, RoutedEcho, R
 from speaker.doctor.finding import LEVELS, examine
 from speaker.plan import Plan
 from speaker.report import Report
-from speaker.zerotier.nat import DEPENDENT, INDEPENDENT, Nat
+from speaker.zerotier.nat import DEPENDENT, INDEPENDENT, UNSEEN, Nat
 from speaker.zerotier.peers import Peer
 from tests.speaker.doctor.given import (
     NETWORK,
@@ -143,6 +143,8 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("nat", "error", "uplink main", "until 2026-11-20", relayed(600, Nat(DEPENDENT, INDEPENDENT, NOW - 86_400))),
     ("nat", "warning", "uplink main", "each destination", relayed(600, Nat(DEPENDENT))),
     ("nat", "warning", "uplink main", "not the reason", relayed(600, Nat(INDEPENDENT))),
+    ("nat", "warning", "uplink main", "not known whether this gateway's NAT", relayed(600, Nat(UNSEEN))),
+    ("nat", "warning", "uplink main", "relayed to 10.42.0.2; it is not known", relayed(600, None)),
     ("kernel-routes", "error", "kernel routes", "10.2.1.0/24 and 6 more: not in", replace(
         WELL, routes=RouteDifferences(missing=("10.2.1.0/24",), counts=(7, 0, 0)))),
     ("kernel-routes", "error", "kernel routes", "nobody has decided", replace(
