@@ -11,7 +11,7 @@ import pytest
 from speaker.doctor.checks import CHECKS
 from speaker.doctor.facts import ControllerSeen, Facts, Interface, RoutedEcho, RouteDifferences, Shadow
 from speaker.doctor.finding import LEVELS, examine
-from speaker.plan import Plan
+from speaker.plan import MoonSeedPlan, Plan
 from speaker.report import Report
 from speaker.zerotier.nat import DEPENDENT, INDEPENDENT, UNSEEN, Nat
 from speaker.zerotier.peers import Peer
@@ -35,11 +35,17 @@ from tests.speaker.doctor.given import (
 
 ACCEPT: dict[str, Any] = {"accept": None}
 SSH = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}
+BFD = {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 3784}}
 HUB = msgspec.structs.replace(PLAN, role="hub")
 PASSIVE = msgspec.structs.replace(SESSION, passive=True, peer_role="client", peer="paris-1")
 ROOT = Peer("bd26c2797f", "PLANET", -1, -1, "", "1.14.1")
 KEEPER = Peer(NETWORK[:10], "LEAF", 2, 45, "192.0.2.11/9993", "1.14.1")
 FAR = Peer("5f8d869aea", "LEAF", 2, 1, "10.9.0.7/9993", "1.14.1")
+
+
+ESTABLISHED = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
+STATEFUL = (chain("input", "drop"), rule(ESTABLISHED, ACCEPT), rule(SSH, ACCEPT))
+DEAF = replace(SERVICE, peers=(replace(FAR, silent_seconds=40),))
 
 
 def said(**changes: Any) -> Facts:
@@ -158,7 +164,10 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("sysctls", "warning", "net.ipv4.nexthop_compat_mode", "is 1", knob("net.ipv4.nexthop_compat_mode", "1")),
     ("rp-filter", "error", "zt0", "strict", knobs_are({
         "net.ipv4.conf.zt0.rp_filter": "0", "net.ipv4.conf.all.rp_filter": "1"})),
-    ("firewall", "error", "inet filter base", "ZeroTier (UDP 9993)", filtered(chain("input", "drop"))),
+    ("firewall", "error", "inet filter base", "ZeroTier (UDP 9993) is dropped", replace(
+        filtered(chain("input", "drop")), services=(DEAF,))),
+    ("firewall", "error", "inet filter base", "ZeroTier (UDP 9993) is dropped", filtered(
+        *STATEFUL, plan=msgspec.structs.replace(PLAN, moon=MoonSeedPlan("m", "main", ("192.0.2.20/9993",))))),
     ("firewall", "error", "inet filter base", "BFD from hub-1", filtered(chain("input", "drop"))),
     ("firewall", "error", "inet filter base", "BGP from paris-1", filtered(
         chain("input", "drop"), plan=msgspec.structs.replace(HUB, sessions=(PASSIVE,)))),
@@ -219,6 +228,8 @@ SILENT: list[tuple[str, Facts]] = [
         plan=HUB)),
     ("a rule that nobody can judge", filtered(
         chain("input", "drop"), rule({"xt": {"type": "match", "name": "conntrack"}}, ACCEPT))),
+    ("a stateful firewall, through which ZeroTier has opened its ways", filtered(
+        *STATEFUL, rule(BFD, ACCEPT))),
     ("a segment that is not ours", planned(network="", mtu=0)),
     ("probes that know no MTU yet", said(paths=(msgspec.structs.replace(PATH, mtu=0),))),
     ("the controller's own gateway", with_service(
