@@ -193,7 +193,15 @@ def report_of(status: Status, joined: Joined, wanted: Membership) -> ServiceRepo
         status=joined.status,
         mtu=joined.mtu,
         problem=next(problems(status, joined, wanted), ""),
+        lacks=not_given(status, joined, wanted.uplink),
     )
+
+
+def not_given(status: Status, joined: Joined, uplink: UplinkPlan) -> tuple[str, ...]:
+    """Addresses of the plan that are not this member's, if it is the one that they are declared for. Pure."""
+    if joined.status != "OK" or status.node_id != uplink.node_id:
+        return ()
+    return tuple(sorted(of_plan(uplink) - addresses_of(joined)))
 
 
 def not_answering(uplink: str, error: str) -> ServiceReport:

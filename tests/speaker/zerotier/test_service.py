@@ -267,6 +267,27 @@ def test_what_is_wrong_is_said_with_the_way_out(
     assert words in look(service, managed, member(**fields)).problem
 
 
+@pytest.mark.parametrize(
+    ("fields", "lacks"),
+    [
+        ({}, ()),
+        ({"address": "10.42.0.12", "address6": "fd42::11"}, ("10.42.0.12", "fd42::11")),
+        ({"address6": "fd42::11"}, ("fd42::11",)),
+        ({"address": "10.42.0.12", "node_id": "a000000001"}, ()),
+        ({"address": "10.42.0.12", "node_id": ""}, ()),
+    ],
+    ids=["well", "both", "one", "another node's", "nobody knows whose"],
+)
+def test_addresses_that_the_network_has_not_given_are_reported(
+    fake: FakeService, service: LocalService, managed: Managed, fields: dict[str, Any], lacks: tuple[str, ...]
+) -> None:
+    fake.authorise(NETWORK, "10.42.0.11/16")
+    assert look(service, managed, member(**fields)).lacks == lacks
+    fake.networks[NETWORK]["status"] = "ACCESS_DENIED"
+    fake.members.clear()
+    assert look(service, managed, member(**fields)).lacks == ()
+
+
 def test_a_service_without_roots_says_so(fake: FakeService, service: LocalService, managed: Managed) -> None:
     fake.authorise(NETWORK, "10.42.0.11/16")
     fake.status["online"] = False
