@@ -269,6 +269,24 @@ def test_a_route_that_leads_zerotier_over_itself_is_to_go_whoever_made_it() -> N
     assert "add 10.9.0.7 to the fabric's underlay, so that none does; else remove it." in found.fix
 
 
+@pytest.mark.parametrize(
+    ("assigned", "fix"),
+    [
+        ((), "see leyline segment show: ZeroTier's controller has to assign it"),
+        (("10.42.0.11/16",), "ZeroTier has assigned it: see what takes it away there, then restart zerotier-one"),
+        (("10.42.0.11/16", "fd42::11/64"), "ZeroTier has assigned it: is net.ipv6.conf.zt0.disable_ipv6 set?"),
+    ],
+)
+def test_an_address_that_is_assigned_and_not_there_is_no_matter_of_the_controller(
+    assigned: tuple[str, ...], fix: str
+) -> None:
+    uplink = msgspec.structs.replace(PLAN.uplinks[0], address6="fd42::11")
+    facts = replace(planned(uplinks=(uplink,)), services=(replace(SERVICE, addresses=assigned),))
+    found = examine({"address": CHECKS["address"]}, replace(facts, interfaces={"zt0": Interface(True, 2800, ())}))
+    assert fix in {each.fix for each in found}
+    assert len(found) == 2
+
+
 def test_errors_come_first() -> None:
     report: Report = msgspec.structs.replace(REPORT, sessions=(DOWN,))
     facts = replace(WELL, report=report, nft=(), clock_synchronised=False, controller=None)
