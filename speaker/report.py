@@ -109,6 +109,7 @@ class ServiceReport(ReportStruct, frozen=True):
     status: str  # Of the network: "OK", "ACCESS_DENIED", ...; "" when it is not joined.
     mtu: int  # Of the network's interface; 0: not known.
     problem: str  # What is wrong and the way out; "" when all is well.
+    lacks: tuple[str, ...] = ()  # Addresses of the plan that the network, which has let this node in, does not give it.
 
 
 class KernelReport(ReportStruct, frozen=True):

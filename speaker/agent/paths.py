@@ -165,7 +165,8 @@ class Paths:
             except (LocalError, PeersUnreadable) as error:
                 self._say(f"peers of {uplink}", str(error))
             else:
-                found[uplink] = Seen(peers, kind_of(status.listening, status.surface))
+                roots = [path for peer in peers if peer.root for path in peer.alive]
+                found[uplink] = Seen(peers, kind_of(status.listening, status.surface, roots))
         return found
 
     async def _take(self, plan: Plan, seen: Mapping[str, Seen]) -> None:

@@ -124,9 +124,10 @@ class SegmentSide:
 
     def _held(self, interface: str) -> frozenset[str] | None:
         try:
-            return frozenset(str(each.ip) for each in self._box.interfaces().get(interface, ()))
+            addresses = self._box.interfaces().get(interface)
         except (OSError, NetlinkError):
             return None
+        return None if addresses is None else frozenset(str(each.ip) for each in addresses)
 
     # Moons
 

@@ -21,8 +21,13 @@ from speaker.zerotier.files import replace_file
 OURS = "leyline"
 """Top-level key that says what of the rest we have put there: so it can go again, and nothing else ever does."""
 INTERFACES, PHYSICAL = "interfacePrefixBlacklist", "physical"
-MAX_PHYSICAL = 24
-"""ZeroTier keeps 32 (ZT_MAX_CONFIGURABLE_PATHS) and drops the rest in silence; the operator may have some."""
+MAX_PHYSICAL, MAX_PATHS = 24, 32
+"""At most so many are ours, and so many entries may stand there where the operator has set something for a path.
+
+It blacklists any number, but of all entries it keeps only the first 32 (ZT_MAX_CONFIGURABLE_PATHS) for their
+`trustedPathId` and `mtu`, by family, length and address (node/Topology.hpp, node/InetAddress.cpp), and drops the rest
+in silence: ours are wide, so they would push the operator's out.
+"""
 MAX_INTERFACES = 64
 MAX_BYTES = 1 << 20
 NEVER_BOUND = ("lo", "zt", "tun", "tap")
@@ -117,17 +122,18 @@ def _interfaces(document: dict[str, Any], former: dict[str, Any], wanted: Wanted
 
 def _physical(document: dict[str, Any], former: dict[str, Any], wanted: Wanted, problems: list[str]) -> list[str]:
     """Prefixes that we have put there."""
-    prefixes = [str(network) for network in without(wanted.space, wanted.underlay)]
-    if len(prefixes) > MAX_PHYSICAL:
-        problems.append(
-            f"{len(prefixes)} prefixes are to be kept from ZeroTier, which has room for some: the "
-            f"{MAX_PHYSICAL} widest are; give sites allocations that make larger blocks"
-        )
-        prefixes = sorted(prefixes, key=lambda each: (ip_network(each).prefixlen, each))[:MAX_PHYSICAL]
     paths = _part(document, PHYSICAL)
     for prefix in _strings(former.get(PHYSICAL)):
         if paths.get(prefix) == {"blacklist": True}:
             del paths[prefix]
+    prefixes = [str(network) for network in without(wanted.space, wanted.underlay)]
+    if len(prefixes) > (room := _room(paths)):
+        problems.append(
+            f"{len(prefixes)} prefixes are to be kept from ZeroTier, which has room for some: the "
+            f"{room} widest are; give sites allocations that make larger blocks"
+            + (f", or take entries out of the {len(paths)} in `physical` that are yours" if room < MAX_PHYSICAL else "")
+        )
+        prefixes = sorted(prefixes, key=lambda each: (ip_network(each).prefixlen, each))[:room]
     ours = []
     for prefix in prefixes:
         if prefix not in paths:
@@ -137,6 +143,14 @@ def _physical(document: dict[str, Any], former: dict[str, Any], wanted: Wanted, 
             problems.append(f'{prefix} stands in local.conf with other settings: add "blacklist": true to them')
     _keep_part(document, PHYSICAL, paths, emptied=bool(_strings(former.get(PHYSICAL))))
     return ours
+
+
+def _room(theirs: dict[str, Any]) -> int:
+    """How many of ours can stand beside `theirs`."""
+    set_for_paths = any(
+        isinstance(said, dict) and (said.get("trustedPathId") or said.get("mtu")) for said in theirs.values()
+    )
+    return min(MAX_PHYSICAL, max(0, MAX_PATHS - len(theirs))) if set_for_paths else MAX_PHYSICAL
 
 
 def _part(document: dict[str, Any], name: str) -> dict[str, Any]:

@@ -14,19 +14,37 @@ UNSEEN, OPEN, INDEPENDENT, DEPENDENT = "unknown", "none", "endpoint-independent"
 KINDS = (OPEN, INDEPENDENT, DEPENDENT)
 
 
-def kind_of(listening: Collection[str], surface: Collection[str]) -> str:
-    """How the service is seen from outside. Both are "ADDRESS/PORT" as `GET /status` lists them.
+def kind_of(listening: Collection[str], surface: Collection[str], roots: Collection[str]) -> str:
+    """How the service is seen from outside. All are "ADDRESS/PORT", the first two as `GET /status` lists them; `roots`:
+    where those who answer now are reached.
 
-    ZeroTier listens on up to three ports of each local address. More outer ports than local ones under one address:
-    the mapping depends on who is spoken to.
+    ZeroTier listens on up to three ports of each local address, and every peer that it hears directly tells it one
+    outer address and port for each (node/SelfAwareness.cpp). More outer ones than local ones: the mapping depends on
+    who is spoken to. No more than one local address has, as two or more see it: it does not. Else nobody can tell.
     """
-    if not listening or not surface:
+    if not listening or not surface or not roots:
         return UNSEEN
-    if set(surface) <= set(listening):
+    outer = set(surface) - set(listening)
+    if not outer:
         return OPEN
-    local_ports = max(len(ports) for ports in _ports(listening).values())
-    outer = _ports(set(surface) - set(listening))
-    return DEPENDENT if any(len(ports) > local_ports for ports in outer.values()) else INDEPENDENT
+    kinds = {_mapping(*(_of_version(each, six=six) for each in (listening, outer, roots))) for six in map(_six, outer)}
+    return next(kind for kind in (DEPENDENT, UNSEEN, INDEPENDENT) if kind in kinds)
+
+
+def _mapping(listening: Collection[str], outer: Collection[str], roots: Collection[str]) -> str:
+    """All are of one IP version."""
+    if listening and len(outer) > len(listening):
+        return DEPENDENT
+    ports = max(map(len, _ports(listening).values()), default=0)
+    return INDEPENDENT if len(outer) <= ports and len(_ports(roots)) > 1 else UNSEEN
+
+
+def _six(socket: str) -> bool:
+    return ":" in socket
+
+
+def _of_version(sockets: Iterable[str], *, six: bool) -> frozenset[str]:
+    return frozenset(each for each in sockets if _six(each) is six)
 
 
 def _ports(sockets: Iterable[str]) -> dict[str, set[str]]:

@@ -1,7 +1,8 @@
 """Being a member: joined, allowed to take addresses from the network, and with the address that the plan says.
 
 Facts: the service says OK for 45 s after it was de-authorised, and keeps its address then, too; turning `allowManaged`
-off and on within a second loses the address for good, two seconds between do not.
+off and on within a second loses the address for good, two seconds between do not. Off takes away all its addresses, so
+that is never done while one stands.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -28,10 +29,10 @@ MAX_SETTINGS = 4096
 LONGEST_ANSWER = len("false")
 
 LOST_SECONDS, RENEW_SECONDS = 10.0, 300.0
-"""An address that the kernel has not had for so long is asked for anew, and again only after so long."""
+"""Addresses that the kernel has not had for so long are asked for anew; once they were there, after so long again."""
 
 Held = Callable[[str], frozenset[str] | None]
-"""Interface -> its addresses in the kernel; None: not known now."""
+"""Interface -> its addresses in the kernel; None: not known now, or there is no such interface."""
 
 
 class NotAdmitted(Exception):
@@ -70,6 +71,8 @@ class Managed:
         self._sleep = sleep
         self._off_at: dict[str, float] = {}
         self._lost_at: dict[str, float] = {}
+        self._renewed: set[str] = set()
+        self._renewed_at: dict[str, float] = {}
 
     def off(self, network: str) -> None:
         self._service.join(network, allowManaged=False)
@@ -86,19 +89,26 @@ class Managed:
             self._sleep(left)
         return self._service.join(network, **settings_for(segments))
 
-    def lost_for_long(self, network: str, *, lost: bool) -> bool:
-        """Whether they have been lost for longer than a join takes. True once, then not again for a while."""
+    def lost_for_long(self, network: str, *, lost: bool | None) -> bool:
+        """Whether some have been lost for longer than a join takes. None: that cannot be told."""
         if not lost:
             self._lost_at.pop(network, None)
+            if lost is False:
+                self._renewed.discard(network)
             return False
         now = self._clock()
-        if now < self._lost_at.setdefault(network, now + LOST_SECONDS):
-            return False
-        self._lost_at[network] = now + RENEW_SECONDS
-        return True
+        return now >= self._lost_at.setdefault(network, now) + LOST_SECONDS
+
+    def may_renew(self, network: str) -> bool:
+        """Not again when it did not help, and not all the time when it did."""
+        at = self._renewed_at.get(network)
+        return network not in self._renewed and (at is None or self._clock() >= at + RENEW_SECONDS)
 
     def renew(self, network: str, segments: Iterable[str] = ()) -> Joined:
-        """Off and on: the service gives the interface its addresses anew. For those that were lost."""
+        """Off and on: the service gives the interface its addresses anew. For one that has none of them any more."""
+        self._renewed.add(network)
+        self._renewed_at[network] = self._clock()
+        self._lost_at.pop(network, None)
         self.off(network)
         return self.on(network, segments)
 
@@ -106,22 +116,42 @@ class Managed:
 def attend(service: LocalService, managed: Managed, wanted: Membership, held: Held) -> ServiceReport:
     """One look at a service, and what is needed so that it is the member that is `wanted`. Raises LocalError.
 
-    Joins, allows managed addresses, and has a lost one given anew. Where the operator has listed what may be managed
-    nothing is changed: the service would write the list over.
+    Joins, allows managed addresses, and has them given anew when all are lost. Where the operator has listed what may
+    be managed nothing is changed: the service would write the list over.
     """
     status = service.status()
     joined = service.network(wanted.network)
     if joined is not None and (allowed := allowed_only(service.home, wanted.network)):
         report = report_of(status, joined, wanted)
         return replace(report, problem=report.problem or kept_by_list(joined, wanted, service.home, allowed, held))
-    needed = settings_for(wanted.segments)
+    needed, missing = settings_for(wanted.segments), ""
     if joined is not None and not joined.allow_managed:
         managed.seen_off(wanted.network)
     if joined is None or not joined.allow_managed or ("allowGlobal" in needed and not joined.allow_global):
         joined = managed.on(wanted.network, wanted.segments)
-    elif managed.lost_for_long(wanted.network, lost=lost_address(joined, held)):
-        joined = managed.renew(wanted.network, wanted.segments)
-    return report_of(status, joined, wanted)
+    else:
+        standing = _standing(joined, held)
+        lost = frozenset() if standing is None else lost_addresses(joined, wanted.uplink, standing)
+        if managed.lost_for_long(wanted.network, lost=None if standing is None else bool(lost)):
+            stands = (addresses_of(joined) | of_plan(wanted.uplink)) & (standing or frozenset())
+            if stands or not managed.may_renew(wanted.network):
+                missing = not_in_kernel(joined.interface, lost)
+            else:
+                joined = managed.renew(wanted.network, wanted.segments)
+    report = report_of(status, joined, wanted)
+    return replace(report, problem="; ".join(filter(None, (missing, report.problem))))
+
+
+def not_in_kernel(interface: str, lost: Iterable[str]) -> str:
+    """What is wrong, and what only the operator can do. Pure."""
+    named = sorted(lost)
+    why = (
+        f"is net.ipv6.conf.{interface}.disable_ipv6 set?"
+        if all(ip_address(each).version == 6 for each in named)
+        else "see what takes it away or refuses it, then restart zerotier-one"
+    )
+    verb = "is" if len(named) == 1 else "are"
+    return f"{' and '.join(named)} {verb} not on {interface}, though the service has it from the network: {why}"
 
 
 def allowed_only(home: Path, network: str) -> str:
@@ -146,8 +176,10 @@ def kept_by_list(joined: Joined, wanted: Membership, home: Path, allowed: str, h
     said = f"{_settings_file(home, wanted.network)} allows {allowed}: "
     if "allowGlobal" in settings_for(wanted.segments) and not joined.allow_global:
         return f"{said}set allowGlobal=1 there, and restart zerotier-one"
-    if not joined.allow_managed or lost_address(joined, held):
-        return f"{said}add what holds {', '.join(sorted(addresses_of(joined)))}, and restart zerotier-one"
+    standing = _standing(joined, held)
+    if not joined.allow_managed or (standing is not None and lost_addresses(joined, wanted.uplink, standing)):
+        needed = of_plan(wanted.uplink) or addresses_of(joined)
+        return f"{said}add what holds {', '.join(sorted(needed))}, and restart zerotier-one"
     return ""
 
 
@@ -161,7 +193,15 @@ def report_of(status: Status, joined: Joined, wanted: Membership) -> ServiceRepo
         status=joined.status,
         mtu=joined.mtu,
         problem=next(problems(status, joined, wanted), ""),
+        lacks=not_given(status, joined, wanted.uplink),
     )
+
+
+def not_given(status: Status, joined: Joined, uplink: UplinkPlan) -> tuple[str, ...]:
+    """Addresses of the plan that are not this member's, if it is the one that they are declared for. Pure."""
+    if joined.status != "OK" or status.node_id != uplink.node_id:
+        return ()
+    return tuple(sorted(of_plan(uplink) - addresses_of(joined)))
 
 
 def not_answering(uplink: str, error: str) -> ServiceReport:
@@ -198,12 +238,20 @@ def problems(status: Status, joined: Joined, wanted: Membership) -> Iterator[str
         yield "ZeroTier reaches none of its roots: is UDP 9993 blocked?"
 
 
-def lost_address(joined: Joined, held: Held) -> bool:
-    """The service has an address from the network and the kernel does not: `allowManaged` was turned too fast."""
+def _standing(joined: Joined, held: Held) -> frozenset[str] | None:
+    """What the kernel has on the member's interface; None: not known, or nothing should be there."""
     if joined.status != "OK" or not joined.addresses or not joined.interface:
-        return False
-    standing = held(joined.interface)
-    return standing is not None and not addresses_of(joined) <= standing
+        return None
+    return held(joined.interface)
+
+
+def lost_addresses(joined: Joined, uplink: UplinkPlan, standing: frozenset[str]) -> frozenset[str]:
+    """The plan's, which the service has from the network and the kernel has not. Others are the operator's. Pure."""
+    return (addresses_of(joined) & of_plan(uplink)) - standing
+
+
+def of_plan(uplink: UplinkPlan) -> frozenset[str]:
+    return frozenset(filter(None, (uplink.address, uplink.address6)))
 
 
 def addresses_of(joined: Joined) -> frozenset[str]:
@@ -244,7 +292,7 @@ def wait_for_address(
 def admitted(joined: Joined, uplink: UplinkPlan) -> bool:
     """Whether the network has let it in, with the addresses of the plan; any will do for a plan without. Pure."""
     given = addresses_of(joined)
-    return joined.status == "OK" and bool(given) and given >= set(filter(None, (uplink.address, uplink.address6)))
+    return joined.status == "OK" and bool(given) and given >= of_plan(uplink)
 
 
 def assigned(uplinks: Sequence[UplinkPlan], services: Sequence[tuple[str, str]]) -> dict[str, int]:

@@ -30,7 +30,10 @@ def check(facts: Facts) -> Iterator[Found]:
 
 
 def _wanted(facts: Facts) -> Iterator[_Wanted]:
+    moon = facts.plan.moon.uplink if facts.plan is not None and facts.plan.moon is not None else None
     for service in facts.services:
+        if service.uplink != moon and any(peer.heard for peer in service.peers):
+            continue  # It speaks first, and what answers is let in. A moon is spoken to first.
         port = service.port or ZEROTIER
         yield _Wanted(Packet(protocol="udp", dport=port), f"ZeroTier (UDP {port})", f"udp dport {port}")
     if facts.plan is None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from speaker.doctor.facts import Facts
 from speaker.doctor.finding import Found
-from speaker.zerotier.nat import DEPENDENT
+from speaker.zerotier.nat import DEPENDENT, UNSEEN
 
 RELAYED_SECONDS = 120.0
 """ZeroTier relays the first packets of every path."""
@@ -33,6 +33,13 @@ def check(facts: Facts) -> Iterator[Found]:
             what = f"relayed to {some}: the NAT maps each destination to a port of its own (RFC 4787 4.1).{changed}"
             fix = f"ask the provider for endpoint-independent mapping, forward UDP {service.port}, or use IPv6"
             yield Found("error" if nat.before else "warning", f"uplink {service.uplink}", what, fix)
+        elif nat is None or nat.kind == UNSEEN:
+            what = f"relayed to {some}; it is not known whether this gateway's NAT is the reason"
+            fix = (
+                "run the doctor at the far end, and compare surfaceAddresses with listeningOn in `zerotier-cli info -j`"
+                " here: it takes two roots that answer to tell"
+            )
+            yield Found("warning", f"uplink {service.uplink}", what, fix)
         else:
             what = f"relayed to {some}, and this gateway's NAT is not the reason"
             fix = "run the doctor at the far end; see what there drops UDP, or maps it by destination"

@@ -147,6 +147,9 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
         zerotier(status="ACCESS_DENIED")),
     ("delivery", "error", "berlin-1/main", "has the network, and the service there says NOT_FOUND",
         zerotier(status="NOT_FOUND")),
+    ("delivery", "error", "berlin-1/main",
+        "has 10.42.0.11 for it, and the service there says that it has no such address: stored, and not delivered",
+        zerotier(lacks=["10.42.0.11"])),
     ("mtu", "error", "berlin-1/main to paris-1/main", "more than 1392", paths({"mtu": 1392})),
     ("overlay-loop", "error", "berlin-1/main", "over itself", paths({"physical": "10.42.0.3/9993"})),
     ("overlay-loop", "warning", "berlin-1/main", "inside 192.0.2.0/28 of site paris", on_underlay("paris")),
@@ -192,6 +195,7 @@ SILENT = {
     "a segment that is somebody else's": replace(
         WELL, segment={"network": "", "condition": "unmanaged", "reason": "x"}
     ),
+    "an address that is being assigned": replace(zerotier(lacks=["10.42.0.11"]), segment={**SEGMENT, "written": 1}),
     "a network before its first pass": replace(WELL, segment={"network": NETWORK, "condition": "waiting", "mtu": 2800}),
     "a path that was relayed for a moment": paths({**RELAYED, "since": NOW - 30}),
     "a path that nobody has measured": paths({"mtu": None, "since": None, "state": "unknown", "physical": ""}),
@@ -206,6 +210,13 @@ SILENT = {
 @pytest.mark.parametrize("facts", SILENT.values(), ids=list(SILENT))
 def test_it_does_not_cry_wolf(facts: Facts) -> None:
     assert examine(CHECKS, facts) == []
+
+
+def test_an_address_of_a_plan_that_is_not_in_force_may_never_have_been_stored() -> None:
+    (old,) = zerotier(lacks=["10.42.0.11"]).statuses
+    assert [each.check for each in examine(CHECKS, replace(WELL, statuses=[{**old, "in_force": False}]))] == [
+        "gateways"
+    ]
 
 
 def test_what_is_missing_in_the_rules_stands_on_one_line() -> None:

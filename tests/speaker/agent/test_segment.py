@@ -111,6 +111,17 @@ def test_an_uplink_without_a_service_says_how_to_name_it(world: World) -> None:
     assert "is node a000000002; the inventory says a000000001: correct one of them" in world.problems(two())[0]
 
 
+def test_an_interface_that_is_not_there_has_lost_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """zerotier-one is starting again, and has not made it yet."""
+    monkeypatch.setattr("speaker.zerotier.service.LOST_SECONDS", 0.0)
+    assert world.problems(two()) == ["", ""]
+    before = len(world.fakes[0].log)
+    del world.box.addresses["zt1"]
+    for _ in range(3):
+        assert world.problems(two()) == ["", ""]
+    assert f"POST /network/{NETWORK}" not in world.fakes[0].log[before:]
+
+
 def test_one_service_that_is_gone_leaves_the_other_alone(world: World) -> None:
     assert world.problems(two()) == ["", ""]
     world.fakes[0].breakage = 500, b"broken"

@@ -11,9 +11,9 @@ import pytest
 from speaker.doctor.checks import CHECKS
 from speaker.doctor.facts import ControllerSeen, Facts, Interface, RoutedEcho, RouteDifferences, Shadow
 from speaker.doctor.finding import LEVELS, examine
-from speaker.plan import Plan
+from speaker.plan import MoonSeedPlan, Plan
 from speaker.report import Report
-from speaker.zerotier.nat import DEPENDENT, INDEPENDENT, Nat
+from speaker.zerotier.nat import DEPENDENT, INDEPENDENT, UNSEEN, Nat
 from speaker.zerotier.peers import Peer
 from tests.speaker.doctor.given import (
     NETWORK,
@@ -35,11 +35,17 @@ from tests.speaker.doctor.given import (
 
 ACCEPT: dict[str, Any] = {"accept": None}
 SSH = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 22}}
+BFD = {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 3784}}
 HUB = msgspec.structs.replace(PLAN, role="hub")
 PASSIVE = msgspec.structs.replace(SESSION, passive=True, peer_role="client", peer="paris-1")
 ROOT = Peer("bd26c2797f", "PLANET", -1, -1, "", "1.14.1")
 KEEPER = Peer(NETWORK[:10], "LEAF", 2, 45, "192.0.2.11/9993", "1.14.1")
 FAR = Peer("5f8d869aea", "LEAF", 2, 1, "10.9.0.7/9993", "1.14.1")
+
+
+ESTABLISHED = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
+STATEFUL = (chain("input", "drop"), rule(ESTABLISHED, ACCEPT), rule(SSH, ACCEPT))
+DEAF = replace(SERVICE, peers=(replace(FAR, silent_seconds=40),))
 
 
 def said(**changes: Any) -> Facts:
@@ -143,6 +149,8 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("nat", "error", "uplink main", "until 2026-11-20", relayed(600, Nat(DEPENDENT, INDEPENDENT, NOW - 86_400))),
     ("nat", "warning", "uplink main", "each destination", relayed(600, Nat(DEPENDENT))),
     ("nat", "warning", "uplink main", "not the reason", relayed(600, Nat(INDEPENDENT))),
+    ("nat", "warning", "uplink main", "not known whether this gateway's NAT", relayed(600, Nat(UNSEEN))),
+    ("nat", "warning", "uplink main", "relayed to 10.42.0.2; it is not known", relayed(600, None)),
     ("kernel-routes", "error", "kernel routes", "10.2.1.0/24 and 6 more: not in", replace(
         WELL, routes=RouteDifferences(missing=("10.2.1.0/24",), counts=(7, 0, 0)))),
     ("kernel-routes", "error", "kernel routes", "nobody has decided", replace(
@@ -156,7 +164,10 @@ FIRES: list[tuple[str, str, str, str, Facts]] = [
     ("sysctls", "warning", "net.ipv4.nexthop_compat_mode", "is 1", knob("net.ipv4.nexthop_compat_mode", "1")),
     ("rp-filter", "error", "zt0", "strict", knobs_are({
         "net.ipv4.conf.zt0.rp_filter": "0", "net.ipv4.conf.all.rp_filter": "1"})),
-    ("firewall", "error", "inet filter base", "ZeroTier (UDP 9993)", filtered(chain("input", "drop"))),
+    ("firewall", "error", "inet filter base", "ZeroTier (UDP 9993) is dropped", replace(
+        filtered(chain("input", "drop")), services=(DEAF,))),
+    ("firewall", "error", "inet filter base", "ZeroTier (UDP 9993) is dropped", filtered(
+        *STATEFUL, plan=msgspec.structs.replace(PLAN, moon=MoonSeedPlan("m", "main", ("192.0.2.20/9993",))))),
     ("firewall", "error", "inet filter base", "BFD from hub-1", filtered(chain("input", "drop"))),
     ("firewall", "error", "inet filter base", "BGP from paris-1", filtered(
         chain("input", "drop"), plan=msgspec.structs.replace(HUB, sessions=(PASSIVE,)))),
@@ -217,6 +228,8 @@ SILENT: list[tuple[str, Facts]] = [
         plan=HUB)),
     ("a rule that nobody can judge", filtered(
         chain("input", "drop"), rule({"xt": {"type": "match", "name": "conntrack"}}, ACCEPT))),
+    ("a stateful firewall, through which ZeroTier has opened its ways", filtered(
+        *STATEFUL, rule(BFD, ACCEPT))),
     ("a segment that is not ours", planned(network="", mtu=0)),
     ("probes that know no MTU yet", said(paths=(msgspec.structs.replace(PATH, mtu=0),))),
     ("the controller's own gateway", with_service(
@@ -254,6 +267,24 @@ def test_a_route_that_leads_zerotier_over_itself_is_to_go_whoever_made_it() -> N
     facts = replace(with_service(peers=(*SERVICE.peers, FAR)), underlay_devices={"10.9.0.7": "zt0"})
     (found,) = examine(CHECKS, facts)
     assert "add 10.9.0.7 to the fabric's underlay, so that none does; else remove it." in found.fix
+
+
+@pytest.mark.parametrize(
+    ("assigned", "fix"),
+    [
+        ((), "see leyline segment show: ZeroTier's controller has to assign it"),
+        (("10.42.0.11/16",), "ZeroTier has assigned it: see what takes it away there, then restart zerotier-one"),
+        (("10.42.0.11/16", "fd42::11/64"), "ZeroTier has assigned it: is net.ipv6.conf.zt0.disable_ipv6 set?"),
+    ],
+)
+def test_an_address_that_is_assigned_and_not_there_is_no_matter_of_the_controller(
+    assigned: tuple[str, ...], fix: str
+) -> None:
+    uplink = msgspec.structs.replace(PLAN.uplinks[0], address6="fd42::11")
+    facts = replace(planned(uplinks=(uplink,)), services=(replace(SERVICE, addresses=assigned),))
+    found = examine({"address": CHECKS["address"]}, replace(facts, interfaces={"zt0": Interface(True, 2800, ())}))
+    assert fix in {each.fix for each in found}
+    assert len(found) == 2
 
 
 def test_errors_come_first() -> None:

@@ -176,6 +176,29 @@ def test_the_bound_of_zerotier_is_kept_and_said() -> None:
 
 
 @pytest.mark.parametrize(
+    ("theirs", "said", "room"),
+    [
+        (12, {"trustedPathId": 7}, 20),
+        (12, {"mtu": 1400, "blacklist": True}, 20),
+        (8, {"trustedPathId": 7}, MAX_PHYSICAL),
+        (40, {"trustedPathId": 7}, 0),
+        (12, BLACKLISTED, MAX_PHYSICAL),
+        (40, {"trustedPathId": 0}, MAX_PHYSICAL),
+    ],
+)
+def test_ours_never_push_out_what_the_operator_has_set_for_a_path(theirs: int, said: dict[str, Any], room: int) -> None:
+    """ZeroTier keeps the first 32 by family, then length, then address: ours, which are wide."""
+    document = {"physical": {f"172.16.{n}.0/24": said for n in range(theirs)}}
+    space = tuple(ip_network(f"10.{n * 2}.0.0/16") for n in range(MAX_PHYSICAL))
+    found = merged(json.dumps(document), Wanted(space=space))
+    listed = json.loads(found.text)["physical"]
+    assert len(listed) == theirs + room
+    assert listed.items() >= document["physical"].items()
+    assert [f"the {room} widest are" in each for each in found.problems] == ([True] if room < MAX_PHYSICAL else [])
+    assert not merged(found.text, Wanted(space=space)).changed
+
+
+@pytest.mark.parametrize(
     "text", ["{", "[]", "5", '"x"', "// a comment\n{}", '{"physical": []}', '{"settings": 5}', "[" * 100_000]
 )
 def test_a_file_that_the_service_would_not_read_is_left_alone(text: str) -> None:

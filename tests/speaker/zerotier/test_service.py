@@ -105,14 +105,87 @@ def test_an_address_that_the_kernel_lost_is_given_anew(
         attend(service, managed, member(), lambda _: None)
         clock.now += 3
     assert fake.log.count(f"POST /network/{NETWORK}") == 0, "it may only just have joined; or nobody can tell"
-    for _ in range(40):
-        report = attend(service, managed, member(), lambda _: frozenset())
-        clock.now += 3
+    assert watched(service, managed, clock, frozenset(), seconds=15) == ""
     assert fake.log.count(f"POST /network/{NETWORK}") == 2, "off and on, once"
     assert clock.slept == [2.0]
-    assert report.problem == ""
-    clock.now += 300
-    attend(service, managed, member(), lambda _: frozenset())
+
+
+def watched(
+    service: LocalService, managed: Managed, clock: Clock, standing: frozenset[str], *, seconds: int, **fields: Any
+) -> str:
+    """The problem after looks at an interface that has the addresses `standing` all the time."""
+    for _ in range(seconds // 3):
+        report = attend(service, managed, member(**fields), lambda _: standing)
+        clock.now += 3
+    return report.problem
+
+
+BOTH = {"address6": "fd42::11", "segments": ("10.42.0.0/16", "fd42::/64")}
+
+
+@pytest.mark.parametrize(
+    ("assigned", "standing", "fields", "words"),
+    [
+        (["10.42.0.11/16", "fd42::11/64"], {"10.42.0.11"}, BOTH, "fd42::11 is not on ztfake, though the service"),
+        (["10.42.0.11/16", "fd42::11/64"], {"10.42.0.11"}, BOTH, "is net.ipv6.conf.ztfake.disable_ipv6 set?"),
+        (["10.42.0.11/16", "fd42::11/64"], {"fd42::11"}, BOTH, "10.42.0.11 is not on ztfake, though the service"),
+        (["10.42.0.11/16", "203.0.113.9/24"], {"10.42.0.11"}, {}, ""),
+        (["10.42.0.11/16", "10.42.0.99/16"], {"10.42.0.99"}, {}, "10.42.0.11 is not on ztfake"),
+        (["10.42.0.99/16"], {"10.42.0.11"}, {}, "10.42.0.11 is not this member's address"),
+        (["10.42.0.99/16"], {"fe80::1"}, {}, "10.42.0.11 is not this member's address"),
+    ],
+    ids=["no IPv6", "no IPv6, why", "no IPv4", "public", "another stands", "by hand", "none of the plan's is given"],
+)
+def test_no_address_that_stands_is_ever_taken_away(
+    fake: FakeService,
+    service: LocalService,
+    managed: Managed,
+    clock: Clock,
+    assigned: list[str],
+    standing: set[str],
+    fields: dict[str, Any],
+    words: str,
+) -> None:
+    """Off takes all away: BFD and BGP would die of what another address lacks."""
+    fake.authorise(NETWORK, *assigned)
+    look(service, managed)
+    fake.log.clear()
+    problem = watched(service, managed, clock, frozenset(standing), seconds=1_200, **fields)
+    assert [each for each in fake.log if each.startswith("POST")] == []
+    assert words in problem
+    assert bool(words) == bool(problem)
+
+
+def test_off_and_on_that_did_not_help_is_not_tried_again_and_said(
+    fake: FakeService, service: LocalService, managed: Managed, clock: Clock
+) -> None:
+    fake.authorise(NETWORK, "10.42.0.11/16")
+    look(service, managed)
+    fake.log.clear()
+    problem = watched(service, managed, clock, frozenset(), seconds=1_200)
+    assert fake.log.count(f"POST /network/{NETWORK}") == 2
+    assert problem == (
+        "10.42.0.11 is not on ztfake, though the service has it from the network: see what takes it away or refuses "
+        "it, then restart zerotier-one"
+    )
+    attend(service, managed, member(), lambda _: None)
+    assert "is not on ztfake" in watched(service, managed, clock, frozenset(), seconds=1_200), "nor after no answer"
+    assert fake.log.count(f"POST /network/{NETWORK}") == 2
+
+
+def test_an_address_that_is_lost_again_is_given_anew_again_but_not_all_the_time(
+    fake: FakeService, service: LocalService, managed: Managed, clock: Clock
+) -> None:
+    fake.authorise(NETWORK, "10.42.0.11/16")
+    look(service, managed)
+    fake.log.clear()
+    assert watched(service, managed, clock, frozenset(), seconds=15) == ""
+    for _ in range(8):
+        assert watched(service, managed, clock, IN_KERNEL, seconds=12) == ""
+        assert "is not on ztfake" in watched(service, managed, clock, frozenset(), seconds=24)
+    assert fake.log.count(f"POST /network/{NETWORK}") == 2
+    assert watched(service, managed, clock, IN_KERNEL, seconds=30) == ""
+    assert watched(service, managed, clock, frozenset(), seconds=15) == ""
     assert fake.log.count(f"POST /network/{NETWORK}") == 4
 
 
@@ -192,6 +265,27 @@ def test_what_is_wrong_is_said_with_the_way_out(
     fake.networks[NETWORK] |= said
     fake.members.clear()
     assert words in look(service, managed, member(**fields)).problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "lacks"),
+    [
+        ({}, ()),
+        ({"address": "10.42.0.12", "address6": "fd42::11"}, ("10.42.0.12", "fd42::11")),
+        ({"address6": "fd42::11"}, ("fd42::11",)),
+        ({"address": "10.42.0.12", "node_id": "a000000001"}, ()),
+        ({"address": "10.42.0.12", "node_id": ""}, ()),
+    ],
+    ids=["well", "both", "one", "another node's", "nobody knows whose"],
+)
+def test_addresses_that_the_network_has_not_given_are_reported(
+    fake: FakeService, service: LocalService, managed: Managed, fields: dict[str, Any], lacks: tuple[str, ...]
+) -> None:
+    fake.authorise(NETWORK, "10.42.0.11/16")
+    assert look(service, managed, member(**fields)).lacks == lacks
+    fake.networks[NETWORK]["status"] = "ACCESS_DENIED"
+    fake.members.clear()
+    assert look(service, managed, member(**fields)).lacks == ()
 
 
 def test_a_service_without_roots_says_so(fake: FakeService, service: LocalService, managed: Managed) -> None:
