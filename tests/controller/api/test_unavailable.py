@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,8 @@ from sqlalchemy import event
 from controller.api.settings import Settings
 from controller.store.engine import Database
 from controller.store.migrate import migrate
-from tests.controller.api.served import Served, problem, serve, wait_until
+from controller.store.store import Polled
+from tests.controller.api.served import DEADLINE_SECONDS, Served, problem, serve, wait_until
 from tests.controller.store.fabrics import small
 from tests.postgres import Cluster
 
@@ -78,7 +80,7 @@ def own_cluster() -> Iterator[Cluster]:
 
 
 @pytest.mark.postgres
-def test_postgres_stopped_and_started_again(own_cluster: Cluster) -> None:
+def test_postgres_stopped_and_started_again(own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     url = own_cluster.new_database()
     database = Database(url)
     migrate(database)
@@ -87,7 +89,16 @@ def test_postgres_stopped_and_started_again(own_cluster: Cluster) -> None:
         api.with_small()
         gateway = api.as_gateway("paris-1")
         digest = gateway.poll("paris-1").json()["digest"]
+        look, looked = api.context.store.poll, threading.Event()
+
+        def watched(public: str, name: str, known: str) -> Polled:
+            found = look(public, name, known)
+            looked.set()
+            return found
+
+        monkeypatch.setattr(api.context.store, "poll", watched)
         poll = gateway.in_background(lambda: gateway.poll("paris-1", digest, wait=30))
+        assert looked.wait(DEADLINE_SECONDS), "it is counted as waiting before it has looked"
         api.waiting(1)
         own_cluster.stop()
         for answer in (
