@@ -15,7 +15,7 @@ $(STAMP): requirements.lock pyproject.toml .ci/apt-packages .ci/setup
 	@PYTHON="$(PYTHON)" SUDO="$(SUDO)" .ci/setup
 	@touch $@
 
-check: lint  ## The fast gate: ruff, mypy --strict, import-linter, unit tests that are quick (under a minute)
+check: lint  ## The fast gate: ruff, mypy --strict, import-linter, unit tests that are quick (about a minute)
 	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -q -n 2 -m "not root and not lab and not slow and not postgres" tests
 
 lint: $(STAMP)

@@ -13,7 +13,7 @@ from hypothesis import settings
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)
-settings.register_profile("quick", derandomize=True, deadline=None, max_examples=20)  # `make check`
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=10)  # `make check`
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 A_CONTROLLER = {"api", "operator", "running", "served"}  # Fixtures that are one, or need one.

@@ -106,6 +106,7 @@ def test_what_fails_is_tried_again(start: Start) -> None:
     wait_until(lambda: segment.passes == 3)
 
 
+@pytest.mark.slow
 def test_a_service_that_asks_for_a_pause_gets_it_also_when_there_are_news(start: Start) -> None:
     segment, keeper = start(Pass(0.0, error="slow down", after=0.5), Pass(0.0))
     keeper.wake()
@@ -113,6 +114,7 @@ def test_a_service_that_asks_for_a_pause_gets_it_also_when_there_are_news(start:
     wait_until(lambda: segment.passes == 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", [Pass(0.0, error="slow down", after=3600.0), Pass(0.0)], ids=["asked for", "ours"])
 def test_who_must_leave_does_not_wait_for_a_long_pause(
     start: Start, monkeypatch: pytest.MonkeyPatch, pause: Pass

@@ -85,6 +85,7 @@ def test_frrs_table_is_read_as_values() -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_oracle_is_asked_as_a_process(wanted: oracle.Expected, document: dict[str, Any]) -> None:
     assert wanted.kernels.keys() == {each["name"] for each in document["gateways"]}
     assert wanted.kernel("nyc-1")["10.4.0.0/24"] == {"10.42.0.10"}

@@ -91,6 +91,7 @@ def test_own_region_comes_first_also_where_a_rule_raises_the_others_as_high_as_m
     assert first_tier(world(service(far)), "a1") <= HERE
 
 
+@pytest.mark.slow
 @given(st.integers(0, 100_000), st.frozensets(st.sampled_from(["clients", "closed", "drained", "max_paths"])))
 def test_whatever_viewers_rules_say_the_compiled_fabric_equals_the_oracle(seed: int, more: frozenset[str]) -> None:
     size = Size(sites=4, hubs=1, spokes=3, clients=1, rules=4)

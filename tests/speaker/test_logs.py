@@ -54,6 +54,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(budget._spent) <= 1000
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_stopped_holds_nobody_up() -> None:
     with subprocess.Popen([sys.executable, "-c", MANY], stderr=subprocess.PIPE) as process:
         assert process.stderr is not None

@@ -163,6 +163,7 @@ def test_a_token_for_an_unknown_gateway(api: Served) -> None:
     problem(api.with_small().admin.post("/gateways/nobody/token"), 404, "not-found")
 
 
+@pytest.mark.slow
 def test_the_last_use_of_a_token_is_stored_when_the_controller_ends(sqlite: Database) -> None:
     """And once a minute: a reader must not become a writer at every request."""
     settings = Settings(str(sqlite.url))

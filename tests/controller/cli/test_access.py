@@ -46,6 +46,7 @@ def test_login_with_a_wrong_token_stores_nothing(leyline: Leyline, running: Runn
     assert not leyline.config.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "stdin", "code", "said"),
     [
@@ -65,6 +66,7 @@ def test_login_that_cannot_be(leyline: Leyline, arguments: tuple[str, ...], stdi
     assert not leyline.config.exists()
 
 
+@pytest.mark.slow
 def test_login_over_tls_stores_the_ca(
     leyline: Leyline, tmp_path: Path, self_signed: Callable[[Path], tuple[Path, Path]]
 ) -> None:

@@ -91,12 +91,14 @@ def test_names_cannot_leave_their_place_in_the_path(server: Answers, controller:
     assert server.seen[0][1] == "/api/v1/sites/a%3Fx%3D1%23y%20z"
 
 
+@pytest.mark.slow
 def test_a_read_is_repeated_when_the_connection_breaks(server: Answers, controller: Controller) -> None:
     server.script = [None, None, (200, "application/json", [1])]
     assert controller.get("sites") == [1]
     assert len(server.seen) == 3
 
 
+@pytest.mark.slow
 def test_reads_are_repeated_twice_and_no_more(server: Answers, controller: Controller) -> None:
     server.script = [None] * 4
     with pytest.raises(NoController, match="cannot reach the controller at"):
@@ -111,6 +113,7 @@ def test_a_change_that_may_have_arrived_is_not_repeated(server: Answers, control
     assert len(server.seen) == 1
 
 
+@pytest.mark.slow
 def test_nobody_listens() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

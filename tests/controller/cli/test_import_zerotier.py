@@ -176,6 +176,7 @@ def test_nothing_is_written_until_it_is_adopted_and_then_nothing_is_left(
         assert "2 managed routes of Leyline's own for hosts: these stay" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_no_hub_has_by_bgp_is_not_announced(
     zerotier: Before, leyline: Leyline, sqlite: Database, tmp_path: Path
 ) -> None:

@@ -141,6 +141,7 @@ def stranger(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_other_packages_add_commands(stranger: Path) -> None:
     assert re.search(r"acme +From acme-leyline 1\.2\.", leyline("--help", path=stranger).stdout)
     assert leyline("acme", path=stranger).stdout == "acme runs\n"

@@ -26,6 +26,7 @@ def write(folder: Path, **texts: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(ruled_inventories())
 def test_dump_and_read_round_trip(inventory: Inventory) -> None:

@@ -442,6 +442,7 @@ def test_200_gateways_and_5000_prefixes_compile_in_half_a_second() -> None:
     assert best_of_three(lambda: compile_plans(inventory)) < 0.5
 
 
+@pytest.mark.slow
 def test_2000_gateways_and_5000_prefixes_are_checked_in_300_ms() -> None:
     inventory = allocate(large(2000, 2, 5000))
     assert check(inventory) == []

@@ -164,6 +164,7 @@ def at_rest(world: World, chance: random.Random) -> World:
 sizes = st.builds(Size, st.integers(1, 5), st.integers(1, 3), st.integers(0, 4), st.integers(0, 3), st.integers(0, 8))
 
 
+@pytest.mark.slow
 @given(sizes, st.integers(0, 100_000), st.frozensets(st.sampled_from(FEATURES)))
 def test_kernels_and_what_clients_are_told_are_the_oracles(size: Size, seed: int, features: frozenset[str]) -> None:
     chance = random.Random(seed)

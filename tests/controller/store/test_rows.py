@@ -148,6 +148,7 @@ def counted(database: Database) -> Iterator[list[str]]:
         event.remove(database.engine, "before_cursor_execute", executed)
 
 
+@pytest.mark.slow
 def test_loading_costs_the_same_queries_for_2_and_for_200_gateways(database: Database) -> None:
     costs, former = [], EMPTY
     for gateways in (2, 200):

@@ -467,6 +467,7 @@ def test_a_service_that_is_silent_costs_one_answers_time() -> None:
         release.set()
 
 
+@pytest.mark.slow
 def test_threads_share_an_adapter() -> None:
     node = FakeWorld().node(CONTROLLER, TOKEN)
     _own(node).put_network(FIXTURE, {"name": "fixture"})

@@ -280,6 +280,7 @@ def fabrics(draw: st.DrawFn) -> Inventory:
     return fabric(*sites, managed_floor=chance.random() < 0.7, guard_default=chance.random() < 0.5)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(fabrics(), st.integers(0, 1000))
 def test_a_packet_that_follows_the_floor_arrives_or_ends_and_never_circles(inventory: Inventory, seed: int) -> None:

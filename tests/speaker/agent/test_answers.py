@@ -79,6 +79,7 @@ def test_the_agent_does_its_work_while_it_lists_routes() -> None:
     assert turns_of_others(filled(MANY), "routes", limit="3000") >= 30
 
 
+@pytest.mark.slow
 def test_the_agent_does_its_work_while_it_looks_for_what_is_refused() -> None:
     many = [f"11.{n >> 8}.{n & 255}.{part}/26" for n in range(10_000) for part in (0, 64, 128)]
     gateway = filled(many)

@@ -96,6 +96,7 @@ def test_a_file_that_says_nothing(junk: str, tmp_path: Path, boot: Path, clock: 
     assert noted(Hubless(path, boot), heard=False) == 5
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_stops_nobody(tmp_path: Path, boot: Path, clock: Clock) -> None:
     hubless = Hubless(tmp_path / "not-there" / "hubless.json", boot)
     assert noted(hubless, heard=False) == 0

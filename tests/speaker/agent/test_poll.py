@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
+import pytest
 
 from speaker.agent.poll import ControllerAccess, ControllerClient
 from speaker.plan import encode
@@ -94,6 +95,7 @@ def test_asks_are_answered_beside_the_poll() -> None:
     assert answers[0] == Answer("7", ok=True, body={"kind": "routes"})
 
 
+@pytest.mark.slow
 def test_a_controller_that_fails_is_asked_again_and_its_words_are_kept() -> None:
     count = 0
 
@@ -109,6 +111,7 @@ def test_a_controller_that_fails_is_asked_again_and_its_words_are_kept() -> None
     assert client.error == "controller answered 401: this token has expired"
 
 
+@pytest.mark.slow
 def test_junk_from_a_controller_changes_nothing() -> None:
     count = 0
 

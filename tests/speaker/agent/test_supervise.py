@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
@@ -37,6 +39,7 @@ def pid_in(path: Path, other_than: int = 0) -> int:
     raise AssertionError(f"{path} names no new process within {PATIENCE} s")
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_restarted_alone_and_sigterm_ends_all(tmp_path: Path) -> None:
     supervisor = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)])
     try:

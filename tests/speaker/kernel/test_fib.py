@@ -154,6 +154,7 @@ def test_many_routes_go_in_batches_and_all_arrive(world: FakeWorld, fib: Fib) ->
     assert (world.kernel.ours(), world.kernel.nexthops_by_id) == ({}, {})
 
 
+@pytest.mark.slow
 def test_sorted_prefixes_are_strewn(world: FakeWorld, fib: Fib) -> None:
     keys = [bytes([24, 20 + (n >> 8), n & 255, 0]) for n in range(5000)]
     fib.want_many(Family.IPV4, keys, A)
@@ -582,6 +583,7 @@ def test_wishes_that_change_during_a_flush(world: FakeWorld, fib: Fib) -> None:
     assert fib.audit() == 0
 
 
+@pytest.mark.slow
 def test_interface_lost_during_a_flush(world: FakeWorld, fib: Fib) -> None:
     keys = [bytes([24, 20 + (n >> 8), n & 255, 0]) for n in range(12000)]
 

@@ -361,6 +361,7 @@ class Life:
         return {}
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(story=story, later=meanwhile, width=st.integers(1, 2))
 def test_no_route_leads_where_it_has_no_path(

@@ -546,6 +546,7 @@ def test_a_failover_overtakes_a_reading_of_the_kernel(world: FakeWorld, reason: 
     assert fib.audit() == 0
 
 
+@pytest.mark.slow
 def test_a_group_that_comes_back_in_the_middle_of_it(world: FakeWorld, fib: Fib) -> None:
     keys = [bytes([24, 20 + (n >> 8), n & 255, 0]) for n in range(10_000)]
     fib.want_many(Family.IPV4, keys, A)

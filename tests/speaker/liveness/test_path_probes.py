@@ -91,6 +91,7 @@ def test_loss_is_no_small_mtu() -> None:
     assert 0.02 < world.probes.reports(NAMES)[0].loss < 0.3
 
 
+@pytest.mark.slow
 def test_what_is_sent_is_bounded() -> None:
     pairs = tuple(("zt0", f"10.42.{n // 250}.{n % 250 + 1}") for n in range(MAX_PAIRS + 50))
     world = World(pairs=pairs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -209,6 +210,7 @@ events = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(events, st.integers(1, 4), st.integers(0, 1000))
 def test_the_first_that_stand_announced_are_accepted_whenever_the_slices_come(

@@ -502,6 +502,7 @@ class Listeners:
             }
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(history=histories, seed=st.integers(0, 1000), tight=st.booleans())
 def test_any_history_ends_as_the_model_says_and_everybody_was_told(

@@ -123,6 +123,7 @@ def watched(
 BOTH = {"address6": "fd42::11", "segments": ("10.42.0.0/16", "fd42::/64")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("assigned", "standing", "fields", "words"),
     [
@@ -156,6 +157,7 @@ def test_no_address_that_stands_is_ever_taken_away(
     assert bool(words) == bool(problem)
 
 
+@pytest.mark.slow
 def test_off_and_on_that_did_not_help_is_not_tried_again_and_said(
     fake: FakeService, service: LocalService, managed: Managed, clock: Clock
 ) -> None:
@@ -173,6 +175,7 @@ def test_off_and_on_that_did_not_help_is_not_tried_again_and_said(
     assert fake.log.count(f"POST /network/{NETWORK}") == 2
 
 
+@pytest.mark.slow
 def test_an_address_that_is_lost_again_is_given_anew_again_but_not_all_the_time(
     fake: FakeService, service: LocalService, managed: Managed, clock: Clock
 ) -> None:

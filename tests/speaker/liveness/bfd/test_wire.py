@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,7 @@ def ends(one: Timers, other: Timers, active: tuple[bool, bool] = (True, True)) -
     return Session(11, one, active[0], 0.0), Session(22, other, active[1], 0.0)
 
 
+@pytest.mark.slow
 @given(timers, timers, st.sampled_from([(True, True), (True, False), (False, True)]), st.integers(0, 2**32))
 def test_two_ends_agree_on_the_slower_pace(one: Timers, other: Timers, active: tuple[bool, bool], seed: int) -> None:
     wire = Wire(*ends(one, other, active), seed)
