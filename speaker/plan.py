@@ -256,6 +256,11 @@ class Plan(PlanStruct, frozen=True):
     relayed_preference: Annotated[int, Meta(ge=-(2**32 - 1), le=2**32 - 1)] = 0  # Added once it was so for so long.
     unguarded: tuple[str, ...] = ()  # Declared space that is not in `rejects`: ZeroTier keeps out of it all the same.
 
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Of the uplinks, in their order, each once."""
+        return tuple(dict.fromkeys(uplink.interface for uplink in self.uplinks))
+
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(Plan, strict=True)

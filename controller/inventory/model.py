@@ -25,6 +25,8 @@ GLOBAL = "global"
 """The only tenant of this release: the main table."""
 
 MAX_UPLINKS = 8
+ANYCAST_PREFERENCE = 1_000_000
+"""What the copies of an anycast prefix in a viewer's own region have on top: own region first."""
 MAX_NUMBER = 2**20 - 2 - FIRST_RELAY_LABEL
 """Of uplinks and clients: their relay labels have 20 bits, and Linux refuses the very last value."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from controller.inventory.findings import Finding
 from controller.inventory.matching import Origin, in_order, origin_matches
 from controller.inventory.model import (
+    ANYCAST_PREFERENCE,
     GLOBAL,
     Allocation,
     CircuitClass,
@@ -18,9 +19,7 @@ from controller.inventory.model import (
     circuit_classes,
 )
 
-OWN_REGION_FIRST = 1_000_000
-"""What controller.policy adds to LOCAL_PREF of the copies in a viewer's own region."""
-_WAY_OUT = f"own region first does not hold from {OWN_REGION_FIRST} on: stay below"
+_WAY_OUT = f"own region first does not hold from {ANYCAST_PREFERENCE} on: stay below"
 
 
 def preference_too_high(inventory: Inventory) -> Iterator[Finding]:
@@ -46,7 +45,7 @@ def preference_too_high(inventory: Inventory) -> Iterator[Finding]:
                 yield finding
             origin = Origin(member.name, site.name, site.region, site.tags, found.name)
             first = found.preference if uplink.preference is None else uplink.preference
-            yield from _raised(origin, min(first, OWN_REGION_FIRST - 1), rules)
+            yield from _raised(origin, min(first, ANYCAST_PREFERENCE - 1), rules)
 
 
 def _at_first(member: Gateway | Client, uplink: Uplink | Client, circuit_class: CircuitClass) -> Finding | None:
@@ -54,7 +53,7 @@ def _at_first(member: Gateway | Client, uplink: Uplink | Client, circuit_class: 
         label, preference = circuit_class.label, circuit_class.preference
     else:
         label, preference = member.label, uplink.preference
-    if preference < OWN_REGION_FIRST:
+    if preference < ANYCAST_PREFERENCE:
         return None
     said = f"has preference {preference}, and announces anycast prefixes"
     return Finding(label, "preference-too-high", f"{said}; {_WAY_OUT}", field="preference")
@@ -67,10 +66,10 @@ def _raised(origin: Origin, highest: int, rules: list[Rule]) -> Iterator[Finding
             continue
         action = rule.action
         reached = (highest if action.preference is None else action.preference) + action.preference_add
-        if reached >= OWN_REGION_FIRST:
+        if reached >= ANYCAST_PREFERENCE:
             message = f"may raise LOCAL_PREF of anycast prefixes of site {origin.site} to {reached}; {_WAY_OUT}"
             yield Finding(rule.label, "preference-too-high", message, field="action")
-        highest = min(max(highest, reached), OWN_REGION_FIRST - 1)
+        highest = min(max(highest, reached), ANYCAST_PREFERENCE - 1)
 
 
 def _prefers(rule: Rule) -> bool:

@@ -16,10 +16,17 @@ from controller.inventory.matching import (
     prefix_matches,
     viewer_matches,
 )
-from controller.inventory.model import GLOBAL, Allocation, Inventory, Network, PrefixMatch, Rule, Site
+from controller.inventory.model import (
+    ANYCAST_PREFERENCE,
+    GLOBAL,
+    Allocation,
+    Inventory,
+    Network,
+    PrefixMatch,
+    Rule,
+    Site,
+)
 
-ANYCAST_ADD = 1_000_000
-"""To LOCAL_PREF of an anycast prefix of the viewer's own region."""
 MAX_PREFERENCE = 2**32 - 1
 GRACEFUL_SHUTDOWN = "65535:0"
 """Whoever has it is the last choice (RFC 8326): a drained gateway's paths, and those that a rule gives it. It stays."""
@@ -114,7 +121,7 @@ class Rules:
             return replace(imported, denied=hidden)
         judged, denied_by = self._through(view.rules, origin, imported, marks)
         if self._anycast and self._number[self._anycast] in marks and origin.region == view.region:
-            judged = _preferring(judged, None, ANYCAST_ADD, "anycast: own region first")
+            judged = _preferring(judged, None, ANYCAST_PREFERENCE, "anycast: own region first")
         denied = f"rule {denied_by} denies it to this viewer" if denied_by else self._kept_from(view, judged)
         return replace(judged, denied=denied) if denied else judged
 

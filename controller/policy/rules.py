@@ -15,6 +15,7 @@ import msgspec
 
 from controller.inventory.matching import Origin, in_order, origin_matches, viewer_matches
 from controller.inventory.model import (
+    ANYCAST_PREFERENCE,
     GLOBAL,
     Allocation,
     Inventory,
@@ -33,7 +34,6 @@ OWN_REGION_FIRST = "anycast: own region first"
 NO_PART_OF_ANYCAST = "anycast: no BLACKHOLE inside"
 """Steps that come from no rule; no rule has such a name, for these have spaces."""
 
-ANYCAST_PREFERENCE = 1_000_000
 LEAST_PREFERENCE, MOST_PREFERENCE = 1, 2**32 - 1
 
 Ranges = tuple[PrefixMatch, ...]

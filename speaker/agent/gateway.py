@@ -86,7 +86,7 @@ class Gateway:
         self._kernel = LinuxKernel()
         self._stack.callback(self._kernel.close)
         plan = self.plan
-        self.fib = Fib(self._kernel, self._devices, segments=plan.segments, underlay=plan.underlay, lans=self._lans)
+        self.fib = Fib(self._kernel, plan.interfaces, segments=plan.segments, underlay=plan.underlay, lans=self._lans)
         self._stack.callback(self.fib.close)
         self._links = LinkWatch(self._watched, self._link_changed, self._links_lost)
         self._stack.callback(self._links.close)
@@ -185,7 +185,7 @@ class Gateway:
         await self._set_sysctls(plan)
         self.plan = plan
         self._links.watch(self._watched)
-        self.fib.configure(self._devices, plan.segments, plan.underlay, lans=self._lans)
+        self.fib.configure(plan.interfaces, plan.segments, plan.underlay, lans=self._lans)
         self.fib.want_rejects(plan.rejects)
         self.liveness.configure(plan)
         self.lan.configure(plan)
@@ -202,10 +202,6 @@ class Gateway:
         return set(self._links.usable)
 
     @property
-    def _interfaces(self) -> list[str]:
-        return sorted({uplink.interface for uplink in self.plan.uplinks})
-
-    @property
     def _lans(self) -> dict[bytes, str]:
         """Routers in our LANs: address -> interface."""
         lan = (session for session in self.plan.sessions if session.peer_role == "lan")
@@ -213,14 +209,10 @@ class Gateway:
 
     @property
     def _watched(self) -> list[str]:
-        return sorted({*self._interfaces, *self._lans.values()})
-
-    @property
-    def _devices(self) -> list[str]:
-        return list(dict.fromkeys(uplink.interface for uplink in self.plan.uplinks))
+        return sorted({*self.plan.interfaces, *self._lans.values()})
 
     async def _facts(self) -> RouterFacts:
-        connected = await asyncio.to_thread(connected_prefixes, self._interfaces)
+        connected = await asyncio.to_thread(connected_prefixes, self.plan.interfaces)
         return facts_of(self.plan, connected)
 
     async def _apply_facts(self) -> None:
@@ -441,8 +433,7 @@ class Gateway:
 
     async def _set_sysctls(self, plan: Plan) -> None:
         """In a thread: a knob may wait for the kernel's lock as long as a large batch of routes does."""
-        interfaces = sorted({uplink.interface for uplink in plan.uplinks})
-        outcome = await asyncio.to_thread(apply_sysctls, interfaces, md5_keys=listened_keys(plan))
+        outcome = await asyncio.to_thread(apply_sysctls, plan.interfaces, md5_keys=listened_keys(plan))
         for name, change in outcome.changed.items():
             log.info("sysctl", name=name, change=change)
         for name, why in outcome.failed.items():

@@ -51,7 +51,7 @@ class Guard:
                 self._macs |= neighbour_macs(addresses)
             except (OSError, NetlinkError) as error:
                 return f"neighbours not read: {error}"
-        uplinks = tuple(dict.fromkeys(uplink.interface for uplink in plan.uplinks))
+        uplinks = plan.interfaces
         mtu = plan.mtu if plan.mss_clamp else 0
         return self._nft.apply(NftRules(uplinks, plan.role, self._macs, USE_SECONDS, mtu))
 

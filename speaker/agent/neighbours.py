@@ -86,7 +86,7 @@ class Neighbours:
         their indexes.
         """
         macs = self._macs(plan, hops, used)
-        devices = dict.fromkeys(uplink.interface for uplink in plan.uplinks)
+        devices = plan.interfaces
         value = macs, {device: links.get(device) for device in devices}, may_remove
         if value == self._applied and self.due:
             return

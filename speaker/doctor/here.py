@@ -56,7 +56,7 @@ def exabgp_version() -> str:
 def sysctls(plan: Plan, proc: Path = Path("/proc")) -> dict[str, str]:
     """The knobs that a gateway needs, as they are; those that this kernel lacks are left out."""
     found = {}
-    for knob in knobs(list(dict.fromkeys(uplink.interface for uplink in plan.uplinks)), (), listened_keys(plan)):
+    for knob in knobs(plan.interfaces, (), listened_keys(plan)):
         try:
             found[knob.name] = (proc / "sys" / path_of(knob.name)).read_text().strip()
         except OSError:

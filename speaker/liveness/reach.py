@@ -77,7 +77,7 @@ def directory(plan: Plan, hops: Iterable[Hop]) -> Directory:
             told[hop.next_hop] = (*told.get(hop.next_hop, ()), hop)
     return Directory(
         plan=plan,
-        devices=tuple(dict.fromkeys(uplink.interface for uplink in plan.uplinks)),
+        devices=plan.interfaces,
         local=local,
         far=_far(groups),
         told=told,

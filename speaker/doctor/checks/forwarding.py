@@ -39,7 +39,7 @@ def check(facts: Facts) -> Iterator[Found]:
 def _ways(facts: Facts) -> Iterator[tuple[str, str, str]]:
     """(interface in, interface out, what needs it)."""
     assert facts.plan is not None
-    uplinks = sorted({uplink.interface for uplink in facts.plan.uplinks})
+    uplinks = sorted(facts.plan.interfaces)
     if facts.plan.role == "hub":
         for one in uplinks:
             for other in uplinks:

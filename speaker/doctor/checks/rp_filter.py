@@ -15,7 +15,7 @@ def check(facts: Facts) -> Iterator[Found]:
     if facts.plan is None or facts.sysctls is None:
         return
     everywhere = facts.sysctls.get("net.ipv4.conf.all.rp_filter", "0")
-    for name in sorted({uplink.interface for uplink in facts.plan.uplinks}):
+    for name in sorted(facts.plan.interfaces):
         knob = f"net.ipv4.conf.{name.replace('.', '/')}.rp_filter"
         own = facts.sysctls.get(knob)
         if own is not None and max(own, everywhere) == STRICT:

@@ -14,7 +14,7 @@ FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 def check(facts: Facts) -> Iterator[Found]:
     if facts.plan is None or facts.sysctls is None:
         return
-    uplinks = list(dict.fromkeys(uplink.interface for uplink in facts.plan.uplinks))
+    uplinks = facts.plan.interfaces
     for knob in knobs(uplinks, (), listened_keys(facts.plan)):
         value = facts.sysctls.get(knob.name)
         if value is None or knob.name.endswith(".rp_filter"):

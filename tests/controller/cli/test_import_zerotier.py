@@ -16,7 +16,7 @@ from controller.cli import BUILTINS
 from controller.client.import_zerotier import silences
 from controller.store.engine import Database
 from tests.controller.api.conftest import settings_for
-from tests.controller.api.served import serve
+from tests.controller.api.served import Served, serve
 from tests.controller.cli.conftest import Leyline
 from tests.controller.cli.running import RunningController, Speaker
 from tests.controller.store.databases import sqlite
@@ -42,6 +42,12 @@ class Before:
     def controller(self) -> FakeController:
         assert self.node.controller is not None
         return self.node.controller
+
+
+def user_of(leyline: Leyline, controller: Served) -> Leyline:
+    """With the admin token of this controller in the environment."""
+    said = {"LEYLINE_URL": controller.url, "LEYLINE_TOKEN": controller.admin_token}
+    return Leyline(leyline.home, {**leyline.environ, **said})
 
 
 @contextmanager
@@ -117,9 +123,7 @@ def test_the_check_says_what_is_left_until_nothing_is(
     leyline("import", "zerotier", NETWORK, *zerotier.options, "--into", str(into))
     zerotier.controller.put_member(NETWORK, "a000000007", {"authorized": True, "name": "printer"})
     with serve(settings_for(sqlite)) as controller:
-        user = Leyline(
-            leyline.home, {**leyline.environ, "LEYLINE_URL": controller.url, "LEYLINE_TOKEN": controller.admin_token}
-        )
+        user = user_of(leyline, controller)
         check = ("import", "zerotier", NETWORK, *zerotier.options, "--check")
         nothing = user(*check, "--json")
         assert (nothing.exit_code, len(json.loads(nothing.stdout)["members"])) == (1, 3), nothing.output
@@ -155,9 +159,7 @@ def test_nothing_is_written_until_it_is_adopted_and_then_nothing_is_left(
         settings_for(sqlite), zerotier_url=zerotier.options[1], zerotier_token_file=Path(zerotier.options[3])
     )
     with serve(settings) as controller:
-        user = Leyline(
-            leyline.home, {**leyline.environ, "LEYLINE_URL": controller.url, "LEYLINE_TOKEN": controller.admin_token}
-        )
+        user = user_of(leyline, controller)
         assert user("apply", str(into / "inventory.yml")).exit_code == 0
         assert json.loads(user("segment", "sync", "--json").stdout)["condition"] == "held"
         assert zerotier.controller.snapshot() == was
@@ -184,9 +186,7 @@ def test_what_no_hub_has_by_bgp_is_not_announced(
     into = tmp_path / "migration"
     leyline("import", "zerotier", NETWORK, *zerotier.options, "--into", str(into))
     with serve(settings_for(sqlite)) as controller:
-        user = Leyline(
-            leyline.home, {**leyline.environ, "LEYLINE_URL": controller.url, "LEYLINE_TOKEN": controller.admin_token}
-        )
+        user = user_of(leyline, controller)
         assert user("apply", str(into / "inventory.yml")).exit_code == 0
         check = ("import", "zerotier", NETWORK, *zerotier.options, "--check")
         running = cast("RunningController", SimpleNamespace(url=controller.url, admin=controller.admin_token))

@@ -30,10 +30,7 @@ from controller.inventory.model import (
     Viewer,
     community_value,
 )
-from controller.inventory.rules_anycast import OWN_REGION_FIRST
 from controller.policy.compile import compile_plans
-from controller.policy.judging import ANYCAST_ADD
-from controller.policy.rules import ANYCAST_PREFERENCE
 from speaker.plan import AllocationPlan, NextHopPlan, Plan, PolicyPlan, SessionPlan, StepPlan, encode
 from tests.controller.inventories import inventories, shuffled
 from tests.controller.ruled import ruled_inventories
@@ -272,10 +269,6 @@ def test_what_the_fabric_implies_comes_before_the_rules_and_own_region_first_beh
     assert found[0] == StepPlan(found[0].rule, large=(("64512:8:1",),), large_none=(US,), deny=True)
     assert found[3] == StepPlan(found[3].rule, prefix_set=2, large=((US,),), preference_add=1_000_000)
     assert [(each.prefix, each.ge, each.le) for each in plan.prefix_sets[1].ranges] == [("10.9.0.0/16", 16, 28)]
-
-
-def test_what_is_added_for_own_region_is_what_no_preference_may_come_up_to() -> None:
-    assert OWN_REGION_FIRST == ANYCAST_PREFERENCE == ANYCAST_ADD
 
 
 def test_last_does_not_keep_own_region_first_away() -> None:
